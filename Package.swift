@@ -1,0 +1,56 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every Swift module: language mode 6, strict memory safety, no warning let through.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+// The kernels are C and are always optimised, in debug builds too: tests exercise the code that ships.
+let kernelSettings: [CSetting] = [
+  .unsafeFlags(["-O3", "-std=gnu17", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"])
+]
+
+/// A room of the house (see ../shared/DESIGN.md): it imports only the rooms named.
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name + "Tests", dependencies: dependencies, swiftSettings: [.swiftLanguageMode(.v6)])
+}
+
+let package = Package(
+  name: "Temper",
+  products: [.library(name: "temper", type: .dynamic, targets: ["Temper"])],
+  targets: [
+    .systemLibrary(name: "CTemper", path: "include"),
+    .target(name: "TemperKernels", cSettings: kernelSettings),
+    room("TemperCore", ["TemperKernels"]),
+    room("TemperGraph", ["TemperCore", "TemperKernels"]),
+    room("TemperCatalogue", ["TemperGraph", "TemperCore"]),
+    room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room("TemperPlugins", ["CTemper", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    .target(
+      name: "Temper",
+      dependencies: [
+        "CTemper", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers", "TemperLosses",
+        "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
+      ],
+      swiftSettings: strict,
+      linkerSettings: [
+        .unsafeFlags([
+          "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker", "-soname=libtemper.so.1",
+        ])
+      ]),
+    tests("TemperKernels", ["TemperKernels"]),
+    tests("TemperCore", ["TemperCore"]),
+    tests("TemperGraph", ["TemperGraph", "TemperCore"]),
+  ]
+)

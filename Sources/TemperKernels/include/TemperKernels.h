@@ -1,0 +1,8 @@
+// The vector kernels: loops over plain pointers. They allocate nothing, keep no state and know no shape beyond
+// the numbers they are handed. Each has a plain reference beside it, against which it is tested.
+#ifndef TEMPER_KERNELS_H
+#define TEMPER_KERNELS_H
+
+#include "row_program.h"
+
+#endif
