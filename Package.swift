@@ -46,7 +46,8 @@ let package = Package(
       swiftSettings: strict,
       linkerSettings: [
         .unsafeFlags([
-          "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker", "-soname=libtemper.so.1",
+          "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker",
+          "-soname=libtemper.so.1",
         ])
       ]),
     tests("TemperKernels", ["TemperKernels"]),

@@ -1,0 +1,39 @@
+import Glibc
+
+/// Memory that tensors share: owned and 64-byte aligned, or borrowed with a release action.
+@safe public final class Storage: @unchecked Sendable {
+  public let base: UnsafeMutableRawPointer
+  public let byteCount: Int
+  public let isReadOnly: Bool
+  private let release: (@Sendable () -> Void)?
+
+  /// Owned memory, all zero.
+  public init(byteCount: Int) throws(TemperError) {
+    var raw: UnsafeMutableRawPointer?
+    let status = unsafe posix_memalign(&raw, 64, Swift.max(byteCount, 64))
+    guard status == 0, let memory = unsafe raw else {
+      throw TemperError(
+        .outOfMemory, "\(byteCount) bytes were asked for and the system refused; use smaller batches or arrays.")
+    }
+    unsafe memset(memory, 0, Swift.max(byteCount, 64))
+    unsafe base = memory
+    self.byteCount = byteCount
+    isReadOnly = false
+    release = nil
+  }
+
+  /// Borrowed memory; `release` runs when the last tensor over it is gone.
+  @unsafe public init(
+    borrowing base: UnsafeMutableRawPointer, byteCount: Int, isReadOnly: Bool,
+    release: @escaping @Sendable () -> Void
+  ) {
+    unsafe self.base = base
+    self.byteCount = byteCount
+    self.isReadOnly = isReadOnly
+    self.release = release
+  }
+
+  deinit {
+    if let release = release { release() } else { unsafe free(base) }
+  }
+}
