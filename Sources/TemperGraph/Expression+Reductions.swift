@@ -1,0 +1,114 @@
+import TemperCore
+
+/// Reductions keep the reduced axis with size 1 unless said otherwise, so that results broadcast back.
+extension Expression {
+  func reduced(_ reduction: Reduction, axis: Int) -> Expression {
+    guard let at = self.axis(axis) else { return wrongAxis("\(reduction)", axis) }
+    guard shape[at] > 0 || reduction == .sum || reduction == .product else {
+      return .invalid(.invalidShape, "The \(reduction) of no elements does not exist (shape \(shape), axis \(axis)).")
+    }
+    var sizes = shape.sizes
+    sizes[at] = 1
+    if shape[at] == 1 { return self }
+    if let value = constantValue {
+      switch reduction {
+      case .sum: return .constant(value * Double(shape[at]), Shape(sizes))
+      case .maximum, .minimum: return .constant(value, Shape(sizes))
+      case .product: break
+      }
+    }
+    let inner = shape.sizes[(at + 1)...].reduce(1, *)
+    if inner == 1 {  // nothing but ones behind: it is the last axis of the same memory
+      let rows = reshaped(Shape(Array(shape.sizes[...at])))
+      return Expression(.reduce(reduction), [rows], Shape(Array(sizes[...at]))).reshaped(Shape(sizes))
+    }
+    return Expression(.reduceAxis(reduction, at), [self], Shape(sizes))
+  }
+
+  package func sum(axis: Int = -1) -> Expression { reduced(.sum, axis: axis) }
+  package func maximum(axis: Int = -1) -> Expression { reduced(.maximum, axis: axis) }
+  package func minimum(axis: Int = -1) -> Expression { reduced(.minimum, axis: axis) }
+  package func product(axis: Int = -1) -> Expression { reduced(.product, axis: axis) }
+  package func mean(axis: Int = -1) -> Expression {
+    guard let at = self.axis(axis) else { return wrongAxis("mean", axis) }
+    return sum(axis: at) / Double(Swift.max(shape[at], 1))
+  }
+
+  /// Several axes at once; neighbouring ones are reduced together.
+  package func sum(axes: [Int]) -> Expression {
+    var result = self
+    for axis in axes.map({ $0 < 0 ? $0 + shape.rank : $0 }).sorted(by: >) { result = result.sum(axis: axis) }
+    return result
+  }
+
+  package func mean(axes: [Int]) -> Expression {
+    let count = axes.reduce(1) { $0 * (self.axis($1).map { shape[$0] } ?? 1) }
+    return sum(axes: axes) / Double(Swift.max(count, 1))
+  }
+
+  /// All elements, as a scalar of shape ().
+  package func sumAll() -> Expression {
+    // Long sums go by rows of a fixed length, so that threads can share them and the tree depends on the shape only.
+    let (count, chunk) = (shape.count, 4096)
+    let flat = reshaped([count])
+    if count < 8 * chunk { return flat.sum().reshaped([]) }
+    let whole = count / chunk * chunk
+    let head = flat.slice(0..<whole).reshaped([whole / chunk, chunk]).sum().reshaped([whole / chunk]).sumAll()
+    return whole == count ? head : head + flat.slice(whole..<count).sum().reshaped([])
+  }
+
+  package func meanAll() -> Expression { sumAll() / Double(Swift.max(shape.count, 1)) }
+
+  /// Index (as a number) of the first largest or smallest element along the last axis.
+  package func argmax() -> Expression { argument(.maximum) }
+  package func argmin() -> Expression { argument(.minimum) }
+
+  private func argument(_ extremum: Extremum) -> Expression {
+    guard shape.rank > 0, shape.last > 0 else { return wrongAxis("argument of the extremum", -1) }
+    return Expression(.argument(extremum), [self], Shape(shape.sizes.dropLast() + [1]))
+  }
+
+  /// x[..., i]: one element of each row. `index` (..., 1); an index outside gives 0.
+  package func pick(_ index: Expression) -> Expression {
+    let rows = Shape(shape.sizes.dropLast() + [1])
+    guard shape.rank > 0, index.shape == rows else {
+      if error != nil { return self }
+      return index.error != nil
+        ? index : .invalid(.invalidShape, "pick: rows of \(shape) need an index of shape \(rows), got \(index.shape).")
+    }
+    return Expression(.pick, [self, index], rows)
+  }
+
+  /// `value` (..., 1) at column `index` (..., 1) of rows of zeros.
+  package static func place(_ value: Expression, at index: Expression, columns: Int) -> Expression {
+    guard value.shape.rank > 0, value.shape.last == 1, value.shape == index.shape else {
+      if value.error != nil { return value }
+      return index.error != nil
+        ? index : .invalid(.invalidShape, "place: value \(value.shape) and index \(index.shape) must be (..., 1).")
+    }
+    if value.constantValue == 0 { return .zeros(Shape(value.shape.sizes.dropLast() + [columns])) }
+    return Expression(.place(columns: columns), [value, index], Shape(value.shape.sizes.dropLast() + [columns]))
+  }
+
+  package static func oneHot(_ index: Expression, columns: Int) -> Expression {
+    place(.constant(1, index.shape), at: index, columns: columns)
+  }
+
+  // The softmax family. The maximum is constant for the derivative: the results do not depend on it.
+
+  /// log(sum(exp(x))) along the last axis, (..., 1).
+  package func logSumExp() -> Expression {
+    let m = maximum().stopGradient
+    return m + log(exp(self - m).sum())
+  }
+
+  package func softmax() -> Expression {
+    let e = exp(self - maximum().stopGradient)
+    return e * reciprocal(e.sum())
+  }
+
+  package func logSoftmax() -> Expression {
+    let shifted = self - maximum().stopGradient
+    return shifted - log(exp(shifted).sum())
+  }
+}
