@@ -53,5 +53,15 @@ let package = Package(
     tests("TemperKernels", ["TemperKernels"]),
     tests("TemperCore", ["TemperCore"]),
     tests("TemperGraph", ["TemperGraph", "TemperCore"]),
+    tests("TemperCatalogue", ["TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    tests("TemperNetworks", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    tests(
+      "TemperTraining",
+      [
+        "TemperTraining", "TemperLosses", "TemperOptimizers", "TemperNetworks", "TemperCatalogue", "TemperGraph",
+        "TemperCore",
+      ]),
+    tests(
+      "TemperQuantization", ["TemperQuantization", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
   ]
 )

@@ -1,0 +1,113 @@
+import TemperCore
+import TemperGraph
+
+/// What a loss or operator builds its expression from: inputs, parameters and state, under their declared names.
+package final class Formula {
+  package let arguments: Arguments
+  private let inputs: [String: Expression]
+  private let samples: [String: Expression]
+  /// New values of per-sample state, in the order in which they were set.
+  package private(set) var updates: [(name: String, value: Expression)] = []
+
+  package init(arguments: Arguments, inputs: [String: Expression], samples: [String: Expression] = [:]) {
+    (self.arguments, self.inputs, self.samples) = (arguments, inputs, samples)
+  }
+
+  package func real(_ name: String) -> Double { arguments.real(name) }
+  package func optionalReal(_ name: String) -> Double? { arguments.optionalReal(name) }
+  package func integer(_ name: String) -> Int { arguments.integer(name) }
+  package func boolean(_ name: String) -> Bool { arguments.boolean(name) }
+  package func text(_ name: String) -> String { arguments.text(name) }
+
+  package func has(_ input: String) -> Bool { inputs[input] != nil }
+
+  /// An input; class ids come as (N, 1) index expressions.
+  package subscript(_ input: String) -> Expression {
+    inputs[input] ?? .invalid(.internalFault, "The method reads an input \"\(input)\" that it does not declare.")
+  }
+
+  /// Per-sample state of the batch's samples, (N, …).
+  package func state(_ name: String) -> Expression {
+    samples[name] ?? .invalid(.internalFault, "The method reads a state \"\(name)\" that it does not declare.")
+  }
+
+  package func update(_ name: String, to value: Expression) { updates.append((name, value.stopGradient)) }
+
+  // The words that classification losses share. N samples, C classes; values by sample are (N, 1).
+
+  package var logits: Expression { self["logits"] }
+  package var targets: Expression { self["targets"] }
+  package var classes: Int { logits.shape.last }
+  package var logProbabilities: Expression { logits.logSoftmax() }
+  package var probabilities: Expression { logits.softmax() }
+
+  /// Targets as probabilities (N, C).
+  package var targetProbabilities: Expression {
+    targets.kind == .index ? .oneHot(targets, columns: classes) : targets
+  }
+
+  /// sum over c of target_c * values_c: the target's column for class ids, (N, 1).
+  package func atTarget(_ values: Expression) -> Expression {
+    targets.kind == .index ? values.pick(targets) : (targets * values).sum()
+  }
+
+  /// log p_y, (N, 1): with soft targets its expectation.
+  package var logProbability: Expression {
+    targets.kind == .index ? logits.pick(targets) - logits.logSumExp() : (targets * logProbabilities).sum()
+  }
+
+  /// p_y, (N, 1).
+  package var probability: Expression {
+    targets.kind == .index ? exp(logProbability) : atTarget(probabilities)
+  }
+}
+
+/// What an optimizer builds one step from: the parameter, its gradient, state of the same shape, and numbers.
+package final class Update {
+  package let arguments: Arguments
+  package let parameter: Expression
+  package let gradient: Expression
+  private let makeInput: (String, Shape) -> Expression
+  /// State of the parameter's shape: (name, initial value).
+  package private(set) var states: [(name: String, initial: Double)] = []
+  package private(set) var newStates: [(name: String, value: Expression)] = []
+  /// Numbers computed once a step in double precision, outside the pass over memory.
+  package private(set) var numbers: [(name: String, value: @Sendable (StepNumbers) -> Double)] = []
+
+  package init(
+    arguments: Arguments, parameter: Expression, gradient: Expression,
+    makeInput: @escaping (String, Shape) -> Expression
+  ) {
+    (self.arguments, self.parameter, self.gradient, self.makeInput) = (arguments, parameter, gradient, makeInput)
+  }
+
+  package func real(_ name: String) -> Double { arguments.real(name) }
+  package func boolean(_ name: String) -> Bool { arguments.boolean(name) }
+  package func integer(_ name: String) -> Int { arguments.integer(name) }
+  package func text(_ name: String) -> String { arguments.text(name) }
+
+  /// State that starts at `initial` everywhere.
+  package func state(_ name: String, initial: Double = 0) -> Expression {
+    if !states.contains(where: { $0.name == name }) { states.append((name, initial)) }
+    return makeInput("state." + name, parameter.shape)
+  }
+
+  package func set(_ name: String, to value: Expression) { newStates.append((name, value)) }
+
+  /// A number of this step, such as a bias correction 1 - beta^t.
+  package func number(_ name: String, _ value: @escaping @Sendable (StepNumbers) -> Double) -> Expression {
+    if !numbers.contains(where: { $0.name == name }) { numbers.append((name, value)) }
+    return makeInput("number." + name, [])
+  }
+
+  /// The learning rate of this step: the schedule's value.
+  package var learningRate: Expression { number("learning_rate") { $0.learningRate } }
+}
+
+/// What a step knows of itself.
+package struct StepNumbers: Sendable {
+  /// 1 at the first step.
+  package let step: Int
+  package let learningRate: Double
+  package init(step: Int, learningRate: Double) { (self.step, self.learningRate) = (step, learningRate) }
+}

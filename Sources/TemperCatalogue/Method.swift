@@ -1,0 +1,119 @@
+import TemperCore
+import TemperGraph
+
+/// What a method is, and so how it is called (methods/README.md).
+package enum MethodKind: String, Sendable, CaseIterable {
+  case loss, op, activation, optimizer, schedule, layer, procedure, sampler, quantizer, detector, calibrator, metric
+  case decoder, generator, experiment
+}
+
+/// Where a method comes from in the literature.
+package struct Reference: Sendable, Hashable {
+  package let authors: String
+  package let year: Int
+  package let title: String
+  package let arXiv: String?
+
+  package init(_ authors: String, _ year: Int, _ title: String, arXiv: String? = nil) {
+    (self.authors, self.year, self.title, self.arXiv) = (authors, year, title, arXiv)
+  }
+
+  package var description: String {
+    "\(authors), \(year). \(title)." + (arXiv.map { " arXiv \($0)." } ?? "")
+  }
+}
+
+/// A named input. Sizes are numbers or letters that stand for one size throughout a call ("N" samples, "C" classes).
+package struct Input: Sendable {
+  package enum Element: Sendable, Hashable {
+    case real
+    /// Row numbers below the size named (class ids below "C"), passed as (..., 1) index expressions.
+    case index(below: String?)
+    /// 0 or 1.
+    case mask
+  }
+
+  package struct Form: Sendable {
+    package let shape: [String]
+    package let element: Element
+    package init(_ shape: [String], _ element: Element = .real) { (self.shape, self.element) = (shape, element) }
+  }
+
+  package let name: String
+  /// What may come; the first that fits is taken (class ids or probabilities).
+  package let forms: [Form]
+  package let isOptional: Bool
+  /// Whether a gradient with respect to it may be asked for.
+  package let isDifferentiable: Bool
+  package let summary: String
+
+  package init(
+    _ name: String, _ forms: [Form], isOptional: Bool = false, isDifferentiable: Bool? = nil, _ summary: String
+  ) {
+    (self.name, self.forms, self.isOptional, self.summary) = (name, forms, isOptional, summary)
+    self.isDifferentiable = isDifferentiable ?? forms.contains { $0.element == .real }
+  }
+
+  /// Scores before the softmax, (N, C).
+  package static let logits = Input("logits", [Form(["N", "C"])], "Scores before the softmax.")
+  /// Class ids (N,), or probabilities (N, C).
+  package static let targets = Input(
+    "targets", [Form(["N"], .index(below: "C")), Form(["N", "C"])], isDifferentiable: false,
+    "Class ids, or a probability for each class.")
+  package static let classIds = Input("targets", [Form(["N"], .index(below: "C"))], "Class ids.")
+}
+
+/// What a method keeps for each sample between calls.
+package struct SampleState: Sendable {
+  package let name: String
+  /// Sizes for one sample, as letters of the inputs ("C").
+  package let shape: [String]
+  package let initial: Double
+  package let summary: String
+  package init(_ name: String, _ shape: [String], initial: Double = 0, _ summary: String) {
+    (self.name, self.shape, self.initial, self.summary) = (name, shape, initial, summary)
+  }
+}
+
+/// The record of a method: the single source of its entry in C, Python, listings, documentation and tests.
+package struct Method: Sendable {
+  package let name: String
+  package var aliases: [String] = []
+  package let kind: MethodKind
+  /// The page of the catalogue: loss, noisy-labels, optim, …
+  package let area: String
+  package let summary: String
+  package var reference: Reference?
+  package var parameters: [Parameter] = []
+  package var inputs: [Input] = []
+  package var state: [SampleState] = []
+  /// Facts that the harness checks: "smooth", "shift_invariant", "bounded", "nonnegative", …
+  package var properties: Set<String> = []
+  /// Name, version and licence of the plug-in it came with; nil for our own.
+  package var origin: String?
+  package let implementation: Implementation
+
+  package init(
+    _ name: String, aliases: [String] = [], kind: MethodKind, area: String, summary: String,
+    reference: Reference? = nil, parameters: [Parameter] = [], inputs: [Input] = [], state: [SampleState] = [],
+    properties: Set<String> = [], origin: String? = nil, implementation: Implementation
+  ) {
+    (self.name, self.aliases, self.kind, self.area, self.summary) = (name, aliases, kind, area, summary)
+    (self.reference, self.parameters, self.inputs, self.state) = (reference, parameters, inputs, state)
+    (self.properties, self.origin, self.implementation) = (properties, origin, implementation)
+  }
+}
+
+/// How a method is built. Losses, operators and update rules are expressions; other rooms bring their own makers.
+package enum Implementation: Sendable {
+  /// The value by sample, (N, 1), or one value for the batch, (1, 1).
+  case loss(@Sendable (Formula) throws(TemperError) -> Expression)
+  /// An array from arrays. Operators with one input work along the last axis; callers move the axis.
+  case operation(@Sendable (Formula) throws(TemperError) -> Expression)
+  /// One step of one parameter.
+  case update(@Sendable (Update) throws(TemperError) -> Expression)
+  /// The value at a step.
+  case schedule(@Sendable (Arguments) throws(TemperError) -> @Sendable (_ step: Double) -> Double)
+  /// A maker that the room of this kind defines (quantizers, layers, procedures, …).
+  case component(any Sendable)
+}
