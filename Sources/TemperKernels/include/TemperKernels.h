@@ -3,6 +3,7 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
+#include "matmul.h"
 #include "pause.h"
 #include "row_program.h"
 

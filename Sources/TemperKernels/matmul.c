@@ -1,0 +1,354 @@
+#include "matmul_kernels.h"
+
+// Block of k whose sums stay in registers, and width of the block of B that stays in the second-level cache:
+// DEPTH_BLOCK * WIDTH_BLOCK_BYTES = 512 KB; one row tile of A beside it, 12 * DEPTH_BLOCK elements, in the first level.
+enum { DEPTH_BLOCK = 256, WIDTH_BLOCK_BYTES = 2048, ALIGNMENT = 64 };
+
+// Multiply-adds below which a second thread does not pay (about 16 us of one core).
+static const double SMALLEST_PIECE = 1 << 20;
+
+static int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t maximum(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t round_up(int64_t a, int64_t multiple) { return divide_up(a, multiple) * multiple; }
+
+static int64_t element_size(temper_element element) { return element == TEMPER_ELEMENT_F64 ? 8 : 4; }
+
+static void *offset(const void *base, int64_t elements, int64_t size) {
+  return (void *)((uintptr_t)base + (uintptr_t)(elements * size));
+}
+
+// Part `index` of `count` parts of 0 ..< length, each but the last a multiple of `grain`.
+typedef struct range {
+  int64_t begin, end;
+} range;
+
+static range part_of(int64_t length, int64_t count, int64_t index, int64_t grain) {
+  int64_t size = round_up(divide_up(length, count), grain);
+  return (range){minimum(length, index * size), minimum(length, (index + 1) * size)};
+}
+
+// --- instruction sets
+
+bool temper_variant_available(temper_variant variant) {
+  switch (variant) {
+  case TEMPER_VARIANT_BEST:
+  case TEMPER_VARIANT_PLAIN:
+    return true;
+#if defined(__x86_64__)
+  case TEMPER_VARIANT_AVX2:
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  case TEMPER_VARIANT_AVX512:
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#endif
+  default:
+    return false;
+  }
+}
+
+temper_variant temper_variant_resolve(temper_variant wanted) {
+  if (wanted != TEMPER_VARIANT_BEST && temper_variant_available(wanted)) return wanted;
+  if (temper_variant_available(TEMPER_VARIANT_AVX512)) return TEMPER_VARIANT_AVX512;
+  if (temper_variant_available(TEMPER_VARIANT_AVX2)) return TEMPER_VARIANT_AVX2;
+  return TEMPER_VARIANT_PLAIN;
+}
+
+const matmul_kernels *temper_matmul_kernels(temper_variant resolved, temper_element element) {
+  const bool wide = element == TEMPER_ELEMENT_F64;
+  switch (resolved) {
+#if defined(__x86_64__)
+  case TEMPER_VARIANT_AVX512:
+    return wide ? &temper_matmul_kernels_avx512_f64 : &temper_matmul_kernels_avx512_f32;
+  case TEMPER_VARIANT_AVX2:
+    return wide ? &temper_matmul_kernels_avx2_f64 : &temper_matmul_kernels_avx2_f32;
+#endif
+  default:
+    return wide ? &temper_matmul_kernels_plain_f64 : &temper_matmul_kernels_plain_f32;
+  }
+}
+
+// --- the plan
+
+// A product with one row or one column: y = x * matrix. The matrix is read once, so memory sets the speed.
+typedef struct vector_product {
+  int64_t depth, width;
+  const void *x;
+  int64_t x_stride;
+  const void *matrix;
+  int64_t depth_stride, width_stride, y_stride, bias_stride;
+} vector_product;
+
+static vector_product vector_product_of(const temper_matmul_job *job) {
+  if (job->m == 1) {
+    return (vector_product){job->k, job->n, job->a, job->a_column_stride, job->b, job->b_row_stride,
+                            job->b_column_stride, 1, 1};
+  }
+  return (vector_product){job->k, job->m, job->b, job->b_row_stride, job->a, job->a_column_stride, job->a_row_stride,
+                          job->c_row_stride, 0};
+}
+
+// Cuts C into row_pieces x column_pieces >= wanted with the least packing: each column piece packs A once more, each
+// row piece B.
+static void cut_output(temper_matmul_plan *plan, int64_t m, int64_t n, int64_t wanted, int64_t most_rows,
+                       int64_t most_columns) {
+  double least = 0;
+  for (int64_t rows = 1; rows <= minimum(wanted, most_rows); rows++) {
+    int64_t columns = minimum(divide_up(wanted, rows), most_columns);
+    if (rows * columns < minimum(wanted, most_rows * most_columns)) continue;
+    double cost = (double)rows * (double)n + (double)columns * (double)m;
+    if (least == 0 || cost < least) {
+      least = cost;
+      plan->row_pieces = rows;
+      plan->column_pieces = columns;
+    }
+  }
+}
+
+temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
+  const int64_t m = job->m, n = job->n, k = job->k, size = element_size(job->element);
+  temper_matmul_plan plan = {
+      .variant = temper_variant_resolve(job->variant),
+      .products_per_piece = 1,
+      .row_pieces = 1,
+      .column_pieces = 1,
+      .depth_pieces = 1,
+  };
+  if (m == 0 || n == 0 || job->batch == 0) return plan;
+  const matmul_kernels *kernels = temper_matmul_kernels(plan.variant, job->element);
+  const int64_t panel_columns = MAX_TILE_VECTORS * kernels->lanes;
+  const double work = (double)m * (double)n * (double)k;
+  // Many pieces to balance many threads, but not so many that packing A and B for each becomes the work.
+  const double total = work * (double)job->batch;
+  int64_t wanted = (int64_t)(total / SMALLEST_PIECE < 4 ? total / SMALLEST_PIECE : 4 + total / (16 * SMALLEST_PIECE));
+  wanted = maximum(1, minimum(wanted, maximum(32, (int64_t)(total / (512 * SMALLEST_PIECE)))));
+  if (wanted < job->batch) plan.products_per_piece = divide_up(job->batch, wanted);
+  wanted = maximum(1, wanted / job->batch);
+
+  if (m == 1 || n == 1) {
+    vector_product product = vector_product_of(job);
+    plan.is_vector_product = product.depth_stride == 1 || (product.width_stride == 1 && product.width > panel_columns);
+    if (plan.is_vector_product) {
+      plan.column_pieces = maximum(1, minimum(minimum(wanted * 4, 32), product.width / 64));
+      if (product.x_stride != 1) plan.scratch_bytes = (size_t)round_up(k * size, ALIGNMENT);
+    }
+  }
+  if (!plan.is_vector_product) {
+    const int64_t most_rows = maximum(1, m / (2 * kernels->tile_rows));
+    const int64_t most_columns = maximum(1, n / (2 * panel_columns));
+    if (wanted > most_rows * most_columns && job->batch == 1 && k >= 4 * DEPTH_BLOCK) {
+      plan.depth_pieces = minimum(wanted, k / (2 * DEPTH_BLOCK));
+      plan.workspace_bytes = (size_t)round_up(plan.depth_pieces * m * n * size, ALIGNMENT);
+    } else {
+      cut_output(&plan, m, n, wanted, most_rows, most_columns);
+    }
+    const int64_t width = minimum(round_up(n, panel_columns), WIDTH_BLOCK_BYTES / size);
+    const int64_t depth = minimum(k, DEPTH_BLOCK);
+    plan.scratch_bytes =
+        (size_t)round_up((kernels->tile_rows * depth + kernels->lanes) * size, ALIGNMENT) +
+        (size_t)round_up((width * depth + kernels->lanes) * size, ALIGNMENT);
+  }
+  plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
+  plan.piece_counts[0] = divide_up(job->batch, plan.products_per_piece) * plan.row_pieces * plan.column_pieces *
+                         plan.depth_pieces;
+  if (plan.depth_pieces > 1) plan.piece_counts[1] = 1;
+  return plan;
+}
+
+// --- running
+
+// What a block of C is computed from: the operands at the block's corner.
+typedef struct block {
+  int64_t rows, columns, depth, size;
+  const void *a;
+  int64_t a_row_stride, a_column_stride;
+  const void *b;
+  int64_t b_row_stride, b_column_stride;
+  void *c;
+  int64_t c_row_stride;
+} block;
+
+// One block of k against up to a block's width of columns.
+static void multiply_depth_block(const matmul_kernels *kernels, const block *block, const tile_finish *finish,
+                                 void *scratch) {
+  const int64_t size = block->size, panel_columns = MAX_TILE_VECTORS * kernels->lanes;
+  const int64_t tiles = divide_up(block->rows, kernels->tile_rows);
+  void *a_tile = scratch;
+  void *b_panels = offset(scratch, round_up((kernels->tile_rows * block->depth + kernels->lanes) * size, ALIGNMENT), 1);
+
+  // Packing pays where it is used often enough, and where rows of B are so far apart that they fall on the same cache sets.
+  const bool packs_b = block->b_column_stride != 1 || tiles > 4;
+  const bool packs_a = block->columns > 2 * panel_columns;
+  if (packs_b) {
+    for (int64_t j = 0; j < block->columns; j += panel_columns) {
+      int64_t width = minimum(panel_columns, block->columns - j);
+      kernels->pack(block->depth, width, round_up(width, kernels->lanes),
+                    offset(block->b, j * block->b_column_stride, size), block->b_row_stride, block->b_column_stride,
+                    offset(b_panels, j * block->depth, size));
+    }
+  }
+  for (int64_t tile = 0, i = 0; tile < tiles; tile++) {
+    const int64_t rows = (block->rows - i) / (tiles - tile);
+    const void *a = offset(block->a, i * block->a_row_stride, size);
+    int64_t a_row_stride = block->a_row_stride, a_column_stride = block->a_column_stride;
+    if (packs_a) {
+      kernels->pack(block->depth, rows, rows, a, a_column_stride, a_row_stride, a_tile);
+      a = a_tile;
+      a_row_stride = 1;
+      a_column_stride = rows;
+    }
+    for (int64_t j = 0; j < block->columns; j += panel_columns) {
+      const int64_t width = minimum(panel_columns, block->columns - j);
+      const int64_t vectors = divide_up(width, kernels->lanes);
+      const int64_t last_columns = width - (vectors - 1) * kernels->lanes;
+      tile_finish tile_end = *finish;
+      if (finish->bias) tile_end.bias = offset(finish->bias, j, size);
+      kernels->tiles[last_columns < kernels->lanes][vectors - 1][rows - 1](
+          block->depth, a, a_row_stride, a_column_stride, offset(packs_b ? b_panels : block->b, packs_b ? j * block->depth : j, size),
+          packs_b ? vectors * kernels->lanes : block->b_row_stride, offset(block->c, i * block->c_row_stride + j, size),
+          block->c_row_stride, &tile_end, last_columns);
+    }
+    i += rows;
+  }
+}
+
+static void multiply_block(const matmul_kernels *kernels, const block *whole, const tile_finish *finish, void *scratch) {
+  const int64_t size = whole->size;
+  const int64_t depth_blocks = maximum(1, divide_up(whole->depth, DEPTH_BLOCK));
+  const int64_t width_blocks = divide_up(whole->columns * size, WIDTH_BLOCK_BYTES);
+  for (int64_t w = 0; w < width_blocks; w++) {
+    const range columns = part_of(whole->columns, width_blocks, w, MAX_TILE_VECTORS * kernels->lanes);
+    for (int64_t d = 0; d < depth_blocks; d++) {
+      const range depth = part_of(whole->depth, depth_blocks, d, 1);
+      const bool is_first = d == 0, is_last = d == depth_blocks - 1;
+      block part = *whole;
+      part.columns = columns.end - columns.begin;
+      part.depth = depth.end - depth.begin;
+      part.a = offset(whole->a, depth.begin * whole->a_column_stride, size);
+      part.b = offset(whole->b, depth.begin * whole->b_row_stride + columns.begin * whole->b_column_stride, size);
+      part.c = offset(whole->c, columns.begin, size);
+      const tile_finish part_finish = {
+          .alpha = finish->alpha,
+          .accumulate = finish->accumulate || !is_first,
+          .bias = is_last && finish->bias ? offset(finish->bias, columns.begin, size) : NULL,
+          .relu = is_last && finish->relu,
+      };
+      multiply_depth_block(kernels, &part, &part_finish, scratch);
+    }
+  }
+}
+
+static tile_finish finish_of(const temper_matmul_job *job) {
+  return (tile_finish){job->alpha, job->bias, job->accumulate, job->activation == TEMPER_ACTIVATION_RELU};
+}
+
+static void run_vector_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t piece,
+                             void *scratch) {
+  const int64_t size = element_size(job->element);
+  const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
+  const vector_product product = vector_product_of(job);
+  const range columns = part_of(product.width, plan->column_pieces, piece, 64);
+  const void *x = product.x;
+  if (product.x_stride != 1) {
+    kernels->pack(product.depth, 1, 1, x, product.x_stride, 0, scratch);
+    x = scratch;
+  }
+  tile_finish finish = finish_of(job);
+  if (finish.bias) finish.bias = offset(finish.bias, columns.begin * product.bias_stride, size);
+  kernels->vector_product(product.depth, columns.end - columns.begin, x,
+                          offset(product.matrix, columns.begin * product.width_stride, size), product.depth_stride,
+                          product.width_stride, offset(job->c, columns.begin * product.y_stride, size),
+                          product.y_stride, &finish, product.bias_stride);
+}
+
+static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t piece,
+                           void *workspace, void *scratch) {
+  const int64_t size = element_size(job->element);
+  const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
+  const int64_t depth_index = piece / (plan->row_pieces * plan->column_pieces);
+  const range rows = part_of(job->m, plan->row_pieces, piece / plan->column_pieces % plan->row_pieces, kernels->tile_rows);
+  const range columns =
+      part_of(job->n, plan->column_pieces, piece % plan->column_pieces, MAX_TILE_VECTORS * kernels->lanes);
+  const range depth = part_of(job->k, plan->depth_pieces, depth_index, plan->depth_pieces > 1 ? DEPTH_BLOCK : 1);
+  if (rows.begin == rows.end || columns.begin == columns.end) return;
+
+  block block = {
+      .rows = rows.end - rows.begin,
+      .columns = columns.end - columns.begin,
+      .depth = depth.end - depth.begin,
+      .size = size,
+      .a = offset(job->a, rows.begin * job->a_row_stride + depth.begin * job->a_column_stride, size),
+      .a_row_stride = job->a_row_stride,
+      .a_column_stride = job->a_column_stride,
+      .b = offset(job->b, depth.begin * job->b_row_stride + columns.begin * job->b_column_stride, size),
+      .b_row_stride = job->b_row_stride,
+      .b_column_stride = job->b_column_stride,
+      .c = offset(job->c, rows.begin * job->c_row_stride + columns.begin, size),
+      .c_row_stride = job->c_row_stride,
+  };
+  tile_finish finish = finish_of(job);
+  if (finish.bias) finish.bias = offset(finish.bias, columns.begin, size);
+  if (plan->depth_pieces > 1) {
+    block.c = offset(workspace, depth_index * job->m * job->n + rows.begin * job->n + columns.begin, size);
+    block.c_row_stride = job->n;
+    finish = (tile_finish){.alpha = 1};
+  }
+  multiply_block(kernels, &block, &finish, scratch);
+}
+
+#define ADD_PARTS(E, suffix)                                                                                         \
+  static void add_parts_##suffix(const temper_matmul_job *job, int64_t parts, E *sums) {                             \
+    const int64_t count = job->m * job->n;                                                                           \
+    const E *bias = job->bias;                                                                                       \
+    for (int64_t part = 1; part < parts; part++) {                                                                   \
+      for (int64_t i = 0; i < count; i++) sums[i] += sums[part * count + i];                                         \
+    }                                                                                                                \
+    for (int64_t i = 0; i < job->m; i++) {                                                                           \
+      E *c = (E *)job->c + i * job->c_row_stride;                                                                    \
+      for (int64_t j = 0; j < job->n; j++) {                                                                         \
+        E value = sums[i * job->n + j] * (E)job->alpha;                                                              \
+        if (job->accumulate) value += c[j];                                                                          \
+        if (bias) value += bias[j];                                                                                  \
+        if (job->activation == TEMPER_ACTIVATION_RELU && value < 0) value = 0;                                       \
+        c[j] = value;                                                                                                \
+      }                                                                                                              \
+    }                                                                                                                \
+  }
+
+ADD_PARTS(float, f32)
+ADD_PARTS(double, f64)
+
+void temper_matmul_run_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int32_t phase, int64_t piece,
+                             void *workspace, void *scratch) {
+  if (phase == 1) {
+    if (job->element == TEMPER_ELEMENT_F64) {
+      add_parts_f64(job, plan->depth_pieces, workspace);
+    } else {
+      add_parts_f32(job, plan->depth_pieces, workspace);
+    }
+    return;
+  }
+  const int64_t size = element_size(job->element);
+  const int64_t pieces = plan->row_pieces * plan->column_pieces * plan->depth_pieces;
+  const int64_t first = piece / pieces * plan->products_per_piece;
+  const int64_t last = minimum(job->batch, first + plan->products_per_piece);
+  for (int64_t index = first; index < last; index++) {
+    temper_matmul_job product = *job;
+    product.a = offset(job->a, index * job->a_batch_stride, size);
+    product.b = offset(job->b, index * job->b_batch_stride, size);
+    product.c = offset(job->c, index * job->c_batch_stride, size);
+    if (plan->is_vector_product) {
+      run_vector_piece(&product, plan, piece % pieces, scratch);
+    } else {
+      run_tile_piece(&product, plan, piece % pieces, workspace, scratch);
+    }
+  }
+}
+
+void temper_matmul_run(const temper_matmul_job *job, const temper_matmul_plan *plan, void *workspace, void *scratch) {
+  for (int32_t phase = 0; phase < plan->phase_count; phase++) {
+    for (int64_t piece = 0; piece < plan->piece_counts[phase]; piece++) {
+      temper_matmul_run_piece(job, plan, phase, piece, workspace, scratch);
+    }
+  }
+}

@@ -1,0 +1,298 @@
+// The kernels of one instruction set and element type. Included by the matmul_kernels_*.c files, which define:
+//   E, LANES                      element type, elements in a vector
+//   TILE_ROWS                     rows of the largest tile: TILE_ROWS * MAX_TILE_VECTORS sums must fit the registers
+//   NAME(x)                       adds the variant's and type's suffix
+//   V                             the vector type, LANES elements
+//   MASK, MASK_OF(n)              what selects the first n lanes
+//   LOAD_PARTIAL(p, mask), STORE_PARTIAL(p, mask, v)   touch only the selected lanes; the others load as 0
+//   INTERLEAVE_LOW, INTERLEAVE_HIGH                    lane orders a0 b0 a1 b1 ... of the lower and upper halves
+
+// A vector in memory, at no more than its element's alignment.
+typedef V NAME(unaligned) __attribute__((aligned(sizeof(E)), may_alias));
+
+#define LOAD(p) (*(const NAME(unaligned) *)(p))
+#define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE V NAME(broadcast)(E x) { return x - (V){}; }
+
+// max(x, 0), and NaN where x is NaN.
+INLINE V NAME(relu)(V x) {
+  __typeof__(x < 0) negative = x < 0;
+  return (V)((__typeof__(negative))x & ~negative);
+}
+
+// `rows`, `vectors` and `partial` are constants, so that the sums live in registers.
+INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, int64_t k, const E *a,
+                       int64_t a_row_stride, int64_t a_column_stride, const E *b, int64_t b_row_stride, E *c,
+                       int64_t c_row_stride, const tile_finish *finish, int64_t last_columns) {
+  const MASK mask = MASK_OF(partial ? last_columns : LANES);
+  V sums[TILE_ROWS][MAX_TILE_VECTORS];
+#pragma unroll
+  for (int i = 0; i < rows; i++) {
+#pragma unroll
+    for (int v = 0; v < vectors; v++) sums[i][v] = (V){};
+    __builtin_prefetch(c + i * c_row_stride, 1);
+  }
+  // Three rows share a base pointer, so that x86 address modes reach them with few registers.
+  const E *bases[(TILE_ROWS + 2) / 3];
+#pragma unroll
+  for (int i = 0; i < rows; i += 3) bases[i / 3] = a + i * a_row_stride;
+  for (int64_t p = 0; p < k; p++) {
+    V columns[MAX_TILE_VECTORS];
+#pragma unroll
+    for (int v = 0; v < vectors; v++) {
+      columns[v] = partial && v == vectors - 1 ? LOAD_PARTIAL(b + v * LANES, mask) : LOAD(b + v * LANES);
+    }
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+      V x = NAME(broadcast)(bases[i / 3][i % 3 * a_row_stride]);
+#pragma unroll
+      for (int v = 0; v < vectors; v++) sums[i][v] += x * columns[v];
+    }
+#pragma unroll
+    for (int i = 0; i < rows; i += 3) bases[i / 3] += a_column_stride;
+    b += b_row_stride;
+  }
+  const V alpha = NAME(broadcast)((E)finish->alpha);
+  const E *bias = finish->bias;
+#pragma unroll
+  for (int v = 0; v < vectors; v++) {
+    const bool masked = partial && v == vectors - 1;
+    V column_bias = {};
+    if (bias) column_bias = masked ? LOAD_PARTIAL(bias + v * LANES, mask) : LOAD(bias + v * LANES);
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+      E *place = c + i * c_row_stride + v * LANES;
+      V value = sums[i][v] * alpha;
+      if (finish->accumulate) value += masked ? LOAD_PARTIAL(place, mask) : LOAD(place);
+      if (bias) value += column_bias;
+      if (finish->relu) value = NAME(relu)(value);
+      if (masked) {
+        STORE_PARTIAL(place, mask, value);
+      } else {
+        STORE(place, value);
+      }
+    }
+  }
+}
+
+#define TILE(rows, vectors, partial)                                                                                 \
+  static void NAME(tile_##rows##_##vectors##_##partial)(                                                             \
+      int64_t k, const void *a, int64_t a_row_stride, int64_t a_column_stride, const void *b, int64_t b_row_stride,  \
+      void *c, int64_t c_row_stride, const tile_finish *finish, int64_t last_columns) {                              \
+    NAME(tile)(rows, vectors, partial, k, a, a_row_stride, a_column_stride, b, b_row_stride, c, c_row_stride, finish, \
+               last_columns);                                                                                        \
+  }
+#define TILES(rows) TILE(rows, 1, 0) TILE(rows, 1, 1) TILE(rows, 2, 0) TILE(rows, 2, 1)
+TILES(1) TILES(2) TILES(3) TILES(4)
+#if TILE_ROWS >= 6
+TILES(5) TILES(6)
+#endif
+#if TILE_ROWS >= 12
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+#endif
+
+// Transposes LANES x LANES elements: each of the log2(LANES) rounds is a perfect shuffle of the rows.
+INLINE void NAME(transpose)(V rows[LANES]) {
+#pragma unroll
+  for (int round = 1; round < LANES; round *= 2) {
+    V shuffled[LANES];
+#pragma unroll
+    for (int i = 0; i < LANES / 2; i++) {
+      shuffled[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_LOW);
+      shuffled[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_HIGH);
+    }
+#pragma unroll
+    for (int i = 0; i < LANES; i++) rows[i] = shuffled[i];
+  }
+}
+
+// A panel whose width runs along memory: copies rows. A row's last vector may run into the next row, written later.
+static void NAME(pack_rows)(int64_t depth, int64_t width, int64_t pitch, const E *source, int64_t depth_stride,
+                            E *panel) {
+  const MASK mask = MASK_OF(width % LANES);
+  for (int64_t p = 0; p < depth; p++) {
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES) STORE(panel + i, LOAD(source + i));
+    if (i < width) {
+      STORE(panel + i, LOAD_PARTIAL(source + i, mask));
+      i += LANES;
+    }
+    for (; i < pitch; i += LANES) STORE(panel + i, (V){});
+    panel += pitch;
+    source += depth_stride;
+  }
+}
+
+// A panel whose depth runs along memory: transposes squares of LANES x LANES.
+static void NAME(pack_transposed)(int64_t depth, int64_t width, int64_t pitch, const E *source, int64_t width_stride,
+                                  E *panel) {
+  for (int64_t p = 0; p < depth; p += LANES) {
+    const int64_t count = depth - p < LANES ? depth - p : LANES;
+    const MASK mask = MASK_OF(count);
+    for (int64_t first = 0; first < pitch; first += LANES) {
+      V square[LANES];
+#pragma unroll
+      for (int i = 0; i < LANES; i++) {
+        const E *place = source + p + (first + i) * width_stride;
+        square[i] = first + i >= width ? (V){} : count == LANES ? LOAD(place) : LOAD_PARTIAL(place, mask);
+      }
+      NAME(transpose)(square);
+      E *out = panel + p * pitch + first;
+      const MASK fits = MASK_OF(pitch - first < LANES ? pitch - first : LANES);
+      if (count == LANES && pitch - first >= LANES) {
+#pragma unroll
+        for (int i = 0; i < LANES; i++) STORE(out + i * pitch, square[i]);
+      } else {
+#pragma unroll
+        for (int i = 0; i < LANES; i++) {
+          if (i < count) STORE_PARTIAL(out + i * pitch, fits, square[i]);
+        }
+      }
+    }
+  }
+}
+
+static void NAME(pack)(int64_t depth, int64_t width, int64_t pitch, const void *source, int64_t depth_stride,
+                       int64_t width_stride, void *panel) {
+  if (width_stride == 1) {
+    NAME(pack_rows)(depth, width, pitch, source, depth_stride, panel);
+  } else if (depth_stride == 1) {
+    NAME(pack_transposed)(depth, width, pitch, source, width_stride, panel);
+  } else {
+    const E *from = source;
+    E *to = panel;
+    for (int64_t p = 0; p < depth; p++) {
+      for (int64_t i = 0; i < width; i++) to[p * pitch + i] = from[p * depth_stride + i * width_stride];
+      for (int64_t i = width; i < pitch; i++) to[p * pitch + i] = 0;
+    }
+  }
+}
+
+INLINE E NAME(sum_lanes)(V x) {
+  E lanes[LANES];
+  STORE(lanes, x);
+#pragma unroll
+  for (int step = LANES / 2; step > 0; step /= 2) {
+#pragma unroll
+    for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
+  }
+  return lanes[0];
+}
+
+INLINE void NAME(finish_element)(E sum, E *y, const E *bias, const tile_finish *finish) {
+  E value = sum * (E)finish->alpha;
+  if (finish->accumulate) value += *y;
+  if (bias) value += *bias;
+  if (finish->relu && value < 0) value = 0;
+  *y = value;
+}
+
+// Four columns at a time, each a dot product along memory in two vectors of partial sums.
+INLINE void NAME(dot_products)(const int columns, int64_t depth, const E *x, const E *matrix, int64_t width_stride,
+                               E *sums) {
+  V partial[4][2] = {};
+  int64_t p = 0;
+  for (; p + 2 * LANES <= depth; p += 2 * LANES) {
+#pragma unroll
+    for (int j = 0; j < columns; j++) {
+      partial[j][0] += LOAD(x + p) * LOAD(matrix + j * width_stride + p);
+      partial[j][1] += LOAD(x + p + LANES) * LOAD(matrix + j * width_stride + p + LANES);
+    }
+  }
+  for (; p < depth; p += LANES) {
+    const MASK mask = MASK_OF(depth - p < LANES ? depth - p : LANES);
+    V part = LOAD_PARTIAL(x + p, mask);
+#pragma unroll
+    for (int j = 0; j < columns; j++) partial[j][0] += part * LOAD_PARTIAL(matrix + j * width_stride + p, mask);
+  }
+#pragma unroll
+  for (int j = 0; j < columns; j++) sums[j] = NAME(sum_lanes)(partial[j][0] + partial[j][1]);
+}
+
+// Streams `depth` rows of up to COMBINED_COLUMNS columns, eight rows at a time, through sums in the first-level cache.
+enum { NAME(COMBINED_COLUMNS) = 4096 / sizeof(E) };
+
+static void NAME(combine_rows)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t depth_stride,
+                               E *sums) {
+  for (int64_t j = 0; j < width; j++) sums[j] = 0;
+  int64_t p = 0;
+  for (; p + 8 <= depth; p += 8) {
+    const E *rows = matrix + p * depth_stride;
+    for (int64_t j = 0; j < width; j++) {
+      E sum = sums[j];
+#pragma unroll
+      for (int r = 0; r < 8; r++) sum += x[p + r] * rows[r * depth_stride + j];
+      sums[j] = sum;
+    }
+  }
+  for (; p < depth; p++) {
+    for (int64_t j = 0; j < width; j++) sums[j] += x[p] * matrix[p * depth_stride + j];
+  }
+}
+
+static void NAME(vector_product)(int64_t depth, int64_t width, const void *x, const void *matrix, int64_t depth_stride,
+                                 int64_t width_stride, void *y, int64_t y_stride, const tile_finish *finish,
+                                 int64_t bias_stride) {
+  const E *columns = matrix;
+  const E *bias = finish->bias;
+  E *out = y;
+  E sums[NAME(COMBINED_COLUMNS)];
+  for (int64_t first = 0; first < width;) {
+    int64_t count = width - first;
+    if (width_stride == 1) {
+      if (count > NAME(COMBINED_COLUMNS)) count = NAME(COMBINED_COLUMNS);
+      NAME(combine_rows)(depth, count, x, columns + first, depth_stride, sums);
+    } else if (count >= 4) {
+      count = 4;
+      NAME(dot_products)(4, depth, x, columns + first * width_stride, width_stride, sums);
+    } else {
+      count = 1;
+      NAME(dot_products)(1, depth, x, columns + first * width_stride, width_stride, sums);
+    }
+    for (int64_t j = 0; j < count; j++) {
+      NAME(finish_element)(sums[j], out + (first + j) * y_stride, bias ? bias + (first + j) * bias_stride : NULL,
+                           finish);
+    }
+    first += count;
+  }
+}
+
+#define TILE_NAME(rows, vectors, partial) NAME(tile_##rows##_##vectors##_##partial)
+#if TILE_ROWS >= 12
+#define TILE_LIST(v, p)                                                                                              \
+  {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p),  TILE_NAME(5, v, p),  TILE_NAME(6, v, p), \
+   TILE_NAME(7, v, p), TILE_NAME(8, v, p), TILE_NAME(9, v, p), TILE_NAME(10, v, p), TILE_NAME(11, v, p), TILE_NAME(12, v, p)}
+#elif TILE_ROWS >= 6
+#define TILE_LIST(v, p)                                                                                              \
+  {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p), TILE_NAME(5, v, p), TILE_NAME(6, v, p)}
+#else
+#define TILE_LIST(v, p) {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p)}
+#endif
+
+const matmul_kernels NAME(temper_matmul_kernels) = {
+    .lanes = LANES,
+    .tile_rows = TILE_ROWS,
+    .tiles = {{TILE_LIST(1, 0), TILE_LIST(2, 0)}, {TILE_LIST(1, 1), TILE_LIST(2, 1)}},
+    .pack = NAME(pack),
+    .vector_product = NAME(vector_product),
+};
+
+#undef LOAD
+#undef STORE
+#undef INLINE
+#undef TILE
+#undef TILES
+#undef TILE_NAME
+#undef TILE_LIST
+#undef E
+#undef V
+#undef LANES
+#undef NAME
+#undef MASK
+#undef MASK_OF
+#undef LOAD_PARTIAL
+#undef STORE_PARTIAL
+#undef INTERLEAVE_LOW
+#undef INTERLEAVE_HIGH
