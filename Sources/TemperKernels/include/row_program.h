@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "instruction_set.h"
+
 typedef enum temper_opcode : uint16_t {
   // memory: `slot` names the input or output
   TEMPER_LOAD,   // dst = slot[row, column], converted to the working type
@@ -103,5 +105,13 @@ void temper_row_program_run_f32(const temper_row_program *program, const temper_
 void temper_row_program_run_f64(const temper_row_program *program, const temper_slot *slots,
                                 int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
                                 void *scratch);
+
+// The same with an instruction set that the machine must have: for tests.
+void temper_row_program_run_f32_on(temper_instruction_set set, const temper_row_program *program,
+                                   const temper_slot *slots, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                                   int64_t column_end, void *scratch);
+void temper_row_program_run_f64_on(temper_instruction_set set, const temper_row_program *program,
+                                   const temper_slot *slots, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                                   int64_t column_end, void *scratch);
 
 #endif

@@ -1,1 +1,0 @@
-#include "row_program.h"

@@ -1,0 +1,100 @@
+// Row programs for one element type and one instruction set. The including file defines
+//   REAL         float or double
+//   M(name)      the function of vector_math.h for that type
+//   INTERPRETER  name of the function defined here
+//   VECTOR_BYTES width of a vector register
+//   TARGET       the instruction set, if it is not the default one
+#include "../include/philox.h"
+#include "../mathematics/vector_math.h"
+#include "plan.h"
+
+#ifdef TARGET
+#pragma clang attribute push(__attribute__((target(TARGET))), apply_to = function)
+#endif
+
+// clang-format off: each of these uses the ones before it
+#include "block.h"
+#include "../mathematics/philox_uniform.h"
+#include "element_loops.h"
+#include "memory.h"
+#include "reductions.h"
+// clang-format on
+
+static void run_element_loop(const block *k, const temper_step *step) {
+  const REAL immediate = (REAL)step->instruction->immediate;
+  const bool full = step->dst.kind == TEMPER_OPERAND_FULL;
+  // From one segment to the next: row after row, or when transposed column after column.
+  const int64_t steps[3] = {[TEMPER_OPERAND_IMMEDIATE] = 0,
+                            [TEMPER_OPERAND_ROW] = is_transposed(k) ? 0 : 1,
+                            [TEMPER_OPERAND_FULL] = k->pitch};
+  const int64_t segments = is_transposed(k) ? k->columns : k->rows;
+  const int64_t segment_length = is_transposed(k) ? k->pitch : k->columns;
+  loop l = {
+      .dst = address(k, step->dst),
+      .a = step->a.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->a),
+      .b = step->b.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->b),
+      .c = step->c.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->c),
+      .dst_step = k->pitch,
+      .a_step = steps[step->a.kind],
+      .b_step = steps[step->b.kind],
+      .c_step = steps[step->c.kind],
+      .segments = step->segmented ? segments : 1,
+      .length = step->segmented ? segment_length : full ? segments * segment_length : is_transposed(k) ? k->pitch : k->rows,
+  };
+  element_loops[step->instruction->op][step->scalars](&l);
+}
+
+static void run_step(const block *k, temper_step *step) {
+  switch (step->instruction->op) {
+    case TEMPER_LOAD: load(k, step); break;
+    case TEMPER_STORE: store(k, step); break;
+    case TEMPER_COLUMN: column_index(k, step); break;
+    case TEMPER_ROW: row_index(k, step); break;
+    case TEMPER_UNIFORM: uniform(k, step); break;
+    case TEMPER_ROW_SUM: row_sum(k, step); break;
+    case TEMPER_ROW_MAX: row_max(k, step); break;
+    case TEMPER_ROW_MIN: row_min(k, step); break;
+    case TEMPER_ROW_PRODUCT: row_product(k, step); break;
+    case TEMPER_ROW_ARGMAX: row_argmax(k, step); break;
+    case TEMPER_ROW_ARGMIN: row_argmin(k, step); break;
+    case TEMPER_PICK: pick(k, step); break;
+    case TEMPER_PLACE: place(k, step); break;
+    case TEMPER_PLACE_ADD: place_add(k, step); break;
+    default: run_element_loop(k, step);
+  }
+}
+
+void INTERPRETER(const temper_row_program *program, const temper_slot *slots, int64_t row_begin, int64_t row_end,
+                 int64_t column_begin, int64_t column_end, void *scratch) {
+  temper_plan plan;
+  temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
+  const int64_t width = column_end - column_begin;
+  const int64_t block_columns = plan.shape.columns < width ? plan.shape.columns : width;
+  for (int64_t row = row_begin, rows; row < row_end; row += rows) {
+    rows = plan.shape.rows < row_end - row ? plan.shape.rows : row_end - row;
+    // Only column blocks come one after the other: phase by phase.
+    for (int32_t begin = 0, end; begin < program->instruction_count; begin = end) {
+      end = program->instruction_count;
+      if (block_columns < width)
+        for (end = begin + 1; end < program->instruction_count; ++end)
+          if (program->instructions[end].phase != program->instructions[begin].phase) break;
+      int64_t column = column_begin;
+      do {
+        const int64_t columns = block_columns < column_end - column ? block_columns : column_end - column;
+        const int64_t lanes_of_rows = (rows + TEMPER_ROW_LANES - 1) / TEMPER_ROW_LANES * TEMPER_ROW_LANES;
+        const block k = {.plan = &plan, .row = row, .rows = rows, .column = column, .columns = columns,
+                         .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
+                         .first = column == column_begin};
+        for (int32_t i = begin; i < end; ++i) {
+          temper_step *step = &plan.steps[i];
+          if (!step->done_in_place && (k.first || !step->once)) run_step(&k, step);
+        }
+        column += columns;
+      } while (column < column_end);
+    }
+  }
+}
+
+#ifdef TARGET
+#pragma clang attribute pop
+#endif

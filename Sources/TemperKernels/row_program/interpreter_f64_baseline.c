@@ -1,0 +1,5 @@
+#define REAL double
+#define M(name) temper_##name##_f64
+#define INTERPRETER temper_row_program_run_f64_baseline
+#define VECTOR_BYTES 16
+#include "interpreter.h"

@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#define REAL double
+#define M(name) temper_##name##_f64
+#define INTERPRETER temper_row_program_run_f64_v3
+#define TARGET "arch=x86-64-v3"
+#define VECTOR_BYTES 32
+#include "interpreter.h"
+#endif

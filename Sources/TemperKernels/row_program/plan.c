@@ -1,0 +1,191 @@
+#include "plan.h"
+
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+temper_block_shape temper_block_shape_of(int64_t columns) {
+  if (columns <= TEMPER_TRANSPOSED_COLUMNS) {
+    int64_t rows = TEMPER_BLOCK_ELEMENTS / (columns > 0 ? columns : 1) / TEMPER_ROW_LANES * TEMPER_ROW_LANES;
+    return (temper_block_shape){TEMPER_LAYOUT_TRANSPOSED, rows, columns};
+  }
+  if (columns <= TEMPER_BLOCK_ELEMENTS)
+    return (temper_block_shape){TEMPER_LAYOUT_WHOLE_ROWS, TEMPER_BLOCK_ELEMENTS / columns, columns};
+  return (temper_block_shape){TEMPER_LAYOUT_COLUMN_BLOCKS, 1, TEMPER_BLOCK_ELEMENTS};
+}
+
+// Storage that starts at the same place of every page would make a store wait for unrelated loads and crowd few cache
+// sets: a little space between the registers avoids both.
+enum { SCRATCH_ALIGNMENT = 64, REGISTER_GAP = 192 };
+
+static size_t register_bytes(const temper_row_program *program, temper_block_shape shape, int reg, size_t element_size) {
+  int64_t elements = shape.rows * shape.columns;
+  if (program->registers[reg] == TEMPER_REGISTER_ROW)
+    elements = shape.rows;
+  else if (program->registers[reg] == TEMPER_REGISTER_CARRIED && shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS)
+    elements = program->columns;
+  return (size_t)round_up(elements * (int64_t)element_size, SCRATCH_ALIGNMENT) + REGISTER_GAP;
+}
+
+static size_t array_bytes(int32_t count, size_t size) {
+  return (size_t)round_up(count * (int64_t)size, SCRATCH_ALIGNMENT);
+}
+
+size_t temper_row_program_scratch(const temper_row_program *program, size_t element_size) {
+  temper_block_shape shape = temper_block_shape_of(program->columns);
+  size_t bytes = array_bytes(program->instruction_count, sizeof(temper_step)) +
+                 array_bytes(program->slot_count, sizeof(temper_plan_slot)) +
+                 array_bytes(program->register_count, sizeof(void *));
+  for (int reg = 0; reg < program->register_count; ++reg) bytes += register_bytes(program, shape, reg, element_size);
+  return bytes + (size_t)round_up(shape.rows * shape.columns * (int64_t)element_size, SCRATCH_ALIGNMENT);
+}
+
+static temper_plan_slot plan_slot(const temper_row_program *program, const temper_slot *slot) {
+  temper_plan_slot result = {.slot = slot, .row_stride = 0, .even = true};
+  int64_t span = 1;  // rows below this dimension
+  for (int d = program->outer_rank - 1; d >= 0; --d) {
+    if (program->outer_sizes[d] == 1) continue;
+    if (span == 1)
+      result.row_stride = slot->outer_strides[d];
+    else if (slot->outer_strides[d] != span * result.row_stride)
+      result.even = false;
+    span *= program->outer_sizes[d];
+  }
+  return result;
+}
+
+// How many of a, b, c an instruction reads.
+static int operand_count(temper_opcode op) {
+  if (op == TEMPER_STORE) return 1;
+  if (op < TEMPER_COPY) return 0;
+  if (op == TEMPER_SELECT || op == TEMPER_MULTIPLY_ADD || op == TEMPER_PLACE_ADD) return 3;
+  bool two = (op >= TEMPER_ADD && op <= TEMPER_OR) || op == TEMPER_PICK || op == TEMPER_PLACE;
+  return two ? 2 : 1;
+}
+
+static bool reads(const temper_instruction *instruction, int16_t reg) {
+  int count = operand_count(instruction->op);
+  return (count > 0 && instruction->a == reg) || (count > 1 && instruction->b == reg) ||
+         (count > 2 && instruction->c == reg);
+}
+
+static temper_operand operand_of(const temper_row_program *program, const int16_t *bound, int16_t reg) {
+  if (reg < 0) return (temper_operand){reg, -1, TEMPER_OPERAND_IMMEDIATE};
+  bool row = program->registers[reg] == TEMPER_REGISTER_ROW;
+  return (temper_operand){reg, bound[reg], row ? TEMPER_OPERAND_ROW : TEMPER_OPERAND_FULL};
+}
+
+// Whether a block of the slot looks in memory just as a FULL register does.
+static bool looks_like_register(const temper_plan *plan, int slot, int16_t reg, int64_t width, size_t element_size) {
+  const temper_plan_slot *s = &plan->slots[slot];
+  temper_element element = element_size == 4 ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64;
+  return plan->shape.layout != TEMPER_LAYOUT_TRANSPOSED && plan->program->registers[reg] != TEMPER_REGISTER_ROW &&
+         s->slot->element == element && (s->slot->column_stride == 1 || width == 1) &&
+         (plan->shape.rows == 1 || (s->even && s->row_stride == width));
+}
+
+// A loaded register can stay in the slot's memory unless something stores there while the register is still read.
+static bool load_needs_no_copy(const temper_plan *plan, int load) {
+  const temper_instruction *code = plan->program->instructions;
+  const void *base = plan->slots[code[load].slot].slot->base;
+  bool stored = false;
+  for (int i = load + 1; i < plan->program->instruction_count; ++i) {
+    if (stored && reads(&code[i], code[load].dst)) return false;
+    if (code[i].dst == code[load].dst) return true;
+    stored |= code[i].op == TEMPER_STORE && plan->slots[code[i].slot].slot->base == base;
+  }
+  return true;
+}
+
+// The STORE that lets `producer` compute straight into the memory of its slot, or -1: nothing may read that memory
+// between the producer and the STORE, and nothing else may store there while the register is still read.
+static int store_needing_no_copy(const temper_plan *plan, int producer, int64_t width, size_t element_size) {
+  const temper_instruction *code = plan->program->instructions;
+  int16_t reg = code[producer].dst;
+  int store = -1;
+  for (int i = producer + 1; i < plan->program->instruction_count && store < 0; ++i) {
+    if (code[i].op == TEMPER_STORE && code[i].a == reg) store = i;
+    if (code[i].dst == reg) return -1;
+  }
+  if (store < 0 || !looks_like_register(plan, code[store].slot, reg, width, element_size)) return -1;
+  const void *base = plan->slots[code[store].slot].slot->base;
+  // Registers bound to the same memory that are read after the producer: look at every earlier LOAD.
+  for (int load = 0; load < store; ++load) {
+    if (code[load].op != TEMPER_LOAD || plan->slots[code[load].slot].slot->base != base) continue;
+    if (load > producer) return -1;
+    for (int i = load + 1; i < store; ++i) {
+      if (i > producer && reads(&code[i], code[load].dst)) return -1;
+      if (code[i].dst == code[load].dst) break;
+    }
+  }
+  bool stored = false;
+  for (int i = producer + 1; i < plan->program->instruction_count; ++i) {
+    if (stored && reads(&code[i], reg)) return -1;
+    if (code[i].dst == reg) break;
+    stored |= i != store && code[i].op == TEMPER_STORE && plan->slots[code[i].slot].slot->base == base;
+    if (stored && i < store) return -1;
+  }
+  return store;
+}
+
+void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
+                             int64_t column_begin, int64_t column_end, size_t element_size, void *scratch) {
+  char *next = scratch;
+  plan->program = program;
+  plan->shape = temper_block_shape_of(program->columns);
+  plan->steps = (temper_step *)next;
+  next += array_bytes(program->instruction_count, sizeof(temper_step));
+  plan->slots = (temper_plan_slot *)next;
+  next += array_bytes(program->slot_count, sizeof(temper_plan_slot));
+  plan->registers = (void **)next;
+  next += array_bytes(program->register_count, sizeof(void *));
+  for (int reg = 0; reg < program->register_count; ++reg) {
+    plan->registers[reg] = next;
+    next += register_bytes(program, plan->shape, reg, element_size);
+  }
+  plan->staging = next;
+  for (int slot = 0; slot < program->slot_count; ++slot) plan->slots[slot] = plan_slot(program, &slots[slot]);
+
+  int64_t width = column_end - column_begin;
+  int16_t bound[TEMPER_MAX_REGISTERS];  // the slot whose memory a register's present value is in, or -1
+  for (int i = 0; i < program->instruction_count; ++i) plan->steps[i].done_in_place = false;
+  for (int reg = 0; reg < program->register_count; ++reg) bound[reg] = -1;
+  for (int i = 0; i < program->instruction_count; ++i) {
+    const temper_instruction *instruction = &program->instructions[i];
+    temper_step *step = &plan->steps[i];
+    step->instruction = instruction;
+    int count = operand_count(instruction->op);
+    step->a = operand_of(program, bound, count > 0 ? instruction->a : TEMPER_IMMEDIATE);
+    step->b = operand_of(program, bound, count > 1 ? instruction->b : TEMPER_IMMEDIATE);
+    step->c = operand_of(program, bound, count > 2 ? instruction->c : TEMPER_IMMEDIATE);
+    step->once = instruction->op == TEMPER_STORE && step->a.kind != TEMPER_OPERAND_FULL &&
+                 plan->slots[instruction->slot].slot->column_stride == 0;
+    step->state = 0;
+    step->scalars = 0;
+    step->segmented = false;
+    step->dst = (temper_operand){-1, -1, TEMPER_OPERAND_IMMEDIATE};
+    // Where the columns are cut, values per row are stored with the first piece.
+    if (step->once && column_begin > 0) step->done_in_place = true;
+    if (instruction->dst < 0) continue;
+
+    if (instruction->op == TEMPER_LOAD) {
+      bool stays = looks_like_register(plan, instruction->slot, instruction->dst, width, element_size) &&
+                   load_needs_no_copy(plan, i);
+      step->done_in_place = stays;
+      bound[instruction->dst] = stays ? instruction->slot : -1;
+    } else {
+      int store = store_needing_no_copy(plan, i, width, element_size);
+      if (store >= 0) plan->steps[store].done_in_place = true;
+      bound[instruction->dst] = store >= 0 ? program->instructions[store].slot : -1;
+    }
+    step->dst = operand_of(program, bound, instruction->dst);
+    bool reduction = instruction->op >= TEMPER_ROW_SUM && instruction->op <= TEMPER_PICK;
+    step->once = step->dst.kind == TEMPER_OPERAND_ROW && !reduction;
+
+    temper_operand_kind scalar = TEMPER_OPERAND_IMMEDIATE;
+    if (step->dst.kind == TEMPER_OPERAND_FULL && plan->shape.layout != TEMPER_LAYOUT_TRANSPOSED)
+      scalar = TEMPER_OPERAND_ROW;
+    step->scalars = (uint8_t)((step->a.kind <= scalar) | (step->b.kind <= scalar) << 1 | (step->c.kind <= scalar) << 2);
+    step->segmented = step->dst.kind == TEMPER_OPERAND_FULL &&
+                      (step->a.kind == TEMPER_OPERAND_ROW || step->b.kind == TEMPER_OPERAND_ROW ||
+                       step->c.kind == TEMPER_OPERAND_ROW);
+  }
+}

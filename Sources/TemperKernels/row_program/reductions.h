@@ -1,0 +1,122 @@
+// Template over REAL: the instructions that turn a row into one value. The order of operations follows from the number
+// of columns only: transposed, column after column; otherwise four vectors of partial results, joined pairwise, for each
+// column block, and the blocks one after the other.
+
+#define SUM(x, y) ((x) + (y))
+#define PRODUCT(x, y) ((x) * (y))
+// NaN if either is NaN. The bitwise forms serve numbers and vectors alike.
+#define LARGER(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
+#define SMALLER(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
+
+// Joins the lanes of a vector pairwise.
+#define JOIN_LANES(v, JOIN)                                              \
+  ({                                                                     \
+    REAL part[LANES];                                                    \
+    lanes_store(part, v);                                                \
+    for (int width = LANES / 2; width > 0; width /= 2)                   \
+      for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]); \
+    part[0];                                                             \
+  })
+
+#define ROW_REDUCTION(name, JOIN, identity)                                                     \
+  static REAL name##_of_row(const REAL *a, int64_t n) {                                         \
+    lanes v0 = identity, v1 = identity, v2 = identity, v3 = identity;                           \
+    int64_t i = 0;                                                                              \
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                \
+      v0 = JOIN(v0, lanes_at(a + i));                                                           \
+      v1 = JOIN(v1, lanes_at(a + i + LANES));                                                   \
+      v2 = JOIN(v2, lanes_at(a + i + 2 * LANES));                                               \
+      v3 = JOIN(v3, lanes_at(a + i + 3 * LANES));                                               \
+    }                                                                                           \
+    for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                          \
+    if (i < n) {                                                                                \
+      REAL rest[LANES];                                                                         \
+      for (int l = 0; l < LANES; ++l) rest[l] = identity;                                       \
+      __builtin_memcpy(rest, a + i, (size_t)(n - i) * sizeof(REAL));                            \
+      v1 = JOIN(v1, lanes_at(rest));                                                            \
+    }                                                                                           \
+    v0 = JOIN(v0, v2);                                                                          \
+    v1 = JOIN(v1, v3);                                                                          \
+    v0 = JOIN(v0, v1);                                                                          \
+    return JOIN_LANES(v0, JOIN);                                                                \
+  }                                                                                             \
+  static void row_##name(const block *k, const temper_step *step) {                             \
+    const REAL *a = address(k, step->a);                                                        \
+    REAL *dst = address(k, step->dst);                                                          \
+    if (is_transposed(k)) {                                                                     \
+      for (int64_t r = 0; r < k->pitch; r += LANES) {                                           \
+        lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                         \
+        for (int64_t c = 1; c < k->columns; ++c) v = JOIN(v, lanes_at(a + c * k->pitch + r));   \
+        lanes_store(dst + r, v);                                                                \
+      }                                                                                         \
+      return;                                                                                   \
+    }                                                                                           \
+    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                      \
+      const REAL value = name##_of_row(a, k->columns);                                          \
+      dst[r] = k->first ? value : JOIN(dst[r], value);                                          \
+    }                                                                                           \
+  }
+
+ROW_REDUCTION(sum, SUM, 0)
+ROW_REDUCTION(product, PRODUCT, 1)
+ROW_REDUCTION(max, LARGER, -M(infinity)())
+ROW_REDUCTION(min, SMALLER, M(infinity)())
+
+#define IS_LARGER(x, y) ((x) > (y))
+#define IS_SMALLER(x, y) ((x) < (y))
+
+// Index of the first of the extreme values, or of the first NaN. Not transposed: the extreme value of the block first,
+// then where it is.
+#define ROW_ARGUMENT(name, BETTER)                                                              \
+  static void row_arg##name(const block *k, temper_step *step) {                                \
+    const REAL *a = address(k, step->a);                                                        \
+    REAL *dst = address(k, step->dst);                                                          \
+    if (is_transposed(k)) {                                                                     \
+      for (int64_t r = 0; r < k->pitch; r += LANES) {                                           \
+        lanes best = lanes_at(a + r), index = 0;                                                \
+        for (int64_t c = 1; c < k->columns; ++c) {                                              \
+          const lanes x = lanes_at(a + c * k->pitch + r);                                       \
+          index = (BETTER(x, best) | ((x != x) & (best == best))) ? (lanes)(REAL)c : index;       \
+          best = (BETTER(x, best) | ((x != x) & (best == best))) ? x : best;                      \
+        }                                                                                       \
+        lanes_store(dst + r, index);                                                            \
+      }                                                                                         \
+      return;                                                                                   \
+    }                                                                                           \
+    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                      \
+      const REAL best = name##_of_row(a, k->columns), before = (REAL)step->state;               \
+      if (!k->first && !(BETTER(best, before) | ((best != best) & (before == before)))) continue; \
+      int64_t c = 0;                                                                            \
+      while (best == best ? a[c] != best : a[c] == a[c]) ++c;                                   \
+      dst[r] = (REAL)(k->column + c);                                                           \
+      step->state = best;                                                                       \
+    }                                                                                           \
+  }
+
+ROW_ARGUMENT(max, IS_LARGER)
+ROW_ARGUMENT(min, IS_SMALLER)
+
+// dst = a at column b
+static void pick(const block *k, const temper_step *step) {
+  const REAL immediate = (REAL)step->instruction->immediate;
+  const row_values index = row_values_of(k, step->b, &immediate);
+  const REAL *a = address(k, step->a);
+  REAL *dst = address(k, step->dst);
+  if (is_transposed(k)) {
+    for (int64_t r = 0; r < k->pitch; r += LANES) {
+      const lanes at = row_lanes(index, r);
+      lanes v = 0;
+      for (int64_t c = 0; c < k->columns; ++c) v = at == (lanes)(REAL)c ? lanes_at(a + c * k->pitch + r) : v;
+      lanes_store(dst + r, v);
+    }
+    return;
+  }
+  for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {
+    const REAL at = index.values[r * index.step] - (REAL)k->column;
+    const bool inside = at >= 0 && at < (REAL)k->columns && at == (REAL)(int64_t)at;
+    if (inside)
+      dst[r] = a[(int64_t)at];
+    else if (k->first)
+      dst[r] = 0;
+  }
+}
