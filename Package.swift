@@ -18,8 +18,10 @@ func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .testTarget(name: name + "Tests", dependencies: dependencies, swiftSettings: [.swiftLanguageMode(.v6)])
+func tests(_ name: String, _ dependencies: [Target.Dependency], _ flags: [String] = []) -> Target {
+  .testTarget(
+    name: name + "Tests", dependencies: dependencies,
+    swiftSettings: [.swiftLanguageMode(.v6), .unsafeFlags(flags)])
 }
 
 let package = Package(
@@ -50,7 +52,8 @@ let package = Package(
           "-soname=libtemper.so.1",
         ])
       ]),
-    tests("TemperKernels", ["TemperKernels"]),
+    // The references are loops over many elements: optimised, they take seconds instead of minutes.
+    tests("TemperKernels", ["TemperKernels"], ["-O"]),
     tests("TemperCore", ["TemperCore"]),
     tests("TemperGraph", ["TemperGraph", "TemperCore"]),
     tests("TemperCatalogue", ["TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),

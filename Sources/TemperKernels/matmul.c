@@ -30,30 +30,6 @@ static range part_of(int64_t length, int64_t count, int64_t index, int64_t grain
 
 // --- instruction sets
 
-bool temper_variant_available(temper_variant variant) {
-  switch (variant) {
-  case TEMPER_VARIANT_BEST:
-  case TEMPER_VARIANT_PLAIN:
-    return true;
-#if defined(__x86_64__)
-  case TEMPER_VARIANT_AVX2:
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  case TEMPER_VARIANT_AVX512:
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-#endif
-  default:
-    return false;
-  }
-}
-
-temper_variant temper_variant_resolve(temper_variant wanted) {
-  if (wanted != TEMPER_VARIANT_BEST && temper_variant_available(wanted)) return wanted;
-  if (temper_variant_available(TEMPER_VARIANT_AVX512)) return TEMPER_VARIANT_AVX512;
-  if (temper_variant_available(TEMPER_VARIANT_AVX2)) return TEMPER_VARIANT_AVX2;
-  return TEMPER_VARIANT_PLAIN;
-}
-
 const matmul_kernels *temper_matmul_kernels(temper_variant resolved, temper_element element) {
   const bool wide = element == TEMPER_ELEMENT_F64;
   switch (resolved) {

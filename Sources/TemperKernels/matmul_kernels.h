@@ -48,9 +48,6 @@ extern const matmul_kernels temper_matmul_kernels_avx2_f32, temper_matmul_kernel
 extern const matmul_kernels temper_matmul_kernels_avx512_f32, temper_matmul_kernels_avx512_f64;
 #endif
 
-// The best variant that this machine can run when asked for `wanted`.
-temper_variant temper_variant_resolve(temper_variant wanted);
-
 const matmul_kernels *temper_matmul_kernels(temper_variant resolved, temper_element element);
 
 #endif

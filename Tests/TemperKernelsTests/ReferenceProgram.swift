@@ -134,6 +134,7 @@ func referenceValue(_ op: temper_opcode, _ x: Double, _ y: Double, _ z: Double) 
 /// The difference quotient of log gamma, accurate enough to tell a right digamma from a wrong one.
 func referenceDigamma(_ x: Double) -> Double {
   if x <= 0 && x == x.rounded() { return x == 0 ? (x.sign == .minus ? .infinity : -.infinity) : .nan }
+  if x == .infinity { return x }
   // Move up until the quotient is smooth: psi(x) = psi(x + 1) - 1 / x.
   var x = x
   var sum = 0.0
@@ -196,8 +197,11 @@ extension ReferenceProgram {
           for column in 0..<columns {
             let value = operand(i.a, row, column)
             slot.values[slot.offset(self, row, column)] =
-              slot.element == TEMPER_ELEMENT_F32 ? Double(Float(value)) : slot.element == TEMPER_ELEMENT_F64 ? value
-              : value.isNaN ? 0 : clampInteger(value.rounded(.towardZero), slot.element)
+              slot.element == TEMPER_ELEMENT_F32
+              ? Double(Float(value))
+              : slot.element == TEMPER_ELEMENT_F64
+                ? value
+                : value.isNaN ? 0 : clampInteger(value.rounded(.towardZero), slot.element)
           }
         }
         slots[Int(i.slot)] = slot

@@ -1,15 +1,12 @@
 import TemperKernels
 
-let instructionSets: [temper_instruction_set] = {
-  let best = temper_best_instruction_set()
-  return [TEMPER_BASELINE, TEMPER_X86_64_V3, TEMPER_X86_64_V4].filter { $0.rawValue <= best.rawValue }
-}()
+let machineVariants = [TEMPER_VARIANT_PLAIN, TEMPER_VARIANT_AVX2, TEMPER_VARIANT_AVX512].filter(temper_variant_available)
 
 extension ReferenceProgram {
   /// Runs the compiled interpreter on pieces of rows (or of columns) and puts what it stored back into `slots`.
   /// Slots named in `sharing` use the memory of another slot.
   func run(
-    _ slots: inout [Slot], single: Bool, on set: temper_instruction_set? = nil, rowCuts: [Int] = [],
+    _ slots: inout [Slot], single: Bool, on variant: temper_variant = TEMPER_VARIANT_BEST, rowCuts: [Int] = [],
     columnCuts: [Int] = [], sharing: [Int: Int] = [:]
   ) {
     var memory: [UnsafeMutableRawPointer] = []
@@ -73,9 +70,8 @@ extension ReferenceProgram {
         for rowEnd in rowEnds {
           var column: Int64 = 0
           for columnEnd in columnEnds {
-            let set = set ?? temper_best_instruction_set()
-            let run = single ? temper_row_program_run_f32_on : temper_row_program_run_f64_on
-            run(set, &program, cSlots, row, Int64(rowEnd), column, Int64(columnEnd), scratch)
+            let run = single ? temper_row_program_run_f32_variant : temper_row_program_run_f64_variant
+            run(variant, &program, cSlots, row, Int64(rowEnd), column, Int64(columnEnd), scratch)
             column = Int64(columnEnd)
           }
           row = Int64(rowEnd)
@@ -105,7 +101,7 @@ struct Numbers {
   init(_ seed: Int) { state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 &+ 1 }
   mutating func next() -> UInt64 {
     state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-    return (state ^ (state >> 33)) &* 0xFF51_AFD7_ED55_8CCD >> 11
+    return ((state ^ (state >> 33)) &* 0xFF51_AFD7_ED55_8CCD) >> 11
   }
   mutating func below(_ n: Int) -> Int { Int(next() % UInt64(n)) }
   mutating func between(_ low: Double, _ high: Double) -> Double { low + (high - low) * Double(next()) * 0x1p-53 }

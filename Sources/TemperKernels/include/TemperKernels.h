@@ -3,10 +3,10 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
-#include "instruction_set.h"
 #include "matmul.h"
 #include "pause.h"
 #include "philox.h"
 #include "row_program.h"
+#include "variant.h"
 
 #endif

@@ -21,17 +21,7 @@
 #include <stdint.h>
 
 #include "row_program.h"
-
-// The instruction sets that the kernels are written for. Results may differ in the last bits between two of them.
-typedef enum temper_variant : uint8_t {
-  TEMPER_VARIANT_BEST,  // the best one of this machine
-  TEMPER_VARIANT_PLAIN,
-  TEMPER_VARIANT_AVX2,
-  TEMPER_VARIANT_AVX512,
-} temper_variant;
-
-// Whether this machine can run the variant.
-bool temper_variant_available(temper_variant variant);
+#include "variant.h"
 
 typedef enum temper_activation : uint8_t { TEMPER_ACTIVATION_NONE, TEMPER_ACTIVATION_RELU } temper_activation;
 

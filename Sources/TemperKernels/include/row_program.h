@@ -12,6 +12,9 @@
 //   else                     one row at a time, in column blocks; the phases below are run one after the other, each
 //                            over all column blocks of the row
 //
+// An output may be the memory of an input only as a whole: same base, element and strides. Instructions then see each
+// other's effect in program order, row by row.
+//
 // Phases: an instruction that reads the result of a reduction over the row has a higher phase than the reduction.
 // Instructions are sorted by phase. A FULL register that is read in a later phase than it is written is `carried`: it
 // keeps all columns of the row, not only the current block. A ROW register always survives across phases.
@@ -22,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "instruction_set.h"
+#include "variant.h"
 
 typedef enum temper_opcode : uint16_t {
   // memory: `slot` names the input or output
@@ -106,11 +109,11 @@ void temper_row_program_run_f64(const temper_row_program *program, const temper_
                                 int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
                                 void *scratch);
 
-// The same with an instruction set that the machine must have: for tests.
-void temper_row_program_run_f32_on(temper_instruction_set set, const temper_row_program *program,
+// The same on a given instruction set: for tests.
+void temper_row_program_run_f32_variant(temper_variant variant, const temper_row_program *program,
                                    const temper_slot *slots, int64_t row_begin, int64_t row_end, int64_t column_begin,
                                    int64_t column_end, void *scratch);
-void temper_row_program_run_f64_on(temper_instruction_set set, const temper_row_program *program,
+void temper_row_program_run_f64_variant(temper_variant variant, const temper_row_program *program,
                                    const temper_slot *slots, int64_t row_begin, int64_t row_end, int64_t column_begin,
                                    int64_t column_end, void *scratch);
 
