@@ -29,6 +29,8 @@ let package = Package(
   products: [.library(name: "temper", type: .dynamic, targets: ["Temper"])],
   targets: [
     .systemLibrary(name: "CTemper", path: "include"),
+    .target(
+      name: "TemperEdge", dependencies: ["CTemper"], cSettings: kernelSettings + [.headerSearchPath("../../include")]),
     .target(name: "TemperKernels", cSettings: kernelSettings),
     room("TemperCore", ["TemperKernels"]),
     room("TemperGraph", ["TemperCore", "TemperKernels"]),
@@ -42,7 +44,7 @@ let package = Package(
     .target(
       name: "Temper",
       dependencies: [
-        "CTemper", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers", "TemperLosses",
+        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers", "TemperLosses",
         "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
       swiftSettings: strict,

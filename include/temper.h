@@ -1,0 +1,646 @@
+/* temper.h: the C interface of Temper, a library for robust training, losses and quantization.
+ *
+ * The shape of every call
+ * -----------------------
+ *   int32_t temper_<noun>_<verb>(<results>..., <subject>, <arguments>..., temper_error *error);
+ *
+ * Results come first. A call that can fail returns a status: TEMPER_OK (0) or one of the TEMPER_ERROR_* codes. The last
+ * argument may be NULL; otherwise the call fills it with the code, the index of the argument at fault, where the error
+ * comes from, and a whole sentence that says what was expected, what came and what to do. On failure results are not
+ * written, except handles, which are set to NULL. Nothing aborts, exits, prints or throws.
+ *
+ * Who owns what
+ * -------------
+ * Handles (temper_context, temper_tensor, ...) are opaque. Whoever receives one through an out-parameter owns it and
+ * gives it back with the matching _free; _free(NULL) does nothing. A handle keeps alive what it needs: a trainer its
+ * model, a model its context, a tensor its memory; free in any order. A handle of the wrong kind, one freed already, and
+ * a pointer that never was a handle are found out and answered with TEMPER_ERROR_INVALID_HANDLE.
+ * Text and arrays passed in are only read during the call, unless the function says that it borrows. Text is UTF-8, ends
+ * with NUL, and is at most 16 MB long.
+ *
+ * Text results go to memory of the caller: (char *text, uint64_t capacity, uint64_t *length). `*length` receives the
+ * length without the NUL. With text NULL and capacity 0 the call only measures. A capacity of `*length` or less is
+ * TEMPER_ERROR_OUT_OF_RANGE, nothing is written to `text`, and `*length` says what is needed.
+ *
+ * Structs that may grow begin with `struct_size`, set by the caller to sizeof(the struct). All zero means all defaults.
+ * A struct from a newer header, with a field set that this library does not know, is an error that names the offset.
+ *
+ * Threads
+ * -------
+ * [any]             may be called from any thread, at any time.
+ * [one-per-handle]  from any thread, but by one at a time for each handle passed (a handle that is only read, such as
+ *                   an input tensor, may be shared by readers).
+ * [callback]        called by the library, on the thread that made the call which takes the callback.
+ * The only thread-local thing is the copy of the last error. Nothing is process-wide: threads, seed, log and permitted
+ * plug-in directories belong to a temper_context.
+ *
+ * Numbers
+ * -------
+ * The same inputs give the same bits with one thread and with many, today and after a resume.
+ * N is samples, C classes, D features, B the batch.
+ */
+#ifndef TEMPER_H
+#define TEMPER_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------------------------------------------- Version */
+
+/* The version of this header: breaking changes, additions, repairs. */
+#define TEMPER_VERSION_MAJOR 1
+#define TEMPER_VERSION_MINOR 0
+#define TEMPER_VERSION_PATCH 0
+#define TEMPER_VERSION ((TEMPER_VERSION_MAJOR << 16) | (TEMPER_VERSION_MINOR << 8) | TEMPER_VERSION_PATCH)
+
+/* The version of the loaded library, in the form of TEMPER_VERSION. [any] */
+uint32_t temper_version(void);
+
+/* For hosts that load the library at run time: the table of all functions (temper_api.h: struct temper_api).
+ * `wanted` is the TEMPER_API_VERSION the host was compiled with; `*granted` (may be NULL) receives the version that the
+ * table has, which is the smaller of wanted and known: slots above it must not be read. Tables only grow at their end.
+ * NULL when `wanted` is 0. The table is constant and lives as long as the library. [any] */
+struct temper_api;
+const struct temper_api *temper_get_api(uint32_t wanted, uint32_t *granted);
+
+/* ---------------------------------------------------------------------------------------------------- Errors */
+
+#define TEMPER_OK 0
+#define TEMPER_ERROR_INVALID_ARGUMENT 1 /* NULL, an unknown constant, arguments that contradict each other */
+#define TEMPER_ERROR_INVALID_SHAPE 2    /* rank, sizes, strides or buffer length do not fit */
+#define TEMPER_ERROR_INVALID_TYPE 3     /* another element type is needed */
+#define TEMPER_ERROR_UNKNOWN_NAME 4     /* no such method, parameter, input or state */
+#define TEMPER_ERROR_OUT_OF_RANGE 5     /* a value, label or size outside what is allowed */
+#define TEMPER_ERROR_NOT_FINITE 6       /* NaN or infinity where it cannot be worked with */
+#define TEMPER_ERROR_OUT_OF_MEMORY 7
+#define TEMPER_ERROR_INPUT_OUTPUT 8     /* the system refused a file; the text has its reason */
+#define TEMPER_ERROR_MALFORMED_FILE 9   /* a file that is truncated, damaged or hostile */
+#define TEMPER_ERROR_PLUGIN_FAILED 10   /* a plug-in was refused or returned an error */
+#define TEMPER_ERROR_CANCELLED 11       /* a callback asked to stop; what was done stays usable */
+#define TEMPER_ERROR_WRONG_STATE 12     /* the call does not fit what the handle has done so far */
+#define TEMPER_ERROR_UNSUPPORTED 13     /* well formed, but this version or method does not do it */
+#define TEMPER_ERROR_INVALID_HANDLE 14  /* not a handle, freed already, or of another kind */
+#define TEMPER_ERROR_INTERNAL 15        /* a fault of Temper itself; please report it */
+
+/* Where a call leaves its error. Belongs to the caller; needs no initialisation; never grows (2048 bytes). */
+typedef struct temper_error {
+  int32_t code;       /* TEMPER_ERROR_*; TEMPER_OK after a call that succeeded */
+  int32_t argument;   /* index from 0 of the argument at fault, or -1 */
+  char origin[248];   /* plug-in, method or file that the error comes from; empty when it is the call itself */
+  char message[1792]; /* a whole sentence; ends with NUL, cut at a whole character with "..." if longer */
+} temper_error;
+
+/* The error of the last call on this thread that failed; code TEMPER_OK if none has. Valid until the next call that
+ * fails on this thread. For scripts; programs pass a temper_error. [any] */
+const temper_error *temper_last_error(void);
+
+/* The name of a status, such as "TEMPER_ERROR_OUT_OF_RANGE"; "unknown status" for other numbers. Constant. [any] */
+const char *temper_status_name(int32_t status);
+
+/* ---------------------------------------------------------------------------------------------------- Handles */
+
+typedef struct temper_context temper_context;       /* threads, seed, log, catalogue with the plug-ins loaded */
+typedef struct temper_tensor temper_tensor;         /* a strided view of memory */
+typedef struct temper_tensor_map temper_tensor_map; /* an ordered list of named tensors: parameters, state, history */
+typedef struct temper_loss temper_loss;
+typedef struct temper_op temper_op;                 /* an operator or an activation */
+typedef struct temper_optimizer temper_optimizer;
+typedef struct temper_schedule temper_schedule;
+typedef struct temper_model temper_model;
+typedef struct temper_trainer temper_trainer;
+typedef struct temper_quantizer temper_quantizer;
+typedef struct temper_quantized temper_quantized;   /* one quantized matrix, packed */
+typedef struct temper_plugin temper_plugin;         /* a loaded plug-in */
+
+/* ---------------------------------------------------------------------------------------------------- Context */
+
+#define TEMPER_LOG_INFORMATION 1
+#define TEMPER_LOG_WARNING 2
+
+/* Receives a line of text (no line end, valid during the call). The value returned must be 0. [callback] */
+typedef int32_t (*temper_log_function)(void *user, int32_t level, const char *text);
+
+/* Releases what a callback's `user` points to; called once, on the thread that drops the last handle needing it.
+ * [callback] */
+typedef void (*temper_destroy_function)(void *user);
+
+typedef struct temper_context_options {
+  uint32_t struct_size;
+  int32_t threads;                       /* 0: one for each processor; at most 256 */
+  uint64_t seed;                         /* the seed wherever a seed of 0 is passed */
+  temper_log_function log;               /* NULL: silence */
+  void *log_user;
+  temper_destroy_function log_destroy;   /* may be NULL; on failure of the create call it is not called */
+  const char *const *plugin_directories; /* where plug-ins may be loaded from, subdirectories included, after resolving
+                                            symbolic links; with none, an explicit path to any file may be loaded */
+  uint64_t plugin_directory_count;
+} temper_context_options;
+
+/* A context. `options` NULL: all defaults. Nothing is read from the environment. [any] */
+int32_t temper_context_create(temper_context **out, const temper_context_options *options, temper_error *error);
+
+/* The number of threads that work is shared among, the caller's included. [any] */
+int32_t temper_context_threads(int32_t *out, temper_context *context, temper_error *error);
+
+/* Gives the context back. Handles made from it stay usable. [one-per-handle] */
+int32_t temper_context_free(temper_context *context);
+
+/* ---------------------------------------------------------------------------------------------------- Tensors */
+
+#define TEMPER_FLOAT32 1
+#define TEMPER_FLOAT64 2
+#define TEMPER_INT32 3
+#define TEMPER_INT64 4
+#define TEMPER_UINT8 5
+#define TEMPER_BOOL 6 /* one byte, 0 or 1 */
+
+#define TEMPER_MAXIMUM_RANK 8
+
+/* A dense tensor of zeros that owns its memory (64-byte aligned). `sizes` has `rank` entries, outermost first; it may
+ * be NULL for rank 0, a scalar. Sizes of 0 are allowed. [any] */
+int32_t temper_tensor_create(temper_tensor **out, int32_t dtype, int32_t rank, const int64_t *sizes,
+                             temper_error *error);
+
+#define TEMPER_BUFFER_READ_ONLY 1u
+
+/* Memory of the caller, and how elements lie in it. */
+typedef struct temper_buffer {
+  uint32_t struct_size;
+  int32_t dtype;
+  int32_t rank;
+  uint32_t flags;         /* TEMPER_BUFFER_READ_ONLY or 0 */
+  void *data;             /* start of the memory; any alignment; NULL only for byte_length 0 */
+  uint64_t byte_length;   /* bytes from data on that elements may lie in: checked against sizes and strides */
+  uint64_t byte_offset;   /* of the first element, from data */
+  const int64_t *sizes;   /* rank entries */
+  const int64_t *strides; /* rank entries, in elements, 0 and negative allowed; NULL: dense, row by row */
+  temper_destroy_function release; /* called when no tensor needs the memory any more; may be NULL */
+  void *release_user;
+} temper_buffer;
+
+/* A tensor over memory that stays the caller's: no copy. The memory must stay valid until `release` is called, or, with
+ * no release, until this handle and all made from it are freed. When the call fails `release` is not called. [any] */
+int32_t temper_tensor_borrow(temper_tensor **out, const temper_buffer *buffer, temper_error *error);
+
+/* Elements start..start+count-1 along `axis` (negative axes count from the end), as a view of the same memory. [any] */
+int32_t temper_tensor_slice(temper_tensor **out, temper_tensor *tensor, int32_t axis, int64_t start, int64_t count,
+                            temper_error *error);
+
+/* The same elements under another shape with as many elements; a view if the tensor is dense, else a copy. [any] */
+int32_t temper_tensor_reshape(temper_tensor **out, temper_tensor *tensor, int32_t rank, const int64_t *sizes,
+                              temper_error *error);
+
+/* The axes in another order, as a view of the same memory; `axes` has as many entries as the tensor's rank. [any] */
+int32_t temper_tensor_permute(temper_tensor **out, temper_tensor *tensor, const int32_t *axes, int32_t axis_count,
+                              temper_error *error);
+
+/* A dense copy with memory of its own; `dtype` 0 keeps the type. Floats become integers by truncation, saturating, NaN
+ * becoming 0. [any] */
+int32_t temper_tensor_copy(temper_tensor **out, temper_tensor *tensor, int32_t dtype, temper_error *error);
+
+/* Writes all elements of `source` into `target`, converted as in temper_tensor_copy. Shapes must be equal; memory must
+ * not overlap. [one-per-handle] */
+int32_t temper_tensor_assign(temper_tensor *target, temper_tensor *source, temper_error *error);
+
+#define TEMPER_TENSOR_READ_ONLY 1u
+#define TEMPER_TENSOR_DENSE 2u
+
+typedef struct temper_tensor_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t dtype;
+  int32_t rank;
+  uint32_t flags;       /* TEMPER_TENSOR_* */
+  int64_t count;        /* elements */
+  int64_t sizes[TEMPER_MAXIMUM_RANK];
+  int64_t strides[TEMPER_MAXIMUM_RANK]; /* in elements */
+  void *data;           /* the first element (index 0 along every axis) */
+} temper_tensor_info;
+
+/* What a tensor is. The data pointer is valid while a handle to the memory lives. [any] */
+int32_t temper_tensor_get_info(temper_tensor_info *out, temper_tensor *tensor, temper_error *error);
+
+/* The first element, for short programs; NULL if the handle is invalid. [any] */
+void *temper_tensor_data(temper_tensor *tensor);
+
+/* Gives the tensor back; its memory goes with the last handle to it. [one-per-handle] */
+int32_t temper_tensor_free(temper_tensor *tensor);
+
+/* DLPack (temper_dlpack.h declares the struct; an official dlpack.h works as well, in any order). CPU memory only.
+ *
+ * Import: a tensor over the memory of `managed`, no copy; READ_ONLY is respected. On success the tensor owns `managed`
+ * and calls its deleter in the end; on failure it stays the caller's. [any] */
+struct DLManagedTensorVersioned;
+int32_t temper_tensor_from_dlpack(temper_tensor **out, struct DLManagedTensorVersioned *managed, temper_error *error);
+
+/* Export: a new managed tensor over this tensor's memory, no copy. The receiver calls its deleter. [any] */
+int32_t temper_tensor_to_dlpack(struct DLManagedTensorVersioned **out, temper_tensor *tensor, temper_error *error);
+
+/* A tensor under a name: how inputs, gradients, parameters and state are passed. Whether the tensor is read or written
+ * is said by the function. Within one call names are unique, and what is written overlaps nothing else. */
+typedef struct temper_named_tensor {
+  const char *name;
+  temper_tensor *tensor;
+} temper_named_tensor;
+
+/* How many tensors a map holds. [any] */
+int32_t temper_tensor_map_count(uint64_t *out, temper_tensor_map *map, temper_error *error);
+
+/* Entry `index`: its name, borrowed from the map, and a new handle to its tensor (the same memory). Either out-parameter
+ * may be NULL. [any] */
+int32_t temper_tensor_map_get(const char **name, temper_tensor **tensor, temper_tensor_map *map, uint64_t index,
+                              temper_error *error);
+
+/* The tensor called `name`, as a new handle to the same memory. [any] */
+int32_t temper_tensor_map_find(temper_tensor **out, temper_tensor_map *map, const char *name, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_tensor_map_free(temper_tensor_map *map);
+
+/* ---------------------------------------------------------------------------------------------------- Parameters */
+
+#define TEMPER_PARAM_NONE 0 /* no value, where a parameter allows that */
+#define TEMPER_PARAM_BOOLEAN 1
+#define TEMPER_PARAM_INTEGER 2
+#define TEMPER_PARAM_REAL 3
+#define TEMPER_PARAM_TEXT 4
+
+/* A parameter of a method: a name and a typed value. Whole numbers may come as either INTEGER or REAL. An unknown name,
+ * one given twice, and a value outside its range are errors that list what is valid. Make them with the functions below. */
+typedef struct temper_param {
+  const char *name;
+  int32_t type;    /* TEMPER_PARAM_*: which of the following counts */
+  int32_t boolean; /* 0 or 1 */
+  int64_t integer;
+  double real;
+  const char *text;
+} temper_param;
+
+static inline temper_param temper_none(const char *name) {
+  temper_param p = {name, TEMPER_PARAM_NONE, 0, 0, 0.0, 0};
+  return p;
+}
+static inline temper_param temper_boolean(const char *name, int32_t value) {
+  temper_param p = {name, TEMPER_PARAM_BOOLEAN, value, 0, 0.0, 0};
+  return p;
+}
+static inline temper_param temper_integer(const char *name, int64_t value) {
+  temper_param p = {name, TEMPER_PARAM_INTEGER, 0, value, 0.0, 0};
+  return p;
+}
+static inline temper_param temper_real(const char *name, double value) {
+  temper_param p = {name, TEMPER_PARAM_REAL, 0, 0, value, 0};
+  return p;
+}
+static inline temper_param temper_text(const char *name, const char *value) {
+  temper_param p = {name, TEMPER_PARAM_TEXT, 0, 0, 0.0, value};
+  return p;
+}
+
+/* ---------------------------------------------------------------------------------------------------- Catalogue */
+
+/* Every method has one record: name, aliases, kind, area, summary, parameters (type, default, range), inputs (shape,
+ * type, optional or not), state, reference, origin. Kinds are "loss", "op", "activation", "optimizer", "schedule",
+ * "layer", "procedure", "sampler", "quantizer", "detector", "calibrator", "metric", "decoder", "generator", and
+ * "experiment". `kind` NULL means all of them. Plug-ins add to the catalogue of the context they are loaded into. */
+
+/* How many methods of a kind there are. [any] */
+int32_t temper_catalogue_count(uint64_t *out, temper_context *context, const char *kind, temper_error *error);
+
+/* The name of method `index`, in alphabetical order. [any] */
+int32_t temper_catalogue_name(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
+                              const char *kind, uint64_t index, temper_error *error);
+
+/* The name of the method that `name` or alias stands for; an unknown one is an error with the nearest names. [any] */
+int32_t temper_catalogue_find(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
+                              const char *kind, const char *name, temper_error *error);
+
+#define TEMPER_FORMAT_TEXT 0 /* for people */
+#define TEMPER_FORMAT_JSON 1 /* for programs */
+
+/* The record of one method, or, with `name` NULL, of all: as JSON a list of objects with name, aliases, kind, area,
+ * summary, parameters, inputs, state, reference, properties, origin. [any] */
+int32_t temper_catalogue_describe(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
+                                  const char *name, int32_t format, temper_error *error);
+
+/* ---------------------------------------------------------------------------------------------------- Losses */
+
+/* Floating inputs may be float32 or float64; if one is float64, the work is done in float64. Class ids may be int32 or
+ * int64; every id must lie in 0..C-1 or be the method's ignore index. */
+
+/* A loss by name. Parameters not given have their defaults. [any] */
+int32_t temper_loss_create(temper_loss **out, temper_context *context, const char *name, const temper_param *params,
+                           uint64_t param_count, temper_error *error);
+
+/* How many values the loss gives for these inputs: N, or 1 where the loss is of the whole batch. [one-per-handle] */
+int32_t temper_loss_value_count(int64_t *out, temper_loss *loss, const temper_named_tensor *inputs,
+                                uint64_t input_count, temper_error *error);
+
+/* The values, without reduction, into `values`: shape (N,) or (1,), float32 or float64. [one-per-handle] */
+int32_t temper_loss_evaluate(temper_tensor *values, temper_loss *loss, const temper_named_tensor *inputs,
+                             uint64_t input_count, temper_error *error);
+
+#define TEMPER_REDUCTION_MEAN 0
+#define TEMPER_REDUCTION_SUM 1
+
+/* The reduced value, and its gradient with respect to each input named in `gradients`, written into the tensors given
+ * there: the input's shape, float32 or float64. `value` may be NULL; `gradient_count` may be 0. [one-per-handle] */
+int32_t temper_loss_value_and_grad(double *value, const temper_named_tensor *gradients, uint64_t gradient_count,
+                                   temper_loss *loss, const temper_named_tensor *inputs, uint64_t input_count,
+                                   int32_t reduction, temper_error *error);
+
+/* Hessian times vector: the derivative of the gradient with respect to the inputs named in `products`, along
+ * `directions` (the same names, the inputs' shapes), written into `products`. [one-per-handle] */
+int32_t temper_loss_hessian_product(const temper_named_tensor *products, const temper_named_tensor *directions,
+                                    uint64_t product_count, temper_loss *loss, const temper_named_tensor *inputs,
+                                    uint64_t input_count, int32_t reduction, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_loss_free(temper_loss *loss);
+
+/* ---------------------------------------------------------------------------------------------------- Operators */
+
+/* Operators and activations: arrays from arrays. One with a single input works along `axis` (-1 is the last); others
+ * work along the last axis of their inputs, and `axis` must be -1. */
+
+/* An operator or activation by name. [any] */
+int32_t temper_op_create(temper_op **out, temper_context *context, const char *name, const temper_param *params,
+                         uint64_t param_count, temper_error *error);
+
+/* The shape of the result for these inputs: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries.
+ * [one-per-handle] */
+int32_t temper_op_result_shape(int32_t *rank, int64_t *sizes, temper_op *op, const temper_named_tensor *inputs,
+                               uint64_t input_count, int32_t axis, temper_error *error);
+
+/* The result into `result`: the shape that temper_op_result_shape tells, float32 or float64. [one-per-handle] */
+int32_t temper_op_evaluate(temper_tensor *result, temper_op *op, const temper_named_tensor *inputs,
+                           uint64_t input_count, int32_t axis, temper_error *error);
+
+/* Vector-Jacobian products: the gradient of sum(dy * result) with respect to each input named in `gradients`.
+ * `dy` has the result's shape. [one-per-handle] */
+int32_t temper_op_vjp(const temper_named_tensor *gradients, uint64_t gradient_count, temper_op *op,
+                      const temper_named_tensor *inputs, uint64_t input_count, temper_tensor *dy, int32_t axis,
+                      temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_op_free(temper_op *op);
+
+/* ---------------------------------------------------------------------------------------------------- Optimizers */
+
+/* An optimizer by name. [any] */
+int32_t temper_optimizer_create(temper_optimizer **out, temper_context *context, const char *name,
+                                const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* One step, in place: parameters[i] is updated from gradients[i] (equal shapes, dense, float32 or float64). The first
+ * step fixes count and shapes; state belongs to the position i. `learning_rate` NAN takes the optimizer's own.
+ * Parameters must not overlap each other or a gradient. [one-per-handle] */
+int32_t temper_optimizer_step(temper_optimizer *optimizer, temper_tensor *const *parameters,
+                              temper_tensor *const *gradients, uint64_t count, double learning_rate,
+                              temper_error *error);
+
+/* The state as named tensors: "step" (int64, scalar) and "<position>.<state>". Copies; empty before the first step.
+ * [one-per-handle] */
+int32_t temper_optimizer_get_state(temper_tensor_map **out, temper_optimizer *optimizer, temper_error *error);
+
+/* Puts a state back that temper_optimizer_get_state gave: the next step continues with the same bits. Names, types and
+ * shapes are checked at once or, before the first step, at the first step. [one-per-handle] */
+int32_t temper_optimizer_set_state(temper_optimizer *optimizer, const temper_named_tensor *state,
+                                   uint64_t state_count, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_optimizer_free(temper_optimizer *optimizer);
+
+/* ---------------------------------------------------------------------------------------------------- Schedules */
+
+/* A learning-rate schedule by name. [any] */
+int32_t temper_schedule_create(temper_schedule **out, temper_context *context, const char *name,
+                               const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* The value at a step; 0 is the first. [any] */
+int32_t temper_schedule_value(double *out, temper_schedule *schedule, double step, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_schedule_free(temper_schedule *schedule);
+
+/* ---------------------------------------------------------------------------------------------------- Models */
+
+/* A model from its description: a list of layers as JSON text, each a name or {name: size or options}; lists nest, for
+ * example: [{"dense": 128}, "relu", {"dense": 10}]. `input_sizes` is the shape of one sample, without the batch.
+ * `seed` decides the initial parameters; 0 takes the context's. [any] */
+int32_t temper_model_create(temper_model **out, temper_context *context, const char *description,
+                            const int64_t *input_sizes, int32_t input_rank, uint64_t seed, temper_error *error);
+
+/* A model from a file that temper_model_save wrote, quantized or not. The file is checked in full before use.
+ * [any] */
+int32_t temper_model_load(temper_model **out, temper_context *context, const char *path, temper_error *error);
+
+/* Writes the model as safetensors with its description. The file appears whole or not at all. [one-per-handle] */
+int32_t temper_model_save(temper_model *model, const char *path, temper_error *error);
+
+/* Outputs (such as logits) for inputs `x` (B, ...), as in evaluation, into `result` (B, ...): float32.
+ * [one-per-handle] */
+int32_t temper_model_predict(temper_tensor *result, temper_model *model, temper_tensor *x, temper_error *error);
+
+/* The shape of the result for `batch` samples: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries. [any] */
+int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t batch,
+                                  temper_error *error);
+
+/* All parameters by name; the tensors share the model's memory, so that writing to them changes the model. Quantized
+ * parameters come as copies, dequantized. [one-per-handle] */
+int32_t temper_model_parameters(temper_tensor_map **out, temper_model *model, temper_error *error);
+
+/* As TEMPER_FORMAT_TEXT a table of layers, shapes and parameters; as TEMPER_FORMAT_JSON the description. [any] */
+int32_t temper_model_describe(char *text, uint64_t capacity, uint64_t *length, temper_model *model, int32_t format,
+                              temper_error *error);
+
+typedef struct temper_model_info {
+  uint32_t struct_size;     /* set by the caller */
+  int32_t is_quantized;     /* 1 if some weights are packed */
+  int64_t parameter_count;  /* numbers that training changes */
+  int64_t parameter_bytes;  /* memory of all parameters as they are held, packed ones packed */
+} temper_model_info;
+
+/* [any] */
+int32_t temper_model_get_info(temper_model_info *out, temper_model *model, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_model_free(temper_model *model);
+
+/* ---------------------------------------------------------------------------------------------------- Trainers */
+
+/* Samples under a name: x (N, ...) as the model takes it, y as the loss takes its targets. */
+typedef struct temper_samples {
+  const char *name; /* for results: "validation", "clean_test"; may be NULL where only one set is passed */
+  temper_tensor *x;
+  temper_tensor *y;
+} temper_samples;
+
+#define TEMPER_MONITOR_NONE 0
+#define TEMPER_MONITOR_TRAINING_LOSS 1
+#define TEMPER_MONITOR_VALIDATION_LOSS 2
+#define TEMPER_MONITOR_VALIDATION_ACCURACY 3
+
+typedef struct temper_trainer_options {
+  uint32_t struct_size;
+  int32_t batch_size;        /* 0: 128 */
+  uint64_t seed;             /* of shuffling and dropout; 0: the context's */
+  double clip_value;         /* 0: none; else every gradient element goes into [-clip_value, clip_value] */
+  double clip_norm;          /* 0: none; else the norm over all gradients is at most this; not with clip_value */
+  int32_t drop_last;         /* 1: leave out a last batch with fewer samples */
+  int32_t skip_non_finite;   /* 1: a step with NaN or infinity changes nothing, instead of ending in an error */
+  int32_t monitor;           /* TEMPER_MONITOR_*: what early stopping and keeping the best look at */
+  int32_t patience;          /* epochs without an improvement until training stops; 0: never */
+  double minimum_delta;      /* an improvement is larger than this */
+  int32_t restore_best;      /* 1: put the parameters of the best epoch back in the end */
+  int32_t reserved;          /* 0 */
+} temper_trainer_options;
+
+/* A trainer for `model`, whose parameters it changes. `loss` and `optimizer` are copied in their settings; the trainer
+ * keeps state of its own. `schedule` gives the learning rate of each step; NULL: the optimizer's own, constant.
+ * `options` NULL: all defaults. [one-per-handle] */
+int32_t temper_trainer_create(temper_trainer **out, temper_model *model, temper_loss *loss,
+                              temper_optimizer *optimizer, temper_schedule *schedule,
+                              const temper_trainer_options *options, temper_error *error);
+
+/* What a trainer reports after a step or an epoch. */
+typedef struct temper_progress {
+  uint32_t struct_size;       /* set by the library: fields beyond it do not exist */
+  int32_t is_epoch_end;       /* 1: the numbers are of the whole epoch */
+  int64_t epoch;              /* from 1 */
+  int64_t epochs;
+  int64_t step;               /* from 1, within the epoch */
+  int64_t steps;              /* in an epoch */
+  double loss;                /* mean over the step's batch, or over the epoch */
+  double learning_rate;
+  double validation_loss;     /* NAN where there is none; so the next two */
+  double validation_accuracy; /* in 0...1 */
+  double seconds;             /* of the epoch, at its end */
+} temper_progress;
+
+/* Called between steps and at the end of each epoch. 0 goes on; 1 stops: temper_trainer_fit returns
+ * TEMPER_ERROR_CANCELLED and the trainer stays usable. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT.
+ * [callback] */
+typedef int32_t (*temper_progress_function)(void *user, const temper_progress *progress);
+
+typedef struct temper_fit_options {
+  uint32_t struct_size;
+  int32_t epochs;                    /* how many more; 0: 1 */
+  const temper_samples *validation;  /* NULL: none */
+  const temper_samples *tests;       /* measured after each epoch, never looked at by training */
+  uint64_t test_count;
+  const temper_named_tensor *inputs; /* further inputs of the loss by name: (N, ...) for each sample, others whole */
+  uint64_t input_count;
+  temper_progress_function progress; /* NULL: none */
+  void *progress_user;
+  int32_t every_step;                /* 1: call progress after every step too; 0: after epochs only */
+  int32_t reserved;                  /* 0 */
+} temper_fit_options;
+
+/* Trains on x (N, ...) and y. Long: may be stopped by the progress callback; whatever ends it, finished steps stay.
+ * `options` NULL: one epoch. [one-per-handle] */
+int32_t temper_trainer_fit(temper_trainer *trainer, temper_tensor *x, temper_tensor *y,
+                           const temper_fit_options *options, temper_error *error);
+
+typedef struct temper_measurement {
+  uint32_t struct_size; /* set by the caller */
+  int32_t reserved;
+  double loss;          /* mean over the samples */
+  double accuracy;      /* share whose largest output is at the target's class; NAN without classes */
+} temper_measurement;
+
+/* Mean loss and accuracy of the model on a set of samples; changes nothing. `inputs`: as in temper_fit_options.
+ * [one-per-handle] */
+int32_t temper_trainer_evaluate(temper_measurement *out, temper_trainer *trainer, temper_tensor *x, temper_tensor *y,
+                                const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+
+/* The epochs so far as float64 columns, one entry an epoch: "training_loss", "learning_rate", "seconds", and, where
+ * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy". Copies.
+ * [one-per-handle] */
+int32_t temper_trainer_history(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
+
+/* Writes a checkpoint: parameters, optimizer state, loss state, place in the data, history. Whole or not at all.
+ * [one-per-handle] */
+int32_t temper_trainer_save(temper_trainer *trainer, const char *path, temper_error *error);
+
+/* Goes back to a checkpoint of a trainer of the same making; a following fit with the same data gives the same bits as
+ * if training had never stopped. A checkpoint that does not fit is an error that says what differs, and changes
+ * nothing. [one-per-handle] */
+int32_t temper_trainer_resume(temper_trainer *trainer, const char *path, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_trainer_free(temper_trainer *trainer);
+
+/* ---------------------------------------------------------------------------------------------------- Quantizers */
+
+/* A quantizer by name, such as "round_to_nearest" with bits, granularity, group_size, symmetric. [any] */
+int32_t temper_quantizer_create(temper_quantizer **out, temper_context *context, const char *name,
+                                const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Quantizes a matrix `weight` (outputs, inputs), float32. `calibration` (samples, inputs) for methods that look at data;
+ * NULL otherwise. [one-per-handle] */
+int32_t temper_quantizer_quantize(temper_quantized **out, temper_quantizer *quantizer, temper_tensor *weight,
+                                  temper_tensor *calibration, temper_error *error);
+
+/* A model with packed weights, made from `model`, which stays as it is. It predicts from the packed weights, and saves
+ * and loads like any model. `calibration`: inputs (N, ...) of the model, or NULL. [one-per-handle] */
+int32_t temper_quantizer_quantize_model(temper_model **out, temper_quantizer *quantizer, temper_model *model,
+                                        temper_tensor *calibration, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_quantizer_free(temper_quantizer *quantizer);
+
+typedef struct temper_quantized_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t bits;         /* of one weight */
+  int64_t outputs;      /* rows */
+  int64_t inputs;       /* columns */
+  int64_t byte_count;   /* packed weights with their scales and zero points */
+} temper_quantized_info;
+
+/* [any] */
+int32_t temper_quantized_get_info(temper_quantized_info *out, temper_quantized *quantized, temper_error *error);
+
+/* The matrix as floats into `result` (outputs, inputs), float32. [any] */
+int32_t temper_quantized_dequantize(temper_tensor *result, temper_quantized *quantized, temper_error *error);
+
+/* x (M, inputs) times the transposed matrix into `result` (M, outputs), straight from the packed weights. float32.
+ * [one-per-handle] */
+int32_t temper_quantized_matmul(temper_tensor *result, temper_quantized *quantized, temper_tensor *x,
+                                temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_quantized_free(temper_quantized *quantized);
+
+/* ---------------------------------------------------------------------------------------------------- Plug-ins */
+
+/* What a plug-in file says of itself and of the losses it offers, as JSON or text, read from the file without running
+ * any of its code. The path must be permitted, as for temper_plugin_load. [any] */
+int32_t temper_plugin_inspect(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
+                              const char *path, int32_t format, temper_error *error);
+
+typedef struct temper_plugin_options {
+  uint32_t struct_size;
+  int32_t time_limit_milliseconds; /* of each loss in the probe; 0: 10000 */
+} temper_plugin_options;
+
+/* Loads a plug-in (temper_plugin.h says how to write one), probes every loss of it, and adds them to the context's
+ * catalogue under "<plug-in>.<loss>"; where the short name is free, as an alias under that too. The probe runs in a
+ * child process: one that crashes, hangs, exits, writes outside its buffers, gives NaN, or has a gradient that is not
+ * that of its value costs an error with the report, and the plug-in is not loaded. `options` may be NULL. The library
+ * stays in memory until the process ends. [any] */
+int32_t temper_plugin_load(temper_plugin **out, temper_context *context, const char *path,
+                           const temper_plugin_options *options, temper_error *error);
+
+/* The probe's report, for people: each check of each loss, with numbers. [any] */
+int32_t temper_plugin_report(char *text, uint64_t capacity, uint64_t *length, temper_plugin *plugin,
+                             temper_error *error);
+
+/* Gives the handle back. The losses stay in the catalogue. [one-per-handle] */
+int32_t temper_plugin_free(temper_plugin *plugin);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
