@@ -3,10 +3,15 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
+#include "column_reduce.h"
+#include "gather.h"
 #include "matmul.h"
 #include "pause.h"
 #include "philox.h"
+#include "pooling.h"
+#include "row_order.h"
 #include "row_program.h"
+#include "strided_copy.h"
 #include "variant.h"
 
 #endif
