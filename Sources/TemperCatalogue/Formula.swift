@@ -6,6 +6,8 @@ package final class Formula {
   package let arguments: Arguments
   private let inputs: [String: Expression]
   private let samples: [String: Expression]
+  /// Samples, as a mask (N, 1), whose value is 0 and which leave the denominator of a mean.
+  package private(set) var excluded: Expression?
   /// New values of per-sample state, in the order in which they were set.
   package private(set) var updates: [(name: String, value: Expression)] = []
 
@@ -29,6 +31,19 @@ package final class Formula {
   /// Per-sample state of the batch's samples, (N, …).
   package func state(_ name: String) -> Expression {
     samples[name] ?? .invalid(.internalFault, "The method reads a state \"\(name)\" that it does not declare.")
+  }
+
+  package func exclude(_ samples: Expression) { excluded = excluded.map { $0 .| samples } ?? samples }
+
+  /// What a part of a composed method sees: its own arguments, and inputs of which some are replaced.
+  package func part(_ arguments: Arguments, replacing changes: [String: Expression] = [:]) -> Formula {
+    Formula(arguments: arguments, inputs: inputs.merging(changes) { $1 }, samples: samples)
+  }
+
+  /// Takes over what a part excluded and updated.
+  func adopt(_ part: Formula) {
+    if let excluded = part.excluded { exclude(excluded) }
+    updates += part.updates
   }
 
   package func update(_ name: String, to value: Expression) { updates.append((name, value.stopGradient)) }

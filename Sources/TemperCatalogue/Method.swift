@@ -24,6 +24,8 @@ package struct Reference: Sendable, Hashable {
 }
 
 /// A named input. Sizes are numbers or letters that stand for one size throughout a call ("N" samples, "C" classes).
+/// "..." stands for any sizes, also none; a formula sees them as one axis: ["N", "..."] as (N, M), ["...", "D"] as
+/// (M, D), ["..."] as (M,). Real inputs of shape ["N"] come as (N, 1), index inputs with a last axis of size 1.
 package struct Input: Sendable {
   package enum Element: Sendable, Hashable {
     case real
@@ -33,7 +35,7 @@ package struct Input: Sendable {
     case mask
   }
 
-  package struct Form: Sendable {
+  package struct Form: Sendable, Hashable {
     package let shape: [String]
     package let element: Element
     package init(_ shape: [String], _ element: Element = .real) { (self.shape, self.element) = (shape, element) }
@@ -46,11 +48,14 @@ package struct Input: Sendable {
   /// Whether a gradient with respect to it may be asked for.
   package let isDifferentiable: Bool
   package let summary: String
+  package let aliases: [String]
 
   package init(
-    _ name: String, _ forms: [Form], isOptional: Bool = false, isDifferentiable: Bool? = nil, _ summary: String
+    _ name: String, aliases: [String] = [], _ forms: [Form], isOptional: Bool = false,
+    isDifferentiable: Bool? = nil, _ summary: String
   ) {
     (self.name, self.forms, self.isOptional, self.summary) = (name, forms, isOptional, summary)
+    self.aliases = aliases
     self.isDifferentiable = isDifferentiable ?? forms.contains { $0.element == .real }
   }
 

@@ -62,6 +62,7 @@ package struct Parameter: Sendable {
   package let summary: String
   /// Whether "none" is a value too.
   package var allowsNone = false
+  package var aliases: [String] = []
 
   package static func real(
     _ name: String, _ initial: Double, in interval: Interval = .any, _ summary: String
@@ -93,6 +94,13 @@ package struct Parameter: Sendable {
 
   package static func text(_ name: String, _ initial: String, _ summary: String) -> Parameter {
     Parameter(name: name, kind: .text, initial: .text(initial), summary: summary)
+  }
+
+  /// The same parameter under other names, by `also`.
+  package func named(also aliases: String...) -> Parameter {
+    var copy = self
+    copy.aliases = aliases
+    return copy
   }
 
   /// What came, as the parameter's own type, or an error that says what may come.
@@ -139,14 +147,21 @@ package struct Arguments: Sendable, Hashable {
   package init(_ given: [(name: String, value: Value)], for parameters: [Parameter]) throws(TemperError) {
     for parameter in parameters { values[parameter.name] = parameter.initial }
     for (name, value) in given {
-      guard let parameter = parameters.first(where: { $0.name == name }) else {
+      guard let parameter = parameters.first(where: { $0.name == name || $0.aliases.contains(name) }) else {
         let known = parameters.map(\.name).joined(separator: ", ")
         throw TemperError(
           .unknownName,
           "There is no parameter \"\(name)\"; " + (known.isEmpty ? "there are none." : "there are: \(known)."))
       }
-      values[name] = try parameter.accept(value)
+      values[parameter.name] = try parameter.accept(value)
     }
+  }
+
+  /// The same values except those given: how a schedule moves a parameter.
+  package func replacing(
+    _ changes: [(name: String, value: Value)], for parameters: [Parameter]
+  ) throws(TemperError) -> Arguments {
+    try Arguments(values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } + changes, for: parameters)
   }
 
   // A name that the record does not declare is a mistake in the method itself; building every record is a test.

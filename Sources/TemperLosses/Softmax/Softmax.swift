@@ -1,0 +1,98 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let softmaxFamily = [softmax, logSoftmax, sparsemax, entmax15]
+
+  /// exp(x_i - max) / sum_j exp(x_j - max). -inf is probability 0; a row of -inf alone has no distribution (NaN).
+  static let softmax = rowOperator(
+    "softmax", "Exponentials divided by their sum.", properties: ["smooth", "shift_invariant", "simplex"]
+  ) { $1.softmax() }
+
+  /// x_i - log sum_j exp(x_j).
+  static let logSoftmax = rowOperator(
+    "log_softmax", "The logarithm of softmax.", properties: ["smooth", "shift_invariant"]
+  ) { $1.logSoftmax() }
+
+  /// The nearest point of the simplex: max(x - tau, 0) with tau = (sum over the support of x - 1) / its size.
+  /// Martins and Astudillo, 2016, arXiv 1602.02068.
+  static let sparsemax = rowOperator(
+    "sparsemax", "The nearest point of the probability simplex; small scores get exactly 0.",
+    Reference(
+      "Martins and Astudillo", 2016,
+      "From Softmax to Sparsemax: A Sparse Model of Attention and Multi-Label Classification",
+      arXiv: "1602.02068"),
+    properties: ["shift_invariant", "simplex"]
+  ) { $1.sparsemax() }
+
+  /// max(x / 2 - tau, 0)^2 with tau such that it sums to 1. Peters, Niculae and Martins, 2019, arXiv 1905.05702.
+  static let entmax15 = rowOperator(
+    "entmax15", "Between softmax and sparsemax: Tsallis entropy with alpha 1.5.",
+    Reference("Peters, Niculae and Martins", 2019, "Sparse Sequence-to-Sequence Models", arXiv: "1905.05702"),
+    properties: ["shift_invariant", "simplex"]
+  ) { $1.entmax15() }
+
+  /// An operator of one array along its last axis.
+  static func rowOperator(
+    _ name: String, aliases: [String] = [], area: String = "softmax", _ summary: String, _ reference: Reference? = nil,
+    _ parameters: [Parameter] = [], properties: Set<String>,
+    _ value: @escaping @Sendable (Formula, Expression) -> Expression
+  ) -> Method {
+    Method(
+      name, aliases: aliases, kind: .op, area: area, summary: summary, reference: reference, parameters: parameters,
+      inputs: [Input("x", [.init(["...", "D"])], "Rows along the axis.")], properties: properties,
+      implementation: .operation { x in value(x, x["x"]) })
+  }
+}
+
+extension Expression {
+  /// x - max, in which the maximum is constant for the derivative: for functions that a shift does not change.
+  var shifted: Expression { self - maximum().stopGradient }
+
+  /// 1, 2, 3, … along the last axis.
+  var ranks: Expression { .iota(Shape([shape.last])) + 1 }
+
+  /// The entries that sparsemax leaves above 0: with sorted z, the first k for which 1 + k z_k > z_1 + … + z_k.
+  private var sparsemaxSupport: Expression {
+    let z = sorted(descending: true)
+    let sums = z.cumulativeSum()
+    let isInside = (1 + z.ranks * z) .> sums
+    let k = isInside.sum()
+    let threshold = (Expression.select(isInside, z, .constant(0)).sum() - 1) / k
+    return (self .> threshold).stopGradient
+  }
+
+  func sparsemax() -> Expression {
+    let z = shifted
+    let support = z.sparsemaxSupport
+    // Given the support the threshold is linear in x: exact values and derivatives, whatever the sort rounded.
+    let tau = (Expression.select(support, z, .constant(0)).sum() - 1) / support.sum()
+    return .select(support, z - tau, .constant(0))
+  }
+
+  /// The entries that entmax15 leaves above 0, of z = x / 2: the first k of the sorted ones for which the threshold
+  /// that k entries give, mean - sqrt((1 - k variance) / k), is at most z_k.
+  private var entmax15Support: Expression {
+    let z = sorted(descending: true)
+    let k = z.ranks
+    // Entries below z_1 - 1 are never inside; without them -inf does no harm.
+    let near = TemperGraph.maximum(z, -1)
+    let mean = near.cumulativeSum() / k
+    let spread = square(near).cumulativeSum() - k * square(mean)
+    let tau = mean - sqrt(TemperGraph.maximum((1 - spread) / k, 0))
+    let inside = ((tau .<= near) .& (near .> -1)).sum()
+    let last = Expression.select(k .<= inside, near, .constant(.infinity)).minimum()
+    return (self .>= last).stopGradient
+  }
+
+  func entmax15() -> Expression {
+    let z = 0.5 * shifted
+    let support = z.entmax15Support
+    let k = support.sum()
+    let mean = Expression.select(support, z, .constant(0)).sum() / k
+    let spread = square(Expression.select(support, z - mean, .constant(0))).sum()
+    let tau = mean - sqrt((1 - spread) / k)
+    return square(Expression.select(support, TemperGraph.maximum(z - tau, 0), .constant(0)))
+  }
+}

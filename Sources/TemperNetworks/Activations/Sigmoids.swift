@@ -1,0 +1,19 @@
+import TemperCatalogue
+import TemperGraph
+
+extension Activations {
+  static let sigmoids = [hyperbolicTangent, logistic, hardSigmoid, softsign]
+
+  static let hyperbolicTangent = elementwise("tanh", "The hyperbolic tangent.") { tanh($1) }
+
+  /// 1 / (1 + exp(-x)).
+  static let logistic = elementwise("sigmoid", aliases: ["logistic"], "The logistic function.") { sigmoid($1) }
+
+  /// clip(x / 6 + 1 / 2, 0, 1).
+  static let hardSigmoid = elementwise("hard_sigmoid", "A sigmoid of three lines.", properties: []) {
+    clamp($1 + 3, 0, 6) / 6
+  }
+
+  /// x / (1 + |x|).
+  static let softsign = elementwise("softsign", "x / (1 + |x|).", properties: []) { $1 / (1 + abs($1)) }
+}
