@@ -58,7 +58,9 @@ let package = Package(
     tests("TemperKernels", ["TemperKernels"], ["-O"]),
     tests("TemperCore", ["TemperCore"]),
     tests("TemperGraph", ["TemperGraph", "TemperCore"]),
-    tests("TemperCatalogue", ["TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    tests(
+      "TemperCatalogue",
+      ["TemperNetworks", "TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     tests("TemperNetworks", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     tests(
       "TemperTraining",
