@@ -1,0 +1,193 @@
+import TemperCore
+import TemperKernels
+
+/// Runs a fused row program in pieces.
+@safe final class RowRunner: Runner {
+  private let plan: RowProgram
+  private let isDouble: Bool
+  private let program: UnsafeMutablePointer<temper_row_program>
+  private let slots: UnsafeMutablePointer<temper_slot>
+  private let instructions: UnsafeMutablePointer<temper_instruction>
+  private let registers: UnsafeMutablePointer<UInt8>
+  let scratchBytes: Int
+  private let pieces: Int
+  private let isCutByRows: Bool
+  private let perPiece: Int
+
+  /// Elements times instructions of one piece: some ten microseconds of work.
+  private static let pieceWork = 1 << 19
+
+  init(_ plan: RowProgram, _ type: DType) {
+    self.plan = plan
+    isDouble = type == .float64
+    unsafe instructions = .allocate(capacity: plan.instructions.count)
+    unsafe instructions.initialize(from: plan.instructions, count: plan.instructions.count)
+    unsafe registers = .allocate(capacity: max(plan.registers.count, 1))
+    unsafe registers.initialize(from: plan.registers, count: plan.registers.count)
+    unsafe slots = .allocate(capacity: max(plan.slots.count, 1))
+    unsafe slots.initialize(repeating: temper_slot(), count: plan.slots.count)
+    unsafe program = .allocate(capacity: 1)
+    unsafe program.initialize(to: temper_row_program())
+    unsafe program.pointee.rows = Int64(plan.rows)
+    unsafe program.pointee.columns = Int64(plan.columns)
+    unsafe program.pointee.outer_rank = Int32(plan.outer.count)
+    unsafe withUnsafeMutableBytes(of: &program.pointee.outer_sizes) { bytes in
+      let sizes = unsafe bytes.bindMemory(to: Int64.self)
+      for (axis, size) in plan.outer.enumerated() { unsafe sizes[axis] = Int64(size) }
+    }
+    unsafe program.pointee.instruction_count = Int32(plan.instructions.count)
+    unsafe program.pointee.register_count = Int32(plan.registers.count)
+    unsafe program.pointee.slot_count = Int32(plan.slots.count)
+    unsafe program.pointee.phase_count = Int32(plan.phases)
+    unsafe program.pointee.instructions = UnsafePointer(instructions)
+    unsafe program.pointee.registers = UnsafePointer(registers)
+    scratchBytes = unsafe temper_row_program_scratch(program, type.byteCount)
+
+    // The cut follows from the shape and the program alone.
+    let work = max(RowRunner.pieceWork / max(plan.instructions.count, 1), 4096)
+    isCutByRows = plan.rows > 1 || plan.needsWholeRows
+    if isCutByRows {
+      let rows = work / max(plan.columns, 1)
+      perPiece = rows >= 64 ? rows / 64 * 64 : max(rows, 1)
+      pieces = (plan.rows + perPiece - 1) / perPiece
+    } else {
+      perPiece = (work + 1023) / 1024 * 1024
+      pieces = (plan.columns + perPiece - 1) / perPiece
+    }
+  }
+
+  deinit {
+    unsafe instructions.deallocate()
+    unsafe registers.deallocate()
+    unsafe slots.deallocate()
+    unsafe program.deallocate()
+  }
+
+  func resolve(_ memory: [Memory]) {
+    for (index, slot) in plan.slots.enumerated() {
+      let buffer = memory[slot.view.root]
+      unsafe slots[index].base = buffer.pointer(slot.view.offset)
+      unsafe slots[index].element =
+        buffer.kind == .index ? TEMPER_ELEMENT_I32 : isDouble ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32
+      guard !slot.isClock else { continue }
+      unsafe slots[index].column_stride = Int64(slot.view.strides.last ?? 0)
+      unsafe withUnsafeMutableBytes(of: &slots[index].outer_strides) { bytes in
+        let strides = unsafe bytes.bindMemory(to: Int64.self)
+        for (axis, stride) in slot.view.strides.dropLast().enumerated() { unsafe strides[axis] = Int64(stride) }
+      }
+    }
+  }
+
+  func run(_ workers: Workers, _ scratch: Scratch) {
+    workers.run(pieces) { piece, worker in
+      let start = piece * perPiece
+      let (row, rowEnd) = isCutByRows ? (start, min(start + perPiece, plan.rows)) : (0, plan.rows)
+      let (column, columnEnd) = isCutByRows ? (0, plan.columns) : (start, min(start + perPiece, plan.columns))
+      if isDouble {
+        unsafe temper_row_program_run_f64(
+          program, slots, Int64(row), Int64(rowEnd), Int64(column), Int64(columnEnd), scratch.pointer(of: worker))
+      } else {
+        unsafe temper_row_program_run_f32(
+          program, slots, Int64(row), Int64(rowEnd), Int64(column), Int64(columnEnd), scratch.pointer(of: worker))
+      }
+    }
+  }
+}
+
+/// Runs a batched matrix product in the pieces that its kernel cuts.
+@safe final class MatrixProductRunner: Runner {
+  private let product: MatrixProduct
+  private let output: Int
+  private let job: UnsafeMutablePointer<temper_matmul_job>
+  private let plan: UnsafeMutablePointer<temper_matmul_plan>
+  var workspaceBytes: Int { unsafe plan.pointee.workspace_bytes }
+  var scratchBytes: Int { unsafe plan.pointee.scratch_bytes }
+
+  init(_ product: MatrixProduct, _ output: Int, _ type: DType) {
+    self.product = product
+    self.output = output
+    unsafe job = .allocate(capacity: 1)
+    unsafe plan = .allocate(capacity: 1)
+    unsafe job.initialize(to: temper_matmul_job())
+    unsafe job.pointee.element = type == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32
+    unsafe job.pointee.variant = TEMPER_VARIANT_BEST
+    unsafe job.pointee.activation = TEMPER_ACTIVATION_NONE
+    unsafe job.pointee.alpha = 1
+    unsafe (job.pointee.m, job.pointee.n, job.pointee.k) = (Int64(product.m), Int64(product.n), Int64(product.k))
+    unsafe job.pointee.batch = Int64(product.batch)
+    unsafe job.pointee.a_row_stride = Int64(product.aStrides.row)
+    unsafe job.pointee.a_column_stride = Int64(product.aStrides.column)
+    unsafe job.pointee.a_batch_stride = Int64(product.aStrides.batch)
+    unsafe job.pointee.b_row_stride = Int64(product.bStrides.row)
+    unsafe job.pointee.b_column_stride = Int64(product.bStrides.column)
+    unsafe job.pointee.b_batch_stride = Int64(product.bStrides.batch)
+    unsafe job.pointee.c_row_stride = Int64(product.n)
+    unsafe job.pointee.c_batch_stride = Int64(product.m * product.n)
+    unsafe plan.initialize(to: temper_matmul_plan_make(job))
+  }
+
+  deinit {
+    unsafe job.deallocate()
+    unsafe plan.deallocate()
+  }
+
+  func resolve(_ memory: [Memory]) {
+    unsafe job.pointee.a = UnsafeRawPointer(memory[product.a.root].pointer(product.a.offset))
+    unsafe job.pointee.b = UnsafeRawPointer(memory[product.b.root].pointer(product.b.offset))
+    unsafe job.pointee.c = memory[output].pointer()
+  }
+
+  func run(_ workers: Workers, _ scratch: Scratch) {
+    for phase in 0..<(unsafe plan.pointee.phase_count) {
+      let pieces = unsafe phase == 0 ? plan.pointee.piece_counts.0 : plan.pointee.piece_counts.1
+      workers.run(Int(pieces)) { piece, worker in
+        unsafe temper_matmul_run_piece(
+          job, plan, phase, Int64(piece), scratch.shared.base, scratch.pointer(of: worker))
+      }
+    }
+  }
+}
+
+/// Calls a foreign value-and-gradient function on the calling thread.
+final class ExternalRunner: Runner {
+  private let function: ExternalFunction
+  private let inputs: [View], outputs: [View?]
+  private var inputTensors: [Tensor] = [], outputTensors: [Tensor?] = []
+
+  init(_ function: ExternalFunction, _ inputs: [View], _ outputs: [View?]) {
+    (self.function, self.inputs, self.outputs) = (function, inputs, outputs)
+  }
+
+  func resolve(_ memory: [Memory]) throws(TemperError) {
+    inputTensors = []
+    outputTensors = []
+    for view in inputs { inputTensors.append(try memory[view.root].tensor(view)) }
+    for view in outputs {
+      if let view { outputTensors.append(try memory[view.root].tensor(view)) } else { outputTensors.append(nil) }
+    }
+  }
+
+  func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError) {
+    try function.evaluate(inputTensors, outputTensors)
+  }
+}
+
+final class CustomRunner: Runner {
+  private let operation: CustomOperation
+  private let inputs: [View], output: View
+  private var inputTensors: [Tensor] = [], outputTensor: Tensor?
+
+  init(_ operation: CustomOperation, _ inputs: [View], _ output: View) {
+    (self.operation, self.inputs, self.output) = (operation, inputs, output)
+  }
+
+  func resolve(_ memory: [Memory]) throws(TemperError) {
+    inputTensors = []
+    for view in inputs { inputTensors.append(try memory[view.root].tensor(view)) }
+    outputTensor = try memory[output.root].tensor(output)
+  }
+
+  func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError) {
+    try operation.evaluate(inputTensors, outputTensor!, workers)
+  }
+}
