@@ -22,6 +22,11 @@ extension Expression {
       let rows = reshaped(Shape(Array(shape.sizes[...at])))
       return Expression(.reduce(reduction), [rows], Shape(Array(sizes[...at]))).reshaped(Shape(sizes))
     }
+    if reduction == .product {
+      var order = Array(0..<shape.rank)
+      order.swapAt(at, shape.rank - 1)  // its own inverse
+      return permuted(order).reduced(.product, axis: -1).permuted(order)
+    }
     return Expression(.reduceAxis(reduction, at), [self], Shape(sizes))
   }
 

@@ -87,20 +87,22 @@ enum PlaceOutputs {
         copies.append((view, place))
       }
     }
-    // First everything is read that another copy may overwrite, then it is written.
-    var writes: [Step] = []
+    // First everything is read that a write into an input may destroy, then inputs are written.
+    var last: [Step] = []
     for (view, place) in copies where view.sizes.reduce(1, *) > 0 {
-      var source = view
-      if case .input = place {
-        let kept = builder.addBuffer(count: view.sizes.reduce(1, *), kind: builder.buffers[view.root].kind)
-        builder.append(builder.copying(view, to: kept))
-        source = View(root: kept, sizes: view.sizes, strides: Shape(view.sizes).denseStrides)
-      }
-      let target = builder.addBuffer(count: view.sizes.reduce(1, *), kind: builder.buffers[view.root].kind)
+      let (count, kind) = (view.sizes.reduce(1, *), builder.buffers[view.root].kind)
+      let target = builder.addBuffer(count: count, kind: kind)
       builder.place(target, at: place)
-      writes.append(builder.copying(source, to: target))
+      guard case .input = place else {
+        builder.append(builder.copying(view, to: target))
+        continue
+      }
+      let kept = builder.addBuffer(count: count, kind: kind)
+      builder.append(builder.copying(view, to: kept))
+      let source = View(root: kept, sizes: view.sizes, strides: Shape(view.sizes).denseStrides)
+      last.append(builder.copying(source, to: target))
     }
-    for step in writes { builder.append(step) }
+    for step in last { builder.append(step) }
   }
 
   /// Whether the step that makes `value` may write over the input `root`: no later step reads it, and its own step

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import TemperCore
 
 @testable import TemperGraph
@@ -219,12 +219,12 @@ struct Reference {
   static func apply(_ unary: Unary, _ x: Double) -> Double {
     if let value = unary.fold(x) { return value }
     switch unary {
-    case .softplus: return max(x, 0) + Foundation.log1p(Foundation.exp(-Swift.abs(x)))
-    case .erf: return Foundation.erf(x)
-    case .sin: return Foundation.sin(x)
-    case .cos: return Foundation.cos(x)
+    case .softplus: return max(x, 0) + Glibc.log1p(Glibc.exp(-Swift.abs(x)))
+    case .erf: return Glibc.erf(x)
+    case .sin: return Glibc.sin(x)
+    case .cos: return Glibc.cos(x)
     case .isFinite: return x.isFinite ? 1 : 0
-    case .logGamma: return Foundation.lgamma(x)
+    case .logGamma: return Glibc.lgamma(x)
     case .digamma:
       var (z, sum) = (x, 0.0)
       while z < 12 {
@@ -232,17 +232,17 @@ struct Reference {
         z += 1
       }
       let r = 1 / (z * z)
-      return sum + Foundation.log(z) - 0.5 / z - r
+      return sum + Glibc.log(z) - 0.5 / z - r
         * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r / 132))))
-    case .atan: return Foundation.atan(x)
+    case .atan: return Glibc.atan(x)
     case .inverseErf:
       var (low, high) = (-6.0, 6.0)
       for _ in 0..<200 {
         let m = (low + high) / 2
-        if Foundation.erf(m) < x { low = m } else { high = m }
+        if Glibc.erf(m) < x { low = m } else { high = m }
       }
       return (low + high) / 2
-    case .normalCDF: return 0.5 * Foundation.erfc(-x / 2.0.squareRoot())
+    case .normalCDF: return 0.5 * Glibc.erfc(-x / 2.0.squareRoot())
     default: preconditionFailure("\(unary)")
     }
   }
