@@ -1,0 +1,172 @@
+import TemperCore
+
+extension Safetensors {
+  /// Reads a file. Half-precision floats (F16, BF16) become float32. Whatever deviates from the format is an error.
+  package init(reading path: String) throws(TemperError) {
+    do throws(TemperError) {
+      try self.init(parsing: try File.read(path))
+    } catch {
+      throw error.from(path)
+    }
+  }
+
+  /// `file` is dense uint8; tensors are views of it where their type and place allow.
+  package init(parsing file: Tensor) throws(TemperError) {
+    guard file.count >= 8 else {
+      throw Safetensors.malformed("it has \(file.count) bytes and needs at least 8")
+    }
+    let lengthBytes = try file.slice(0..<8).array(of: UInt8.self)
+    let length = lengthBytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    guard length <= UInt64(Safetensors.maximumHeader), Int(length) <= file.count - 8 else {
+      throw Safetensors.malformed("the header is said to have \(length) bytes; \(file.count - 8) follow")
+    }
+    let start = 8 + Int(length)
+    let json: JSON
+    do throws(TemperError) {
+      json = try JSON(parsing: try file.slice(8..<start).array(of: UInt8.self), maximumDepth: 4)
+    } catch {
+      throw Safetensors.malformed("its header is not valid: " + error.message)
+    }
+    guard case .object(let members) = json else { throw Safetensors.malformed("its header is not an object") }
+    var metadata: [String: String] = [:]
+    var entries: [Entry] = []
+    for member in members {
+      if member.name == Safetensors.metadataName {
+        guard case .object(let texts) = member.value else {
+          throw Safetensors.malformed("its metadata is not an object of texts")
+        }
+        for text in texts {
+          guard case .text(let value) = text.value else {
+            throw Safetensors.malformed("the metadata \"\(text.name)\" is not a text")
+          }
+          metadata[text.name] = value
+        }
+      } else {
+        entries.append(try Entry(member))
+      }
+    }
+    // Ranges must follow each other without gap or overlap and fill the rest of the file.
+    entries.sort { ($0.begin, $0.end) < ($1.begin, $1.end) }
+    var expected = 0
+    for entry in entries {
+      guard entry.begin == expected else {
+        throw Safetensors.malformed(
+          "the data of \"\(entry.name)\" begins at byte \(entry.begin), and byte \(expected) comes next")
+      }
+      expected = entry.end
+    }
+    guard expected == file.count - start else {
+      throw Safetensors.malformed("its tensors take \(expected) bytes; \(file.count - start) follow the header")
+    }
+    self.metadata = metadata
+    tensors = []
+    for entry in entries {
+      let data = try file.slice((start + entry.begin)..<(start + entry.end))
+      tensors.append((entry.name, try entry.tensor(data)))
+    }
+  }
+
+  static func malformed(_ what: String) -> TemperError {
+    TemperError(.malformedFile, "This is not a valid safetensors file: \(what).")
+  }
+}
+
+/// One tensor as the header describes it.
+private struct Entry {
+  let name: String
+  let type: StoredType
+  let shape: Shape
+  let begin: Int, end: Int
+
+  init(_ member: JSON.Member) throws(TemperError) {
+    name = member.name
+    func malformed(_ what: String) -> TemperError { Safetensors.malformed("the tensor \"\(member.name)\" \(what)") }
+    guard case .object(let fields) = member.value,
+      Set(fields.map(\.name)) == ["dtype", "shape", "data_offsets"],
+      case .text(let typeName)? = member.value["dtype"],
+      case .array(let sizes)? = member.value["shape"],
+      case .array(let offsets)? = member.value["data_offsets"], offsets.count == 2,
+      case .integer(let begin) = offsets[0], case .integer(let end) = offsets[1]
+    else { throw malformed("has not exactly the fields dtype, shape and data_offsets (two whole numbers)") }
+    guard let type = StoredType(rawValue: typeName) else {
+      let known = StoredType.allCases.map(\.rawValue).joined(separator: ", ")
+      throw TemperError(
+        .unsupported, "The tensor \"\(member.name)\" has the type \(typeName); the types read are \(known).")
+    }
+    var extents: [Int] = []
+    for size in sizes {
+      guard case .integer(let extent) = size else { throw malformed("has a shape that is not whole numbers") }
+      extents.append(extent)
+    }
+    do throws(TemperError) {
+      shape = try Shape(validating: extents)
+    } catch {
+      throw malformed("has no possible shape: " + error.message)
+    }
+    guard begin >= 0, end >= begin, end - begin == shape.count * type.byteCount else {
+      throw malformed(
+        "of shape \(shape) and type \(typeName) needs \(shape.count * type.byteCount) bytes; its range is \(begin) to \(end)"
+      )
+    }
+    (self.type, self.begin, self.end) = (type, begin, end)
+  }
+
+  func tensor(_ data: Tensor) throws(TemperError) -> Tensor {
+    if let dtype = type.dtype {
+      let isAligned = data.byteOffset % dtype.byteCount == 0
+      let bytes = isAligned ? data : try data.copy()
+      if dtype == .bool, let wrong = try bytes.firstInteger(outside: 0..<2) {
+        throw Safetensors.malformed("the tensor \"\(name)\" of type BOOL holds the byte \(wrong)")
+      }
+      return try Tensor(
+        storage: bytes.storage, byteOffset: bytes.byteOffset, dtype: dtype, shape: shape, strides: shape.denseStrides)
+    }
+    let bytes = try data.array(of: UInt8.self)
+    let values = (0..<shape.count).map { index in
+      let bits = UInt16(bytes[2 * index]) | UInt16(bytes[2 * index + 1]) << 8
+      return type == .bfloat16 ? Float(bitPattern: UInt32(bits) << 16) : Float(halfBits: bits)
+    }
+    return try Tensor(values, shape: shape)
+  }
+}
+
+/// The types of the format that are read.
+private enum StoredType: String, CaseIterable {
+  case float32 = "F32"
+  case float64 = "F64"
+  case int32 = "I32"
+  case int64 = "I64"
+  case uint8 = "U8"
+  case bool = "BOOL"
+  case float16 = "F16"
+  case bfloat16 = "BF16"
+
+  var byteCount: Int { dtype?.byteCount ?? 2 }
+
+  /// nil: converted to float32.
+  var dtype: DType? {
+    switch self {
+    case .float32: .float32
+    case .float64: .float64
+    case .int32: .int32
+    case .int64: .int64
+    case .uint8: .uint8
+    case .bool: .bool
+    case .float16, .bfloat16: nil
+    }
+  }
+}
+
+extension Float {
+  /// IEEE binary16: sign, 5 bits of exponent (bias 15), 10 bits of fraction.
+  init(halfBits bits: UInt16) {
+    let sign = UInt32(bits & 0x8000) << 16
+    let exponent = UInt32(bits >> 10 & 0x1F)
+    let fraction = UInt32(bits & 0x3FF)
+    switch exponent {
+    case 0: self = (sign == 0 ? 1 : -1) * Float(fraction) * 0x1p-24
+    case 31: self = Float(bitPattern: sign | 0x7F80_0000 | fraction << 13)
+    default: self = Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
+    }
+  }
+}
