@@ -1,11 +1,23 @@
 #include "matmul_kernels.h"
 
-// Block of k whose sums stay in registers, and width of the block of B that stays in the second-level cache:
-// DEPTH_BLOCK * WIDTH_BLOCK_BYTES = 512 KB; one row tile of A beside it, 12 * DEPTH_BLOCK elements, in the first level.
-enum { DEPTH_BLOCK = 256, WIDTH_BLOCK_BYTES = 2048, ALIGNMENT = 64 };
+// A block of k and a block of B's columns, in bytes of their elements: the block of B (576 KB in float32) stays in the
+// second-level cache, a row tile of A (18 KB) in the first.
+enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK_BYTES = 1536, ALIGNMENT = 64 };
+
+// Row tiles of A that are packed together when rows of A run along memory.
+enum { TILES_PACKED_TOGETHER = 8 };
+
+// B is read in place while its rows span no more than this.
+enum { DIRECT_B_BYTES = 64 << 10 };
+
+// A part of k that is worth a partial C of its own.
+enum { SMALLEST_DEPTH_PIECE = 512 };
 
 // Multiply-adds below which a second thread does not pay (about 16 us of one core).
 static const double SMALLEST_PIECE = 1 << 20;
+
+// The same for products with a vector, in bytes of the matrix.
+enum { VECTOR_PIECE_BYTES = 512 << 10 };
 
 static int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t maximum(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -24,6 +36,7 @@ typedef struct range {
 } range;
 
 static range part_of(int64_t length, int64_t count, int64_t index, int64_t grain) {
+  if (count == 1) return (range){0, length};
   int64_t size = round_up(divide_up(length, count), grain);
   return (range){minimum(length, index * size), minimum(length, (index + 1) * size)};
 }
@@ -81,6 +94,16 @@ static void cut_output(temper_matmul_plan *plan, int64_t m, int64_t n, int64_t w
   }
 }
 
+// Enough pieces to balance many threads, but not so many that packing A and B for each becomes the work.
+static int64_t wanted_pieces(double work) {
+  const double smallest = work / SMALLEST_PIECE;
+  return maximum(1, smallest < 4 ? (int64_t)smallest : smallest < 128 ? 4 + (int64_t)smallest / 32 : 8 + (int64_t)smallest / 128);
+}
+
+static int64_t packed_a_bytes(const matmul_kernels *kernels, int64_t tiles_together, int64_t depth, int64_t size) {
+  return round_up(kernels->tile_rows * tiles_together * depth * size, ALIGNMENT);
+}
+
 temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
   const int64_t m = job->m, n = job->n, k = job->k, size = element_size(job->element);
   temper_matmul_plan plan = {
@@ -94,10 +117,8 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
   const matmul_kernels *kernels = temper_matmul_kernels(plan.variant, job->element);
   const int64_t panel_columns = MAX_TILE_VECTORS * kernels->lanes;
   const double work = (double)m * (double)n * (double)k;
-  // Many pieces to balance many threads, but not so many that packing A and B for each becomes the work.
   const double total = work * (double)job->batch;
-  int64_t wanted = (int64_t)(total / SMALLEST_PIECE < 4 ? total / SMALLEST_PIECE : 4 + total / (16 * SMALLEST_PIECE));
-  wanted = maximum(1, minimum(wanted, maximum(32, (int64_t)(total / (512 * SMALLEST_PIECE)))));
+  int64_t wanted = wanted_pieces(total);
   if (wanted < job->batch) plan.products_per_piece = divide_up(job->batch, wanted);
   wanted = maximum(1, wanted / job->batch);
 
@@ -105,24 +126,24 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
     vector_product product = vector_product_of(job);
     plan.is_vector_product = product.depth_stride == 1 || (product.width_stride == 1 && product.width > panel_columns);
     if (plan.is_vector_product) {
-      plan.column_pieces = maximum(1, minimum(minimum(wanted * 4, 32), product.width / 64));
+      plan.column_pieces = maximum(1, minimum(32, (int64_t)(work * (double)size) / VECTOR_PIECE_BYTES));
+      plan.column_pieces = minimum(plan.column_pieces, divide_up(product.width, 64));
       if (product.x_stride != 1) plan.scratch_bytes = (size_t)round_up(k * size, ALIGNMENT);
     }
   }
   if (!plan.is_vector_product) {
     const int64_t most_rows = maximum(1, m / (2 * kernels->tile_rows));
     const int64_t most_columns = maximum(1, n / (2 * panel_columns));
-    if (wanted > most_rows * most_columns && job->batch == 1 && k >= 4 * DEPTH_BLOCK) {
-      plan.depth_pieces = minimum(wanted, k / (2 * DEPTH_BLOCK));
+    if (wanted > most_rows * most_columns && job->batch == 1 && k >= 4 * SMALLEST_DEPTH_PIECE) {
+      plan.depth_pieces = minimum(wanted, k / SMALLEST_DEPTH_PIECE);
       plan.workspace_bytes = (size_t)round_up(plan.depth_pieces * m * n * size, ALIGNMENT);
     } else {
       cut_output(&plan, m, n, wanted, most_rows, most_columns);
     }
-    const int64_t width = minimum(round_up(n, panel_columns), WIDTH_BLOCK_BYTES / size);
-    const int64_t depth = minimum(k, DEPTH_BLOCK);
-    plan.scratch_bytes =
-        (size_t)round_up((kernels->tile_rows * depth + kernels->lanes) * size, ALIGNMENT) +
-        (size_t)round_up((width * depth + kernels->lanes) * size, ALIGNMENT);
+    const int64_t depth = minimum(k, DEPTH_BLOCK_BYTES / size);
+    const int64_t width = round_up(minimum(n, WIDTH_BLOCK_BYTES / size), panel_columns);
+    plan.scratch_bytes = (size_t)(packed_a_bytes(kernels, job->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1, depth, size) +
+                                  round_up(width * depth * size, ALIGNMENT));
   }
   plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
   plan.piece_counts[0] = divide_up(job->batch, plan.products_per_piece) * plan.row_pieces * plan.column_pieces *
@@ -147,51 +168,61 @@ typedef struct block {
 // One block of k against up to a block's width of columns.
 static void multiply_depth_block(const matmul_kernels *kernels, const block *block, const tile_finish *finish,
                                  void *scratch) {
-  const int64_t size = block->size, panel_columns = MAX_TILE_VECTORS * kernels->lanes;
-  const int64_t tiles = divide_up(block->rows, kernels->tile_rows);
-  void *a_tile = scratch;
-  void *b_panels = offset(scratch, round_up((kernels->tile_rows * block->depth + kernels->lanes) * size, ALIGNMENT), 1);
+  const int64_t size = block->size, lanes = kernels->lanes, panel_columns = MAX_TILE_VECTORS * lanes;
+  const int64_t tile_count = block->rows <= kernels->tile_rows ? 1 : divide_up(block->rows, kernels->tile_rows);
+  const int64_t tile_rows = tile_count == 1 ? block->rows : divide_up(block->rows, tile_count);
 
-  // Packing pays where it is used often enough, and where rows of B are so far apart that they fall on the same cache sets.
-  const bool packs_b = block->b_column_stride != 1 || tiles > 4;
-  const bool packs_a = block->columns > 2 * panel_columns;
+  // Packing pays for panels that are used often; without it, B needs unit column stride.
+  const bool packs_a = block->columns > 4 * panel_columns;
+  const bool packs_b = block->b_column_stride != 1 ||
+                       (tile_count > 4 && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
+  const int64_t tiles_together = packs_a && block->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
+  void *a_panels = scratch;
+  void *b_panels = packs_a ? offset(scratch, packed_a_bytes(kernels, tiles_together, block->depth, size), 1) : scratch;
   if (packs_b) {
-    for (int64_t j = 0; j < block->columns; j += panel_columns) {
-      int64_t width = minimum(panel_columns, block->columns - j);
-      kernels->pack(block->depth, width, round_up(width, kernels->lanes),
-                    offset(block->b, j * block->b_column_stride, size), block->b_row_stride, block->b_column_stride,
-                    offset(b_panels, j * block->depth, size));
-    }
+    kernels->pack(block->depth, block->columns, panel_columns, block->b, block->b_row_stride, block->b_column_stride,
+                  b_panels);
   }
-  for (int64_t tile = 0, i = 0; tile < tiles; tile++) {
-    const int64_t rows = (block->rows - i) / (tiles - tile);
-    const void *a = offset(block->a, i * block->a_row_stride, size);
+  const int64_t b_row_stride = packs_b ? panel_columns : block->b_row_stride;
+  const int64_t b_panel_stride = packs_b ? block->depth * panel_columns : panel_columns;
+
+  for (int64_t tile = 0; tile < tile_count; tile++) {
+    const int64_t first_row = tile * tile_rows, rows = minimum(tile_rows, block->rows - first_row);
+    const void *a = offset(block->a, first_row * block->a_row_stride, size);
     int64_t a_row_stride = block->a_row_stride, a_column_stride = block->a_column_stride;
     if (packs_a) {
-      kernels->pack(block->depth, rows, rows, a, a_column_stride, a_row_stride, a_tile);
-      a = a_tile;
+      const int64_t index = tile % tiles_together;
+      if (index == 0) {
+        kernels->pack(block->depth, minimum(tiles_together * tile_rows, block->rows - first_row), tile_rows, a,
+                      a_column_stride, a_row_stride, a_panels);
+      }
+      a = offset(a_panels, index * block->depth * tile_rows, size);
       a_row_stride = 1;
-      a_column_stride = rows;
+      a_column_stride = tile_rows;
     }
+    const void *b = packs_b ? b_panels : block->b;
+    tile_finish tile_end = *finish;
     for (int64_t j = 0; j < block->columns; j += panel_columns) {
       const int64_t width = minimum(panel_columns, block->columns - j);
-      const int64_t vectors = divide_up(width, kernels->lanes);
-      const int64_t last_columns = width - (vectors - 1) * kernels->lanes;
-      tile_finish tile_end = *finish;
+      const int64_t last_columns = width > lanes ? width - lanes : width;
       if (finish->bias) tile_end.bias = offset(finish->bias, j, size);
-      kernels->tiles[last_columns < kernels->lanes][vectors - 1][rows - 1](
-          block->depth, a, a_row_stride, a_column_stride, offset(packs_b ? b_panels : block->b, packs_b ? j * block->depth : j, size),
-          packs_b ? vectors * kernels->lanes : block->b_row_stride, offset(block->c, i * block->c_row_stride + j, size),
-          block->c_row_stride, &tile_end, last_columns);
+      kernels->tiles[last_columns < lanes][width > lanes][rows - 1](
+          block->depth, a, a_row_stride, a_column_stride, b, b_row_stride,
+          offset(block->c, first_row * block->c_row_stride + j, size), block->c_row_stride, &tile_end, last_columns);
+      b = offset(b, b_panel_stride, size);
     }
-    i += rows;
   }
 }
 
 static void multiply_block(const matmul_kernels *kernels, const block *whole, const tile_finish *finish, void *scratch) {
   const int64_t size = whole->size;
-  const int64_t depth_blocks = maximum(1, divide_up(whole->depth, DEPTH_BLOCK));
-  const int64_t width_blocks = divide_up(whole->columns * size, WIDTH_BLOCK_BYTES);
+  const int64_t depth_bytes = whole->depth * size, width_bytes = whole->columns * size;
+  if (depth_bytes <= DEPTH_BLOCK_BYTES && width_bytes <= WIDTH_BLOCK_BYTES) {
+    multiply_depth_block(kernels, whole, finish, scratch);
+    return;
+  }
+  const int64_t depth_blocks = maximum(1, divide_up(depth_bytes, DEPTH_BLOCK_BYTES));
+  const int64_t width_blocks = divide_up(width_bytes, WIDTH_BLOCK_BYTES);
   for (int64_t w = 0; w < width_blocks; w++) {
     const range columns = part_of(whole->columns, width_blocks, w, MAX_TILE_VECTORS * kernels->lanes);
     for (int64_t d = 0; d < depth_blocks; d++) {
@@ -245,7 +276,7 @@ static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_pla
   const range rows = part_of(job->m, plan->row_pieces, piece / plan->column_pieces % plan->row_pieces, kernels->tile_rows);
   const range columns =
       part_of(job->n, plan->column_pieces, piece % plan->column_pieces, MAX_TILE_VECTORS * kernels->lanes);
-  const range depth = part_of(job->k, plan->depth_pieces, depth_index, plan->depth_pieces > 1 ? DEPTH_BLOCK : 1);
+  const range depth = part_of(job->k, plan->depth_pieces, depth_index, 1);
   if (rows.begin == rows.end || columns.begin == columns.end) return;
 
   block block = {

@@ -23,10 +23,10 @@ typedef void tile_function(int64_t k, const void *a, int64_t a_row_stride, int64
                            int64_t b_row_stride, void *c, int64_t c_row_stride, const tile_finish *finish,
                            int64_t last_columns);
 
-// panel[p * pitch + i] = source[p * depth_stride + i * width_stride] for i < width, 0 for width <= i < pitch.
-// Up to one vector beyond the panel's end may be overwritten.
+// Panels of `pitch` columns, one behind the other: element (p, i) of the source goes to
+// panels[(i / pitch) * depth * pitch + p * pitch + i % pitch]; what the last panel lacks in width is filled with 0.
 typedef void pack_function(int64_t depth, int64_t width, int64_t pitch, const void *source, int64_t depth_stride,
-                           int64_t width_stride, void *panel);
+                           int64_t width_stride, void *panels);
 
 // y[j * y_stride] = finish(sum over p of x[p] * matrix[p * depth_stride + j * width_stride]) for j < width; x is
 // contiguous; one of the two strides is 1; bias_stride is 0 or 1.

@@ -8,17 +8,18 @@
 typedef float vector_f32 __attribute__((vector_size(16)));
 typedef double vector_f64 __attribute__((vector_size(16)));
 
-static inline vector_f32 load_partial_f32(const float *p, int64_t count) {
-  vector_f32 v = {};
-  memcpy(&v, p, (size_t)count * sizeof(float));
-  return v;
-}
+#define PARTIAL(E, suffix)                                                                     \
+  static inline vector_##suffix load_partial_##suffix(const E *p, int64_t count) {             \
+    vector_##suffix v = {};                                                                    \
+    memcpy(&v, p, (size_t)count * sizeof(E));                                                  \
+    return v;                                                                                  \
+  }                                                                                            \
+  static inline void store_partial_##suffix(E *p, int64_t count, vector_##suffix v) {          \
+    memcpy(p, &v, (size_t)count * sizeof(E));                                                  \
+  }
 
-static inline vector_f64 load_partial_f64(const double *p, int64_t count) {
-  vector_f64 v = {};
-  memcpy(&v, p, (size_t)count * sizeof(double));
-  return v;
-}
+PARTIAL(float, f32)
+PARTIAL(double, f64)
 
 #define E float
 #define V vector_f32
@@ -27,7 +28,7 @@ static inline vector_f64 load_partial_f64(const double *p, int64_t count) {
 #define MASK int64_t
 #define MASK_OF(n) (n)
 #define LOAD_PARTIAL(p, mask) load_partial_f32(p, mask)
-#define STORE_PARTIAL(p, mask, v) memcpy(p, &(v), (size_t)(mask) * sizeof(float))
+#define STORE_PARTIAL(p, mask, v) store_partial_f32(p, mask, v)
 #define INTERLEAVE_LOW 0, 4, 1, 5
 #define INTERLEAVE_HIGH 2, 6, 3, 7
 #include "matmul_kernels_template.h"
@@ -39,7 +40,7 @@ static inline vector_f64 load_partial_f64(const double *p, int64_t count) {
 #define MASK int64_t
 #define MASK_OF(n) (n)
 #define LOAD_PARTIAL(p, mask) load_partial_f64(p, mask)
-#define STORE_PARTIAL(p, mask, v) memcpy(p, &(v), (size_t)(mask) * sizeof(double))
+#define STORE_PARTIAL(p, mask, v) store_partial_f64(p, mask, v)
 #define INTERLEAVE_LOW 0, 2
 #define INTERLEAVE_HIGH 1, 3
 #include "matmul_kernels_template.h"

@@ -32,7 +32,6 @@ INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, in
   for (int i = 0; i < rows; i++) {
 #pragma unroll
     for (int v = 0; v < vectors; v++) sums[i][v] = (V){};
-    __builtin_prefetch(c + i * c_row_stride, 1);
   }
   // Three rows share a base pointer, so that x86 address modes reach them with few registers.
   const E *bases[(TILE_ROWS + 2) / 3];
@@ -54,7 +53,14 @@ INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, in
     for (int i = 0; i < rows; i += 3) bases[i / 3] += a_column_stride;
     b += b_row_stride;
   }
-  const V alpha = NAME(broadcast)((E)finish->alpha);
+  if (finish->alpha != 1) {
+    const V alpha = NAME(broadcast)((E)finish->alpha);
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+#pragma unroll
+      for (int v = 0; v < vectors; v++) sums[i][v] *= alpha;
+    }
+  }
   const E *bias = finish->bias;
 #pragma unroll
   for (int v = 0; v < vectors; v++) {
@@ -64,7 +70,7 @@ INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, in
 #pragma unroll
     for (int i = 0; i < rows; i++) {
       E *place = c + i * c_row_stride + v * LANES;
-      V value = sums[i][v] * alpha;
+      V value = sums[i][v];
       if (finish->accumulate) value += masked ? LOAD_PARTIAL(place, mask) : LOAD(place);
       if (bias) value += column_bias;
       if (finish->relu) value = NAME(relu)(value);
@@ -108,20 +114,28 @@ INLINE void NAME(transpose)(V rows[LANES]) {
   }
 }
 
-// A panel whose width runs along memory: copies rows. A row's last vector may run into the next row, written later.
+// Panels whose width runs along memory: copies rows, each into all panels, so that memory is read in order.
 static void NAME(pack_rows)(int64_t depth, int64_t width, int64_t pitch, const E *source, int64_t depth_stride,
-                            E *panel) {
-  const MASK mask = MASK_OF(width % LANES);
-  for (int64_t p = 0; p < depth; p++) {
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) STORE(panel + i, LOAD(source + i));
-    if (i < width) {
-      STORE(panel + i, LOAD_PARTIAL(source + i, mask));
-      i += LANES;
+                            E *panels) {
+  const int64_t whole = width / pitch, rest = width - whole * pitch;
+  const MASK pitch_mask = MASK_OF(pitch % LANES), rest_mask = MASK_OF(rest % LANES);
+  for (int64_t p = 0; p < depth; p++, source += depth_stride) {
+    const E *from = source;
+    E *to = panels + p * pitch;
+    for (int64_t panel = 0; panel < whole; panel++, from += pitch, to += depth * pitch) {
+      int64_t i = 0;
+      for (; i + LANES <= pitch; i += LANES) STORE(to + i, LOAD(from + i));
+      if (i < pitch) STORE_PARTIAL(to + i, pitch_mask, LOAD_PARTIAL(from + i, pitch_mask));
     }
-    for (; i < pitch; i += LANES) STORE(panel + i, (V){});
-    panel += pitch;
-    source += depth_stride;
+    if (rest > 0) {
+      int64_t i = 0;
+      for (; i + LANES <= rest; i += LANES) STORE(to + i, LOAD(from + i));
+      if (i < rest) {
+        STORE_PARTIAL(to + i, rest_mask, LOAD_PARTIAL(from + i, rest_mask));
+        i = rest;
+      }
+      for (; i < pitch; i++) to[i] = 0;
+    }
   }
 }
 
@@ -155,17 +169,22 @@ static void NAME(pack_transposed)(int64_t depth, int64_t width, int64_t pitch, c
 }
 
 static void NAME(pack)(int64_t depth, int64_t width, int64_t pitch, const void *source, int64_t depth_stride,
-                       int64_t width_stride, void *panel) {
+                       int64_t width_stride, void *panels) {
   if (width_stride == 1) {
-    NAME(pack_rows)(depth, width, pitch, source, depth_stride, panel);
-  } else if (depth_stride == 1) {
-    NAME(pack_transposed)(depth, width, pitch, source, width_stride, panel);
-  } else {
-    const E *from = source;
-    E *to = panel;
+    NAME(pack_rows)(depth, width, pitch, source, depth_stride, panels);
+    return;
+  }
+  const E *from = source;
+  E *to = panels;
+  for (int64_t first = 0; first < width; first += pitch, from += pitch * width_stride, to += depth * pitch) {
+    const int64_t count = width - first < pitch ? width - first : pitch;
+    if (depth_stride == 1) {
+      NAME(pack_transposed)(depth, count, pitch, from, width_stride, to);
+      continue;
+    }
     for (int64_t p = 0; p < depth; p++) {
-      for (int64_t i = 0; i < width; i++) to[p * pitch + i] = from[p * depth_stride + i * width_stride];
-      for (int64_t i = width; i < pitch; i++) to[p * pitch + i] = 0;
+      for (int64_t i = 0; i < count; i++) to[p * pitch + i] = from[p * depth_stride + i * width_stride];
+      for (int64_t i = count; i < pitch; i++) to[p * pitch + i] = 0;
     }
   }
 }
@@ -179,14 +198,6 @@ INLINE E NAME(sum_lanes)(V x) {
     for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
   }
   return lanes[0];
-}
-
-INLINE void NAME(finish_element)(E sum, E *y, const E *bias, const tile_finish *finish) {
-  E value = sum * (E)finish->alpha;
-  if (finish->accumulate) value += *y;
-  if (bias) value += *bias;
-  if (finish->relu && value < 0) value = 0;
-  *y = value;
 }
 
 // Four columns at a time, each a dot product along memory in two vectors of partial sums.
@@ -211,9 +222,33 @@ INLINE void NAME(dot_products)(const int columns, int64_t depth, const E *x, con
   for (int j = 0; j < columns; j++) sums[j] = NAME(sum_lanes)(partial[j][0] + partial[j][1]);
 }
 
-// Streams `depth` rows of up to COMBINED_COLUMNS columns, eight rows at a time, through sums in the first-level cache.
-enum { NAME(COMBINED_COLUMNS) = 4096 / sizeof(E) };
+// Combines `depth` rows of a matrix in the caches: the sums of a few columns stay in registers.
+static void NAME(combine_columns)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t depth_stride,
+                                  E *sums) {
+  enum { VECTORS = 8 };
+  int64_t j = 0;
+  for (; j + VECTORS * LANES <= width; j += VECTORS * LANES) {
+    V part[VECTORS] = {};
+    for (int64_t p = 0; p < depth; p++) {
+#pragma unroll
+      for (int v = 0; v < VECTORS; v++) {
+        part[v] += NAME(broadcast)(x[p]) * LOAD(matrix + p * depth_stride + j + v * LANES);
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < VECTORS; v++) STORE(sums + j + v * LANES, part[v]);
+  }
+  for (; j < width; j += LANES) {
+    const MASK mask = MASK_OF(width - j < LANES ? width - j : LANES);
+    V part = {};
+    for (int64_t p = 0; p < depth; p++) {
+      part += NAME(broadcast)(x[p]) * LOAD_PARTIAL(matrix + p * depth_stride + j, mask);
+    }
+    STORE_PARTIAL(sums + j, mask, part);
+  }
+}
 
+// Combines rows of a matrix in memory: streams eight rows at a time through sums in the first-level cache.
 static void NAME(combine_rows)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t depth_stride,
                                E *sums) {
   for (int64_t j = 0; j < width; j++) sums[j] = 0;
@@ -232,30 +267,45 @@ static void NAME(combine_rows)(int64_t depth, int64_t width, const E *x, const E
   }
 }
 
+// y = finish(sums)
+static void NAME(finish_vector)(int64_t width, const E *sums, E *y, int64_t y_stride, const tile_finish *finish,
+                                const E *bias, int64_t bias_stride) {
+  const E alpha = (E)finish->alpha;
+  if (y_stride == 1 && !finish->accumulate && !bias && !finish->relu) {
+    for (int64_t j = 0; j < width; j++) y[j] = sums[j] * alpha;
+    return;
+  }
+  for (int64_t j = 0; j < width; j++) {
+    E value = sums[j] * alpha;
+    if (finish->accumulate) value += y[j * y_stride];
+    if (bias) value += bias[j * bias_stride];
+    y[j * y_stride] = finish->relu && value < 0 ? 0 : value;
+  }
+}
+
 static void NAME(vector_product)(int64_t depth, int64_t width, const void *x, const void *matrix, int64_t depth_stride,
                                  int64_t width_stride, void *y, int64_t y_stride, const tile_finish *finish,
                                  int64_t bias_stride) {
+  enum { SUMS = 4096 / sizeof(E), CACHED = (256 << 10) / sizeof(E) };
   const E *columns = matrix;
   const E *bias = finish->bias;
-  E *out = y;
-  E sums[NAME(COMBINED_COLUMNS)];
-  for (int64_t first = 0; first < width;) {
-    int64_t count = width - first;
-    if (width_stride == 1) {
-      if (count > NAME(COMBINED_COLUMNS)) count = NAME(COMBINED_COLUMNS);
-      NAME(combine_rows)(depth, count, x, columns + first, depth_stride, sums);
-    } else if (count >= 4) {
-      count = 4;
-      NAME(dot_products)(4, depth, x, columns + first * width_stride, width_stride, sums);
+  E sums[SUMS];
+  for (int64_t first = 0; first < width; first += SUMS) {
+    const int64_t count = width - first < SUMS ? width - first : SUMS;
+    const E *corner = columns + first * width_stride;
+    if (width_stride != 1) {
+      int64_t j = 0;
+      for (; j + 4 <= count; j += 4) {
+        NAME(dot_products)(4, depth, x, corner + j * width_stride, width_stride, sums + j);
+      }
+      for (; j < count; j++) NAME(dot_products)(1, depth, x, corner + j * width_stride, width_stride, sums + j);
+    } else if (depth * width <= CACHED) {
+      NAME(combine_columns)(depth, count, x, corner, depth_stride, sums);
     } else {
-      count = 1;
-      NAME(dot_products)(1, depth, x, columns + first * width_stride, width_stride, sums);
+      NAME(combine_rows)(depth, count, x, corner, depth_stride, sums);
     }
-    for (int64_t j = 0; j < count; j++) {
-      NAME(finish_element)(sums[j], out + (first + j) * y_stride, bias ? bias + (first + j) * bias_stride : NULL,
-                           finish);
-    }
-    first += count;
+    NAME(finish_vector)(count, sums, (E *)y + first * y_stride, y_stride, finish,
+                        bias ? bias + first * bias_stride : NULL, bias_stride);
   }
 }
 
