@@ -1,14 +1,17 @@
 #include "matmul_kernels.h"
 
-// A block of k and a block of B's columns, in bytes of their elements: the block of B (576 KB in float32) stays in the
+// A block of k, in bytes of its elements, and a block of B's columns: such a block of B (576 KB) stays in the
 // second-level cache, a row tile of A (18 KB) in the first.
-enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK_BYTES = 1536, ALIGNMENT = 64 };
+enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK = 384, ALIGNMENT = 64 };
 
 // Row tiles of A that are packed together when rows of A run along memory.
 enum { TILES_PACKED_TOGETHER = 8 };
 
 // B is read in place while its rows span no more than this.
 enum { DIRECT_B_BYTES = 64 << 10 };
+
+// Lines this far apart share a set of the first-level cache.
+enum { CACHE_SET_PERIOD = 4096 };
 
 // A part of k that is worth a partial C of its own.
 enum { SMALLEST_DEPTH_PIECE = 512 };
@@ -65,16 +68,24 @@ typedef struct vector_product {
   const void *x;
   int64_t x_stride;
   const void *matrix;
-  int64_t depth_stride, width_stride, y_stride, bias_stride;
+  int64_t depth_stride, width_stride;
+  void *y;
+  int64_t y_stride, bias_stride;
 } vector_product;
 
-static vector_product vector_product_of(const temper_matmul_job *job) {
+static vector_product vector_product_of(const temper_matmul_job *job, int64_t batch_index) {
+  const int64_t size = element_size(job->element);
+  const void *a = offset(job->a, batch_index * job->a_batch_stride, size);
+  const void *b = offset(job->b, batch_index * job->b_batch_stride, size);
+  void *c = offset(job->c, batch_index * job->c_batch_stride, size);
   if (job->m == 1) {
-    return (vector_product){job->k, job->n, job->a, job->a_column_stride, job->b, job->b_row_stride,
-                            job->b_column_stride, 1, 1};
+    return (vector_product){.depth = job->k, .width = job->n, .x = a, .x_stride = job->a_column_stride, .matrix = b,
+                            .depth_stride = job->b_row_stride, .width_stride = job->b_column_stride,
+                            .y = c, .y_stride = 1, .bias_stride = 1};
   }
-  return (vector_product){job->k, job->m, job->b, job->b_row_stride, job->a, job->a_column_stride, job->a_row_stride,
-                          job->c_row_stride, 0};
+  return (vector_product){.depth = job->k, .width = job->m, .x = b, .x_stride = job->b_row_stride, .matrix = a,
+                          .depth_stride = job->a_column_stride, .width_stride = job->a_row_stride,
+                          .y = c, .y_stride = job->c_row_stride, .bias_stride = 0};
 }
 
 // Cuts C into row_pieces x column_pieces >= wanted with the least packing: each column piece packs A once more, each
@@ -97,7 +108,10 @@ static void cut_output(temper_matmul_plan *plan, int64_t m, int64_t n, int64_t w
 // Enough pieces to balance many threads, but not so many that packing A and B for each becomes the work.
 static int64_t wanted_pieces(double work) {
   const double smallest = work / SMALLEST_PIECE;
-  return maximum(1, smallest < 4 ? (int64_t)smallest : smallest < 128 ? 4 + (int64_t)smallest / 32 : 8 + (int64_t)smallest / 128);
+  if (smallest < 4) return maximum(1, (int64_t)smallest);
+  int64_t edge = 1;  // grows with the linear size: 4 + the cube root
+  while ((double)((edge + 1) * (edge + 1) * (edge + 1)) <= smallest) edge++;
+  return 4 + edge;
 }
 
 static int64_t packed_a_bytes(const matmul_kernels *kernels, int64_t tiles_together, int64_t depth, int64_t size) {
@@ -123,11 +137,11 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
   wanted = maximum(1, wanted / job->batch);
 
   if (m == 1 || n == 1) {
-    vector_product product = vector_product_of(job);
+    const vector_product product = vector_product_of(job, 0);
     plan.is_vector_product = product.depth_stride == 1 || (product.width_stride == 1 && product.width > panel_columns);
     if (plan.is_vector_product) {
       plan.column_pieces = maximum(1, minimum(32, (int64_t)(work * (double)size) / VECTOR_PIECE_BYTES));
-      plan.column_pieces = minimum(plan.column_pieces, divide_up(product.width, 64));
+      plan.column_pieces = minimum(plan.column_pieces, divide_up(product.width, product.width_stride == 1 ? 1024 : 64));
       if (product.x_stride != 1) plan.scratch_bytes = (size_t)round_up(k * size, ALIGNMENT);
     }
   }
@@ -141,7 +155,7 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
       cut_output(&plan, m, n, wanted, most_rows, most_columns);
     }
     const int64_t depth = minimum(k, DEPTH_BLOCK_BYTES / size);
-    const int64_t width = round_up(minimum(n, WIDTH_BLOCK_BYTES / size), panel_columns);
+    const int64_t width = round_up(minimum(n, WIDTH_BLOCK), panel_columns);
     plan.scratch_bytes = (size_t)(packed_a_bytes(kernels, job->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1, depth, size) +
                                   round_up(width * depth * size, ALIGNMENT));
   }
@@ -172,8 +186,11 @@ static void multiply_depth_block(const matmul_kernels *kernels, const block *blo
   const int64_t tile_count = block->rows <= kernels->tile_rows ? 1 : divide_up(block->rows, kernels->tile_rows);
   const int64_t tile_rows = tile_count == 1 ? block->rows : divide_up(block->rows, tile_count);
 
-  // Packing pays for panels that are used often; without it, B needs unit column stride.
-  const bool packs_a = block->columns > 4 * panel_columns;
+  // Packing pays for panels that are used often. A can stay in place while a tile's rows run along memory and do not
+  // all fall on the same few cache sets; B can where its rows run along memory.
+  const bool packs_a = block->a_column_stride != 1 ? block->columns > 4 * panel_columns
+                                                   : block->columns > 2 * panel_columns &&
+                                                         block->a_row_stride * size % CACHE_SET_PERIOD == 0;
   const bool packs_b = block->b_column_stride != 1 ||
                        (tile_count > 4 && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
   const int64_t tiles_together = packs_a && block->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
@@ -216,13 +233,13 @@ static void multiply_depth_block(const matmul_kernels *kernels, const block *blo
 
 static void multiply_block(const matmul_kernels *kernels, const block *whole, const tile_finish *finish, void *scratch) {
   const int64_t size = whole->size;
-  const int64_t depth_bytes = whole->depth * size, width_bytes = whole->columns * size;
-  if (depth_bytes <= DEPTH_BLOCK_BYTES && width_bytes <= WIDTH_BLOCK_BYTES) {
+  const int64_t depth_bytes = whole->depth * size;
+  if (depth_bytes <= DEPTH_BLOCK_BYTES && whole->columns <= WIDTH_BLOCK) {
     multiply_depth_block(kernels, whole, finish, scratch);
     return;
   }
   const int64_t depth_blocks = maximum(1, divide_up(depth_bytes, DEPTH_BLOCK_BYTES));
-  const int64_t width_blocks = divide_up(width_bytes, WIDTH_BLOCK_BYTES);
+  const int64_t width_blocks = divide_up(whole->columns, WIDTH_BLOCK);
   for (int64_t w = 0; w < width_blocks; w++) {
     const range columns = part_of(whole->columns, width_blocks, w, MAX_TILE_VECTORS * kernels->lanes);
     for (int64_t d = 0; d < depth_blocks; d++) {
@@ -249,11 +266,11 @@ static tile_finish finish_of(const temper_matmul_job *job) {
   return (tile_finish){job->alpha, job->bias, job->accumulate, job->activation == TEMPER_ACTIVATION_RELU};
 }
 
-static void run_vector_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t piece,
-                             void *scratch) {
+static void run_vector_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t batch_index,
+                             int64_t piece, void *scratch) {
   const int64_t size = element_size(job->element);
   const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
-  const vector_product product = vector_product_of(job);
+  const vector_product product = vector_product_of(job, batch_index);
   const range columns = part_of(product.width, plan->column_pieces, piece, 64);
   const void *x = product.x;
   if (product.x_stride != 1) {
@@ -264,41 +281,48 @@ static void run_vector_piece(const temper_matmul_job *job, const temper_matmul_p
   if (finish.bias) finish.bias = offset(finish.bias, columns.begin * product.bias_stride, size);
   kernels->vector_product(product.depth, columns.end - columns.begin, x,
                           offset(product.matrix, columns.begin * product.width_stride, size), product.depth_stride,
-                          product.width_stride, offset(job->c, columns.begin * product.y_stride, size),
+                          product.width_stride, offset(product.y, columns.begin * product.y_stride, size),
                           product.y_stride, &finish, product.bias_stride);
 }
 
-static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t piece,
-                           void *workspace, void *scratch) {
+static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int64_t batch_index,
+                           int64_t piece, void *workspace, void *scratch) {
   const int64_t size = element_size(job->element);
   const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
-  const int64_t depth_index = piece / (plan->row_pieces * plan->column_pieces);
-  const range rows = part_of(job->m, plan->row_pieces, piece / plan->column_pieces % plan->row_pieces, kernels->tile_rows);
-  const range columns =
-      part_of(job->n, plan->column_pieces, piece % plan->column_pieces, MAX_TILE_VECTORS * kernels->lanes);
-  const range depth = part_of(job->k, plan->depth_pieces, depth_index, 1);
-  if (rows.begin == rows.end || columns.begin == columns.end) return;
-
   block block = {
-      .rows = rows.end - rows.begin,
-      .columns = columns.end - columns.begin,
-      .depth = depth.end - depth.begin,
+      .rows = job->m,
+      .columns = job->n,
+      .depth = job->k,
       .size = size,
-      .a = offset(job->a, rows.begin * job->a_row_stride + depth.begin * job->a_column_stride, size),
+      .a = offset(job->a, batch_index * job->a_batch_stride, size),
       .a_row_stride = job->a_row_stride,
       .a_column_stride = job->a_column_stride,
-      .b = offset(job->b, depth.begin * job->b_row_stride + columns.begin * job->b_column_stride, size),
+      .b = offset(job->b, batch_index * job->b_batch_stride, size),
       .b_row_stride = job->b_row_stride,
       .b_column_stride = job->b_column_stride,
-      .c = offset(job->c, rows.begin * job->c_row_stride + columns.begin, size),
+      .c = offset(job->c, batch_index * job->c_batch_stride, size),
       .c_row_stride = job->c_row_stride,
   };
   tile_finish finish = finish_of(job);
-  if (finish.bias) finish.bias = offset(finish.bias, columns.begin, size);
   if (plan->depth_pieces > 1) {
-    block.c = offset(workspace, depth_index * job->m * job->n + rows.begin * job->n + columns.begin, size);
+    const range depth = part_of(job->k, plan->depth_pieces, piece, 1);
+    block.depth = depth.end - depth.begin;
+    block.a = offset(block.a, depth.begin * job->a_column_stride, size);
+    block.b = offset(block.b, depth.begin * job->b_row_stride, size);
+    block.c = offset(workspace, piece * job->m * job->n, size);
     block.c_row_stride = job->n;
     finish = (tile_finish){.alpha = 1};
+  } else if (plan->row_pieces * plan->column_pieces > 1) {
+    const range rows = part_of(job->m, plan->row_pieces, piece / plan->column_pieces, kernels->tile_rows);
+    const range columns =
+        part_of(job->n, plan->column_pieces, piece % plan->column_pieces, MAX_TILE_VECTORS * kernels->lanes);
+    if (rows.begin == rows.end || columns.begin == columns.end) return;
+    block.rows = rows.end - rows.begin;
+    block.columns = columns.end - columns.begin;
+    block.a = offset(block.a, rows.begin * job->a_row_stride, size);
+    block.b = offset(block.b, columns.begin * job->b_column_stride, size);
+    block.c = offset(block.c, rows.begin * job->c_row_stride + columns.begin, size);
+    if (finish.bias) finish.bias = offset(finish.bias, columns.begin, size);
   }
   multiply_block(kernels, &block, &finish, scratch);
 }
@@ -335,19 +359,18 @@ void temper_matmul_run_piece(const temper_matmul_job *job, const temper_matmul_p
     }
     return;
   }
-  const int64_t size = element_size(job->element);
   const int64_t pieces = plan->row_pieces * plan->column_pieces * plan->depth_pieces;
-  const int64_t first = piece / pieces * plan->products_per_piece;
+  int64_t first = 0;
+  if (job->batch > 1) {
+    first = piece / pieces * plan->products_per_piece;
+    piece %= pieces;
+  }
   const int64_t last = minimum(job->batch, first + plan->products_per_piece);
   for (int64_t index = first; index < last; index++) {
-    temper_matmul_job product = *job;
-    product.a = offset(job->a, index * job->a_batch_stride, size);
-    product.b = offset(job->b, index * job->b_batch_stride, size);
-    product.c = offset(job->c, index * job->c_batch_stride, size);
     if (plan->is_vector_product) {
-      run_vector_piece(&product, plan, piece % pieces, scratch);
+      run_vector_piece(job, plan, index, piece, scratch);
     } else {
-      run_tile_piece(&product, plan, piece % pieces, workspace, scratch);
+      run_tile_piece(job, plan, index, piece, workspace, scratch);
     }
   }
 }

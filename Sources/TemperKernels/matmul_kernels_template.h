@@ -189,62 +189,80 @@ static void NAME(pack)(int64_t depth, int64_t width, int64_t pitch, const void *
   }
 }
 
-INLINE E NAME(sum_lanes)(V x) {
-  E lanes[LANES];
-  STORE(lanes, x);
-#pragma unroll
-  for (int step = LANES / 2; step > 0; step /= 2) {
-#pragma unroll
-    for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
-  }
-  return lanes[0];
-}
-
-// Four columns at a time, each a dot product along memory in two vectors of partial sums.
-INLINE void NAME(dot_products)(const int columns, int64_t depth, const E *x, const E *matrix, int64_t width_stride,
-                               E *sums) {
-  V partial[4][2] = {};
+// Dot products of x with `columns` columns that run along memory, each left as LANES partial sums.
+INLINE void NAME(partial_dots)(const int columns, int64_t depth, const E *x, const E *matrix, int64_t width_stride,
+                               V *dots) {
+  V even[4] = {}, odd[4] = {};
   int64_t p = 0;
   for (; p + 2 * LANES <= depth; p += 2 * LANES) {
 #pragma unroll
     for (int j = 0; j < columns; j++) {
-      partial[j][0] += LOAD(x + p) * LOAD(matrix + j * width_stride + p);
-      partial[j][1] += LOAD(x + p + LANES) * LOAD(matrix + j * width_stride + p + LANES);
+      even[j] += LOAD(x + p) * LOAD(matrix + j * width_stride + p);
+      odd[j] += LOAD(x + p + LANES) * LOAD(matrix + j * width_stride + p + LANES);
     }
   }
   for (; p < depth; p += LANES) {
     const MASK mask = MASK_OF(depth - p < LANES ? depth - p : LANES);
     V part = LOAD_PARTIAL(x + p, mask);
 #pragma unroll
-    for (int j = 0; j < columns; j++) partial[j][0] += part * LOAD_PARTIAL(matrix + j * width_stride + p, mask);
+    for (int j = 0; j < columns; j++) even[j] += part * LOAD_PARTIAL(matrix + j * width_stride + p, mask);
   }
 #pragma unroll
-  for (int j = 0; j < columns; j++) sums[j] = NAME(sum_lanes)(partial[j][0] + partial[j][1]);
+  for (int j = 0; j < columns; j++) dots[j] = even[j] + odd[j];
 }
 
-// Combines `depth` rows of a matrix in the caches: the sums of a few columns stay in registers.
-static void NAME(combine_columns)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t depth_stride,
-                                  E *sums) {
-  enum { VECTORS = 8 };
-  int64_t j = 0;
-  for (; j + VECTORS * LANES <= width; j += VECTORS * LANES) {
-    V part[VECTORS] = {};
-    for (int64_t p = 0; p < depth; p++) {
+// Dot products with columns that run along memory; the partial sums of LANES of them are added up side by side.
+static void NAME(dot_columns)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t width_stride,
+                              E *sums) {
+  for (int64_t first = 0; first < width; first += LANES) {
+    const int64_t count = width - first < LANES ? width - first : LANES;
+    const E *columns = matrix + first * width_stride;
+    V dots[LANES] = {};
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4) NAME(partial_dots)(4, depth, x, columns + j * width_stride, width_stride, dots + j);
+    for (; j < count; j++) NAME(partial_dots)(1, depth, x, columns + j * width_stride, width_stride, dots + j);
+    // Each round adds the halves of two vectors, interleaved: half as many vectors hold half as many partial sums.
 #pragma unroll
-      for (int v = 0; v < VECTORS; v++) {
-        part[v] += NAME(broadcast)(x[p]) * LOAD(matrix + p * depth_stride + j + v * LANES);
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma unroll
+      for (int i = 0; i < half; i++) {
+        dots[i] = __builtin_shufflevector(dots[i], dots[i + half], INTERLEAVE_LOW) +
+                  __builtin_shufflevector(dots[i], dots[i + half], INTERLEAVE_HIGH);
       }
     }
+    STORE_PARTIAL(sums + first, MASK_OF(count), dots[0]);
+  }
+}
+
+// The next `vectors` vectors of columns; the sums stay in registers.
+INLINE void NAME(combine_vectors)(const int vectors, const bool partial, int64_t depth, const E *x, const E *matrix,
+                                  int64_t depth_stride, E *sums, MASK mask) {
+  V part[8] = {};
+  for (int64_t p = 0; p < depth; p++, matrix += depth_stride) {
+    const V factor = NAME(broadcast)(x[p]);
 #pragma unroll
-    for (int v = 0; v < VECTORS; v++) STORE(sums + j + v * LANES, part[v]);
+    for (int v = 0; v < vectors; v++) {
+      part[v] += factor * (partial ? LOAD_PARTIAL(matrix + v * LANES, mask) : LOAD(matrix + v * LANES));
+    }
+  }
+#pragma unroll
+  for (int v = 0; v < vectors; v++) STORE_PARTIAL(sums + v * LANES, partial ? mask : MASK_OF(LANES), part[v]);
+}
+
+// Combines `depth` rows of a matrix in the caches.
+static void NAME(combine_columns)(int64_t depth, int64_t width, const E *x, const E *matrix, int64_t depth_stride,
+                                  E *sums) {
+  const MASK all = MASK_OF(LANES);
+  int64_t j = 0;
+  for (; j + 8 * LANES <= width; j += 8 * LANES) {
+    NAME(combine_vectors)(8, false, depth, x, matrix + j, depth_stride, sums + j, all);
+  }
+  for (; j + 4 * LANES <= width; j += 4 * LANES) {
+    NAME(combine_vectors)(4, false, depth, x, matrix + j, depth_stride, sums + j, all);
   }
   for (; j < width; j += LANES) {
     const MASK mask = MASK_OF(width - j < LANES ? width - j : LANES);
-    V part = {};
-    for (int64_t p = 0; p < depth; p++) {
-      part += NAME(broadcast)(x[p]) * LOAD_PARTIAL(matrix + p * depth_stride + j, mask);
-    }
-    STORE_PARTIAL(sums + j, mask, part);
+    NAME(combine_vectors)(1, true, depth, x, matrix + j, depth_stride, sums + j, mask);
   }
 }
 
@@ -294,11 +312,7 @@ static void NAME(vector_product)(int64_t depth, int64_t width, const void *x, co
     const int64_t count = width - first < SUMS ? width - first : SUMS;
     const E *corner = columns + first * width_stride;
     if (width_stride != 1) {
-      int64_t j = 0;
-      for (; j + 4 <= count; j += 4) {
-        NAME(dot_products)(4, depth, x, corner + j * width_stride, width_stride, sums + j);
-      }
-      for (; j < count; j++) NAME(dot_products)(1, depth, x, corner + j * width_stride, width_stride, sums + j);
+      NAME(dot_columns)(depth, count, x, corner, width_stride, sums);
     } else if (depth * width <= CACHED) {
       NAME(combine_columns)(depth, count, x, corner, depth_stride, sums);
     } else {
