@@ -4,7 +4,7 @@
 
 #include "matmul_kernels.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))), apply_to = function)
 
 #define TILE_ROWS 12
 

@@ -323,16 +323,15 @@ static void NAME(vector_product)(int64_t depth, int64_t width, const void *x, co
   }
 }
 
-#define TILE_NAME(rows, vectors, partial) NAME(tile_##rows##_##vectors##_##partial)
+#define AT(rows, v, p) NAME(tile_##rows##_##v##_##p)
 #if TILE_ROWS >= 12
 #define TILE_LIST(v, p)                                                                                              \
-  {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p),  TILE_NAME(5, v, p),  TILE_NAME(6, v, p), \
-   TILE_NAME(7, v, p), TILE_NAME(8, v, p), TILE_NAME(9, v, p), TILE_NAME(10, v, p), TILE_NAME(11, v, p), TILE_NAME(12, v, p)}
+  {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p),  AT(5, v, p),  AT(6, v, p),                                   \
+   AT(7, v, p), AT(8, v, p), AT(9, v, p), AT(10, v, p), AT(11, v, p), AT(12, v, p)}
 #elif TILE_ROWS >= 6
-#define TILE_LIST(v, p)                                                                                              \
-  {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p), TILE_NAME(5, v, p), TILE_NAME(6, v, p)}
+#define TILE_LIST(v, p) {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p), AT(5, v, p), AT(6, v, p)}
 #else
-#define TILE_LIST(v, p) {TILE_NAME(1, v, p), TILE_NAME(2, v, p), TILE_NAME(3, v, p), TILE_NAME(4, v, p)}
+#define TILE_LIST(v, p) {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p)}
 #endif
 
 const matmul_kernels NAME(temper_matmul_kernels) = {
@@ -348,7 +347,7 @@ const matmul_kernels NAME(temper_matmul_kernels) = {
 #undef INLINE
 #undef TILE
 #undef TILES
-#undef TILE_NAME
+#undef AT
 #undef TILE_LIST
 #undef E
 #undef V

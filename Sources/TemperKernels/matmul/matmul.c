@@ -156,7 +156,8 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
     }
     const int64_t depth = minimum(k, DEPTH_BLOCK_BYTES / size);
     const int64_t width = round_up(minimum(n, WIDTH_BLOCK), panel_columns);
-    plan.scratch_bytes = (size_t)(packed_a_bytes(kernels, job->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1, depth, size) +
+    const int64_t tiles_together = job->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
+    plan.scratch_bytes = (size_t)(packed_a_bytes(kernels, tiles_together, depth, size) +
                                   round_up(width * depth * size, ALIGNMENT));
   }
   plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
@@ -231,7 +232,8 @@ static void multiply_depth_block(const matmul_kernels *kernels, const block *blo
   }
 }
 
-static void multiply_block(const matmul_kernels *kernels, const block *whole, const tile_finish *finish, void *scratch) {
+static void multiply_block(const matmul_kernels *kernels, const block *whole, const tile_finish *finish,
+                           void *scratch) {
   const int64_t size = whole->size;
   const int64_t depth_bytes = whole->depth * size;
   if (depth_bytes <= DEPTH_BLOCK_BYTES && whole->columns <= WIDTH_BLOCK) {
