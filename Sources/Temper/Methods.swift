@@ -1,0 +1,4 @@
+import TemperCatalogue
+
+/// All methods that come with Temper.
+let builtInMethods: [Method] = []
