@@ -52,7 +52,7 @@ func context(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) ->
       throw TemperError(.outOfRange, "`threads` is 0 to 256; \(threads) came.", argument: 1)
     }
     var directories: [String] = []
-    for unsafe directory in unsafe try list(
+    for unsafedirectory in unsafe try list(
       options.plugin_directories, options.plugin_directory_count, "plugin_directories", 1)
     {
       directories.append(unsafe try text(directory, "plugin_directories[\(directories.count)]", 1))

@@ -1,4 +1,29 @@
+import CTemper
 import TemperCatalogue
+import TemperCore
+import TemperLosses
+import TemperOptimizers
 
 /// All methods that come with Temper.
-let builtInMethods: [Method] = []
+let builtInMethods: [Method] = Losses.all + Optimizers.all
+
+extension Context {
+  /// A method of the catalogue with checked parameters.
+  func method(
+    _ name: UnsafePointer<CChar>?, kinds: Set<MethodKind>, _ params: UnsafePointer<temper_param>?, _ count: UInt64
+  ) throws(TemperError) -> (method: Method, arguments: Arguments) {
+    let name = unsafe try text(name, "name", 2)
+    let method = try located(2) { () throws(TemperError) in try catalogue.find(name, kinds: kinds) }
+    let given = unsafe try parameters(params, count, 3)
+    do throws(TemperError) { return (method, try Arguments(given, for: method.parameters)) } catch {
+      var error = error.from(method.name)
+      error.argument = 3
+      throw error
+    }
+  }
+}
+
+extension [(name: String, tensor: Tensor)] {
+  /// By name; `named` has seen to it that names are unique.
+  var byName: [String: Tensor] { Dictionary(map { ($0.name, $0.tensor) }) { first, _ in first } }
+}

@@ -127,7 +127,7 @@ func parameters(
   _ pointer: UnsafePointer<temper_param>?, _ count: UInt64, _ argument: Int32
 ) throws(TemperError) -> [(name: String, value: Value)] {
   var result: [(name: String, value: Value)] = []
-  for unsafe param in unsafe try list(pointer, count, "params", argument, limit: 4096) {
+  for unsafeparam in unsafe try list(pointer, count, "params", argument, limit: 4096) {
     let name = unsafe try text(param.name, "name of parameter \(result.count)", argument)
     guard !result.contains(where: { $0.name == name }) else {
       throw TemperError(.invalidArgument, "Parameter \(name) is given twice.", argument: argument)

@@ -74,7 +74,7 @@ func named(
 ) throws(TemperError) -> [(name: String, tensor: Tensor)] {
   var entries: [(name: String, tensor: Tensor)] = []
   var seen = Set<String>()
-  for unsafe entry in unsafe try list(pointer, count, what, argument) {
+  for unsafeentry in unsafe try list(pointer, count, what, argument) {
     let name = unsafe try text(entry.name, "name of entry \(entries.count) of \(what)", argument)
     guard seen.insert(name).inserted else {
       throw TemperError(.invalidArgument, "\"\(name)\" comes twice in `\(what)`.", argument: argument)

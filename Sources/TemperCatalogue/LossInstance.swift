@@ -62,6 +62,15 @@ package final class LossInstance {
     try run(given, .values, into: [value]) { (loss, _) throws(TemperError) in [loss.reduced(.none)] }[0]
   }
 
+  /// How many values `evaluate` gives for these inputs.
+  package func valueCount(_ given: [String: Tensor]) throws(TemperError) -> Int {
+    do throws(TemperError) {
+      let match = try Match(given, to: inputs)
+      let bySample = match.entries.first { $0.form.shape.first == "N" }
+      return isBatchLoss ? 1 : bySample?.tensor.shape.sizes.first ?? 1
+    } catch { throw error.from(method.name) }
+  }
+
   /// The reduced value, () or (N,), and the gradient of it, or of the sum of values, for each name in `wrt` (without
   /// it: for the first input that has one). Arrays given for the results receive them.
   package func valueAndGradient(

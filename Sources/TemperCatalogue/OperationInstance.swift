@@ -29,6 +29,14 @@ package final class OperationInstance {
     } catch { throw error.from(method.name) }
   }
 
+  /// The shape of what `evaluate` gives for these inputs.
+  package func resultShape(_ given: [String: Tensor], axis: Int = -1) throws(TemperError) -> Shape {
+    do throws(TemperError) {
+      let match = try Match(given, to: method.inputs, axis: axis)
+      return try resultTarget(match, try build(expressions(match)).shape, axis, nil).shape
+    } catch { throw error.from(method.name) }
+  }
+
   /// The gradients of sum(dy * result) for each name in `wrt` (without it: for every input that has one and came).
   package func vectorJacobianProduct(
     _ given: [String: Tensor], dy: Tensor, axis: Int = -1, wrt: [String]? = nil, into arrays: [String: Tensor] = [:]
