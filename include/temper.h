@@ -428,9 +428,11 @@ int32_t temper_schedule_free(temper_schedule *schedule);
 
 /* A model from its description: a list of layers as JSON text, each a name or {name: size or options}; lists nest, for
  * example: [{"dense": 128}, "relu", {"dense": 10}]. `input_sizes` is the shape of one sample, without the batch.
- * `seed` decides the initial parameters; 0 takes the context's. [any] */
+ * `dtype` is TEMPER_FLOAT32, TEMPER_FLOAT64, or 0 for float32. `seed` decides the initial parameters; 0 takes the
+ * context's. [any] */
 int32_t temper_model_create(temper_model **out, temper_context *context, const char *description,
-                            const int64_t *input_sizes, int32_t input_rank, uint64_t seed, temper_error *error);
+                            const int64_t *input_sizes, int32_t input_rank, int32_t dtype, uint64_t seed,
+                            temper_error *error);
 
 /* A model from a file that temper_model_save wrote, quantized or not. The file is checked in full before use.
  * [any] */
@@ -439,12 +441,13 @@ int32_t temper_model_load(temper_model **out, temper_context *context, const cha
 /* Writes the model as safetensors with its description. The file appears whole or not at all. [one-per-handle] */
 int32_t temper_model_save(temper_model *model, const char *path, temper_error *error);
 
-/* Outputs (such as logits) for inputs `x` (B, ...), as in evaluation, into `result` (B, ...): float32.
- * [one-per-handle] */
-int32_t temper_model_predict(temper_tensor *result, temper_model *model, temper_tensor *x, temper_error *error);
+/* Outputs (such as logits) for inputs `x` (N, ...), as in evaluation, into `result` (N, ...): float32 or float64.
+ * `mask` (N, T), 1 where attention may look: for models that need one, else NULL. [one-per-handle] */
+int32_t temper_model_predict(temper_tensor *result, temper_model *model, temper_tensor *x, temper_tensor *mask,
+                             temper_error *error);
 
-/* The shape of the result for `batch` samples: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries. [any] */
-int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t batch,
+/* The shape of the result for `count` samples: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries. [any] */
+int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count,
                                   temper_error *error);
 
 /* All parameters by name; the tensors share the model's memory, so that writing to them changes the model. Quantized
@@ -457,8 +460,10 @@ int32_t temper_model_describe(char *text, uint64_t capacity, uint64_t *length, t
 
 typedef struct temper_model_info {
   uint32_t struct_size;     /* set by the caller */
+  int32_t dtype;            /* of parameters and outputs */
   int32_t is_quantized;     /* 1 if some weights are packed */
-  int64_t parameter_count;  /* numbers that training changes */
+  int32_t needs_mask;       /* 1 if predictions and training take a mask */
+  int64_t parameter_count;  /* numbers that training changes, packed ones included */
   int64_t parameter_bytes;  /* memory of all parameters as they are held, packed ones packed */
 } temper_model_info;
 
@@ -470,94 +475,112 @@ int32_t temper_model_free(temper_model *model);
 
 /* ---------------------------------------------------------------------------------------------------- Trainers */
 
-/* Samples under a name: x (N, ...) as the model takes it, y as the loss takes its targets. */
+/* A set of samples: x (N, ...) as the model takes it, y as the loss takes its targets. The tensors are read during the
+ * call. */
 typedef struct temper_samples {
-  const char *name; /* for results: "validation", "clean_test"; may be NULL where only one set is passed */
+  const char *name; /* of a test set, for results: "clean_test"; otherwise NULL is fine */
   temper_tensor *x;
-  temper_tensor *y;
+  temper_tensor *y; /* NULL for a loss without targets */
+  const temper_named_tensor *inputs; /* further inputs of loss and model by name: "mask", "class_weights"; (N, ...) for
+                                        each sample, or as a whole */
+  uint64_t input_count;
 } temper_samples;
 
-#define TEMPER_MONITOR_NONE 0
-#define TEMPER_MONITOR_TRAINING_LOSS 1
-#define TEMPER_MONITOR_VALIDATION_LOSS 2
-#define TEMPER_MONITOR_VALIDATION_ACCURACY 3
+/* Means over samples. */
+typedef struct temper_measurement {
+  double loss;
+  double accuracy; /* share whose largest output is at the target's class; NAN where there are no classes */
+} temper_measurement;
 
 typedef struct temper_trainer_options {
   uint32_t struct_size;
   int32_t batch_size;        /* 0: 128 */
   uint64_t seed;             /* of shuffling and dropout; 0: the context's */
   double clip_value;         /* 0: none; else every gradient element goes into [-clip_value, clip_value] */
-  double clip_norm;          /* 0: none; else the norm over all gradients is at most this; not with clip_value */
+  double clip_norm;          /* 0: none; else the norm over all gradients is at most this */
   int32_t drop_last;         /* 1: leave out a last batch with fewer samples */
   int32_t skip_non_finite;   /* 1: a step with NaN or infinity changes nothing, instead of ending in an error */
-  int32_t monitor;           /* TEMPER_MONITOR_*: what early stopping and keeping the best look at */
-  int32_t patience;          /* epochs without an improvement until training stops; 0: never */
-  double minimum_delta;      /* an improvement is larger than this */
-  int32_t restore_best;      /* 1: put the parameters of the best epoch back in the end */
-  int32_t reserved;          /* 0 */
 } temper_trainer_options;
 
-/* A trainer for `model`, whose parameters it changes. `loss` and `optimizer` are copied in their settings; the trainer
- * keeps state of its own. `schedule` gives the learning rate of each step; NULL: the optimizer's own, constant.
- * `options` NULL: all defaults. [one-per-handle] */
+/* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of an
+ * optimizer that has made steps is not. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
+ * constant. `options` NULL: all defaults. [one-per-handle] */
 int32_t temper_trainer_create(temper_trainer **out, temper_model *model, temper_loss *loss,
                               temper_optimizer *optimizer, temper_schedule *schedule,
                               const temper_trainer_options *options, temper_error *error);
 
 /* What a trainer reports after a step or an epoch. */
 typedef struct temper_progress {
-  uint32_t struct_size;       /* set by the library: fields beyond it do not exist */
-  int32_t is_epoch_end;       /* 1: the numbers are of the whole epoch */
-  int64_t epoch;              /* from 1 */
-  int64_t epochs;
-  int64_t step;               /* from 1, within the epoch */
-  int64_t steps;              /* in an epoch */
-  double loss;                /* mean over the step's batch, or over the epoch */
+  uint32_t struct_size;          /* set by the library: fields beyond it do not exist */
+  int32_t is_epoch_end;          /* 1: the numbers are of the whole epoch */
+  int64_t epoch;                 /* from 1 */
+  int64_t epochs;                /* of the whole run */
+  int64_t step;                  /* from 1, within the epoch */
+  int64_t steps;                 /* in an epoch */
+  double loss;                   /* mean over the step's batch, or over the epoch */
   double learning_rate;
-  double validation_loss;     /* NAN where there is none; so the next two */
-  double validation_accuracy; /* in 0...1 */
-  double seconds;             /* of the epoch, at its end */
+  double seconds;                /* of the epoch, at its end; 0 after a step */
+  temper_measurement validation; /* at an epoch's end; NAN where there is none */
+  const temper_measurement *tests; /* at an epoch's end, one for each test set, valid during the call */
+  uint64_t test_count;
 } temper_progress;
 
 /* Called between steps and at the end of each epoch. 0 goes on; 1 stops: temper_trainer_fit returns
- * TEMPER_ERROR_CANCELLED and the trainer stays usable. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT.
+ * TEMPER_ERROR_CANCELLED and the trainer can go on later. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT.
  * [callback] */
 typedef int32_t (*temper_progress_function)(void *user, const temper_progress *progress);
 
+#define TEMPER_MONITOR_NONE 0
+#define TEMPER_MONITOR_TRAINING_LOSS 1
+#define TEMPER_MONITOR_VALIDATION_LOSS 2
+#define TEMPER_MONITOR_VALIDATION_ACCURACY 3
+
 typedef struct temper_fit_options {
   uint32_t struct_size;
-  int32_t epochs;                    /* how many more; 0: 1 */
-  const temper_samples *validation;  /* NULL: none */
+  int32_t epochs;                    /* train until so many are done in all, those of earlier calls and of a resumed
+                                        checkpoint included; 0: one more */
+  const temper_samples *validation;  /* measured after each epoch; NULL: none */
   const temper_samples *tests;       /* measured after each epoch, never looked at by training */
   uint64_t test_count;
-  const temper_named_tensor *inputs; /* further inputs of the loss by name: (N, ...) for each sample, others whole */
-  uint64_t input_count;
+  int32_t monitor;                   /* TEMPER_MONITOR_*: what early stopping and keeping the best look at */
+  int32_t patience;                  /* epochs without an improvement until training stops; 0: never */
+  double minimum_delta;              /* an improvement is larger than this */
+  int32_t restore_best;              /* 1: put the parameters of the best epoch back in the end */
+  int32_t every_step;                /* 1: call progress after every step too; 0: after epochs only */
   temper_progress_function progress; /* NULL: none */
   void *progress_user;
-  int32_t every_step;                /* 1: call progress after every step too; 0: after epochs only */
+  const char *checkpoint_path;       /* NULL: none; else a checkpoint is written there after epochs */
+  int32_t checkpoint_every;          /* after so many epochs each, and after the last; 0: 1 */
   int32_t reserved;                  /* 0 */
 } temper_fit_options;
 
-/* Trains on x (N, ...) and y. Long: may be stopped by the progress callback; whatever ends it, finished steps stay.
- * `options` NULL: one epoch. [one-per-handle] */
-int32_t temper_trainer_fit(temper_trainer *trainer, temper_tensor *x, temper_tensor *y,
-                           const temper_fit_options *options, temper_error *error);
-
-typedef struct temper_measurement {
-  uint32_t struct_size; /* set by the caller */
-  int32_t reserved;
-  double loss;          /* mean over the samples */
-  double accuracy;      /* share whose largest output is at the target's class; NAN without classes */
-} temper_measurement;
-
-/* Mean loss and accuracy of the model on a set of samples; changes nothing. `inputs`: as in temper_fit_options.
+/* Trains on `data`. Long: may be stopped by the progress callback; whatever ends it, finished steps stay in the model,
+ * and the trainer can go on, be saved, or be freed. Stopping early is TEMPER_OK. `options` NULL: one epoch.
  * [one-per-handle] */
-int32_t temper_trainer_evaluate(temper_measurement *out, temper_trainer *trainer, temper_tensor *x, temper_tensor *y,
-                                const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+int32_t temper_trainer_fit(temper_trainer *trainer, const temper_samples *data, const temper_fit_options *options,
+                           temper_error *error);
+
+/* Mean loss and accuracy of the model on a set of samples; changes nothing. [one-per-handle] */
+int32_t temper_trainer_evaluate(temper_measurement *out, temper_trainer *trainer, const temper_samples *data,
+                                temper_error *error);
+
+#define TEMPER_ENDING_FINISHED 0
+#define TEMPER_ENDING_STOPPED_EARLY 1
+#define TEMPER_ENDING_CANCELLED 2
+
+typedef struct temper_trainer_info {
+  uint32_t struct_size; /* set by the caller */
+  int32_t ending;       /* TEMPER_ENDING_*: why the last fit came to its end */
+  int64_t epochs;       /* done in all */
+  int64_t best_epoch;   /* from 1; 0 while nothing is monitored */
+} temper_trainer_info;
+
+/* [one-per-handle] */
+int32_t temper_trainer_get_info(temper_trainer_info *out, temper_trainer *trainer, temper_error *error);
 
 /* The epochs so far as float64 columns, one entry an epoch: "training_loss", "learning_rate", "seconds", and, where
- * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy". Copies.
- * [one-per-handle] */
+ * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy"; NAN in epochs without.
+ * Copies. [one-per-handle] */
 int32_t temper_trainer_history(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
 
 /* Writes a checkpoint: parameters, optimizer state, loss state, place in the data, history. Whole or not at all.

@@ -83,11 +83,12 @@ typedef struct temper_api {
   int32_t (*schedule_value)(double *out, temper_schedule *schedule, double step, temper_error *error);
   int32_t (*schedule_free)(temper_schedule *schedule);
   int32_t (*model_create)(temper_model **out, temper_context *context, const char *description,
-    const int64_t *input_sizes, int32_t input_rank, uint64_t seed, temper_error *error);
+    const int64_t *input_sizes, int32_t input_rank, int32_t dtype, uint64_t seed, temper_error *error);
   int32_t (*model_load)(temper_model **out, temper_context *context, const char *path, temper_error *error);
   int32_t (*model_save)(temper_model *model, const char *path, temper_error *error);
-  int32_t (*model_predict)(temper_tensor *result, temper_model *model, temper_tensor *x, temper_error *error);
-  int32_t (*model_result_shape)(int32_t *rank, int64_t *sizes, temper_model *model, int64_t batch, temper_error *error);
+  int32_t (*model_predict)(temper_tensor *result, temper_model *model, temper_tensor *x, temper_tensor *mask,
+    temper_error *error);
+  int32_t (*model_result_shape)(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count, temper_error *error);
   int32_t (*model_parameters)(temper_tensor_map **out, temper_model *model, temper_error *error);
   int32_t (*model_describe)(char *text, uint64_t capacity, uint64_t *length, temper_model *model, int32_t format,
     temper_error *error);
@@ -95,10 +96,11 @@ typedef struct temper_api {
   int32_t (*model_free)(temper_model *model);
   int32_t (*trainer_create)(temper_trainer **out, temper_model *model, temper_loss *loss, temper_optimizer *optimizer,
     temper_schedule *schedule, const temper_trainer_options *options, temper_error *error);
-  int32_t (*trainer_fit)(temper_trainer *trainer, temper_tensor *x, temper_tensor *y, const temper_fit_options *options,
+  int32_t (*trainer_fit)(temper_trainer *trainer, const temper_samples *data, const temper_fit_options *options,
     temper_error *error);
-  int32_t (*trainer_evaluate)(temper_measurement *out, temper_trainer *trainer, temper_tensor *x, temper_tensor *y,
-    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+  int32_t (*trainer_evaluate)(temper_measurement *out, temper_trainer *trainer, const temper_samples *data,
+    temper_error *error);
+  int32_t (*trainer_get_info)(temper_trainer_info *out, temper_trainer *trainer, temper_error *error);
   int32_t (*trainer_history)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
   int32_t (*trainer_save)(temper_trainer *trainer, const char *path, temper_error *error);
   int32_t (*trainer_resume)(temper_trainer *trainer, const char *path, temper_error *error);

@@ -61,6 +61,7 @@ static const temper_api api = {
     temper_trainer_create,
     temper_trainer_fit,
     temper_trainer_evaluate,
+    temper_trainer_get_info,
     temper_trainer_history,
     temper_trainer_save,
     temper_trainer_resume,
