@@ -51,12 +51,9 @@ func context(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) ->
     guard threads >= 0, threads <= 256 else {
       throw TemperError(.outOfRange, "`threads` is 0 to 256; \(threads) came.", argument: 1)
     }
-    var directories: [String] = []
-    for unsafedirectory in unsafe try list(
-      options.plugin_directories, options.plugin_directory_count, "plugin_directories", 1)
-    {
-      directories.append(unsafe try text(directory, "plugin_directories[\(directories.count)]", 1))
-    }
+    let directories = unsafe try list(
+      options.plugin_directories, options.plugin_directory_count, "plugin_directories", 1
+    ) { directory throws(TemperError) in unsafe try text(directory, "an entry of plugin_directories", 1) }
     let log = unsafe Log(function: options.log, owner: ForeignOwner(options.log_user, options.log_destroy))
     return unsafe Context(
       workers: Workers(count: Int(threads)), seed: options.seed, log: log, pluginDirectories: directories)

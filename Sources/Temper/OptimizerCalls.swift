@@ -41,11 +41,7 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
 private func tensors(
   _ pointer: UnsafePointer<OpaquePointer?>?, _ count: UInt64, _ name: String, _ argument: Int32
 ) throws(TemperError) -> [Tensor] {
-  var tensors: [Tensor] = []
-  for unsafehandle in unsafe try list(pointer, count, name, argument) {
-    unsafe tensors.append(try tensor(handle, argument))
-  }
-  return tensors
+  unsafe try list(pointer, count, name, argument) { handle throws(TemperError) in unsafe try tensor(handle, argument) }
 }
 
 extension Tensor {

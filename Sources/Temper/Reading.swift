@@ -41,18 +41,22 @@ func path(_ pointer: UnsafePointer<CChar>?, _ argument: Int32) throws(TemperErro
   return path
 }
 
-/// `count` elements from `pointer`; `limit` keeps absurd counts from being believed.
-func list<T>(
-  _ pointer: UnsafePointer<T>?, _ count: UInt64, _ name: String, _ argument: Int32, limit: UInt64 = 1 << 16
-) throws(TemperError) -> UnsafeBufferPointer<T> {
+/// What `read` makes of each of `count` elements from `pointer`; `limit` keeps absurd counts from being believed.
+func list<T, Result>(
+  _ pointer: UnsafePointer<T>?, _ count: UInt64, _ name: String, _ argument: Int32, limit: UInt64 = 1 << 16,
+  _ read: (T) throws(TemperError) -> Result
+) throws(TemperError) -> [Result] {
   guard count <= limit else {
     throw TemperError(
       .outOfRange, "At most \(limit) entries of `\(name)` may come; \(count) came.", argument: argument + 1)
   }
-  guard unsafe pointer != nil || count == 0 else {
+  if count == 0 { return [] }
+  guard let pointer = unsafe pointer else {
     throw TemperError(.invalidArgument, "`\(name)` is NULL and has \(count) entries.", argument: argument)
   }
-  return unsafe UnsafeBufferPointer(start: pointer, count: Int(count))
+  var results: [Result] = []
+  for index in 0..<Int(count) { results.append(try read(unsafe pointer[index])) }
+  return results
 }
 
 /// A struct that begins with its size: shorter ones are filled up with zeros; what a longer one has beyond must be zero.
@@ -102,7 +106,7 @@ func integers(
     throw TemperError(
       .invalidShape, "A rank is 0 to \(Shape.maximumRank); \(rank) came.", argument: argument - 1)
   }
-  return unsafe try list(pointer, UInt64(rank), name, argument).map { Int($0) }
+  return unsafe try list(pointer, UInt64(rank), name, argument) { Int($0) }
 }
 
 func shape(
@@ -126,37 +130,32 @@ func located<T>(_ argument: Int32, _ body: () throws(TemperError) -> T) throws(T
 func parameters(
   _ pointer: UnsafePointer<temper_param>?, _ count: UInt64, _ argument: Int32
 ) throws(TemperError) -> [(name: String, value: Value)] {
-  var result: [(name: String, value: Value)] = []
-  for unsafeparam in unsafe try list(pointer, count, "params", argument, limit: 4096) {
-    let name = unsafe try text(param.name, "name of parameter \(result.count)", argument)
-    guard !result.contains(where: { $0.name == name }) else {
+  var seen = Set<String>()
+  return unsafe try list(pointer, count, "params", argument, limit: 4096) { param throws(TemperError) in
+    let name = unsafe try text(param.name, "name of parameter \(seen.count)", argument)
+    guard seen.insert(name).inserted else {
       throw TemperError(.invalidArgument, "Parameter \(name) is given twice.", argument: argument)
     }
-    let value: Value
-    switch unsafe param.type {
-    case TEMPER_PARAM_NONE: value = .none
-    case TEMPER_PARAM_BOOLEAN:
-      let number = unsafe param.boolean
-      guard number == 0 || number == 1 else {
-        throw TemperError(
-          .outOfRange, "Parameter \(name): a boolean is 0 or 1; \(number) came.", argument: argument)
-      }
-      value = .boolean(number == 1)
-    case TEMPER_PARAM_INTEGER: value = unsafe .integer(Int(param.integer))
-    case TEMPER_PARAM_REAL: value = unsafe .real(param.real)
-    case TEMPER_PARAM_TEXT: value = unsafe .text(try text(param.text, "text of parameter \(name)", argument))
-    default:
-      throw TemperError(
-        .invalidArgument, "Parameter \(name): \(unsafe param.type) is not a TEMPER_PARAM_* type.", argument: argument)
-    }
-    result.append((name, value))
+    return (name, unsafe try value(param, name, argument))
   }
-  return result
+}
+
+private func value(_ param: temper_param, _ name: String, _ argument: Int32) throws(TemperError) -> Value {
+  switch unsafe param.type {
+  case TEMPER_PARAM_NONE: return .none
+  case TEMPER_PARAM_BOOLEAN: return .boolean(unsafe try flag(param.boolean, "parameter \(name)", argument))
+  case TEMPER_PARAM_INTEGER: return unsafe .integer(Int(param.integer))
+  case TEMPER_PARAM_REAL: return unsafe .real(param.real)
+  case TEMPER_PARAM_TEXT: return unsafe .text(try text(param.text, "text of parameter \(name)", argument))
+  default:
+    throw TemperError(
+      .invalidArgument, "Parameter \(name): \(unsafe param.type) is not a TEMPER_PARAM_* type.", argument: argument)
+  }
 }
 
 func flag(_ value: Int32, _ name: String, _ argument: Int32) throws(TemperError) -> Bool {
   guard value == 0 || value == 1 else {
-    throw TemperError(.outOfRange, "`\(name)` is 0 or 1; \(value) came.", argument: argument)
+    throw TemperError(.outOfRange, "\(name) is 0 or 1; \(value) came.", argument: argument)
   }
   return value == 1
 }

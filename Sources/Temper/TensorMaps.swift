@@ -72,16 +72,14 @@ import TemperCore
 func named(
   _ pointer: UnsafePointer<temper_named_tensor>?, _ count: UInt64, _ what: String, _ argument: Int32
 ) throws(TemperError) -> [(name: String, tensor: Tensor)] {
-  var entries: [(name: String, tensor: Tensor)] = []
   var seen = Set<String>()
-  for unsafeentry in unsafe try list(pointer, count, what, argument) {
-    let name = unsafe try text(entry.name, "name of entry \(entries.count) of \(what)", argument)
+  return unsafe try list(pointer, count, what, argument) { entry throws(TemperError) in
+    let name = unsafe try text(entry.name, "name of entry \(seen.count) of \(what)", argument)
     guard seen.insert(name).inserted else {
       throw TemperError(.invalidArgument, "\"\(name)\" comes twice in `\(what)`.", argument: argument)
     }
-    entries.append((name, unsafe try tensor(entry.tensor, argument)))
+    return (name, unsafe try tensor(entry.tensor, argument))
   }
-  return entries
 }
 
 /// Named tensors that a call writes: writable, apart from each other and from what it reads.

@@ -106,7 +106,7 @@ func resolved(_ axis: Int32, _ shape: Shape, _ argument: Int32) throws(TemperErr
       throw TemperError(
         .invalidShape, "Shape \(tensor.shape) has \(tensor.shape.rank) axes; \(axisCount) came.", argument: 3)
     }
-    let order = unsafe try list(axes, UInt64(axisCount), "axes", 2).map { Int($0) }
+    let order = unsafe try list(axes, UInt64(axisCount), "axes", 2) { Int($0) }
     return try located(2) { () throws(TemperError) in try tensor.permuted(order) }
   }
 }
