@@ -47,6 +47,7 @@ let package = Package(
         "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers", "TemperLosses",
         "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
+      exclude: ["temper.map", "temper.pc.in"],
       swiftSettings: strict,
       linkerSettings: [
         .unsafeFlags([
