@@ -9,6 +9,7 @@
 #include "pause.h"
 #include "philox.h"
 #include "pooling.h"
+#include "quantized.h"
 #include "row_order.h"
 #include "row_program.h"
 #include "strided_copy.h"

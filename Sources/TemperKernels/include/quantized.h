@@ -1,0 +1,97 @@
+// Matrices of low-bit codes: encoding, decoding, and products straight from the packed codes.
+//
+// The value of an element: w = scale * (level - zero), each operation rounded to float32, where scale and zero belong
+// to the element's group of columns and level = levels[code], or first_level + code where there is no table.
+//
+// Layout of the codes: a row is cut into units of 32 columns, the last one padded with code 0. A unit of b-bit codes
+// takes 4 * b bytes: for b = 8 the codes in order, else up to three planes one after the other, low bits first:
+//   4 bits (b & 4)  16 bytes: byte i holds column i in its low half and column 16 + i in its high half
+//   2 bits (b & 2)   8 bytes: bits 2c and 2c + 1 of a little-endian number belong to column c
+//   1 bit  (b & 1)   4 bytes: bit c belongs to column c
+#ifndef TEMPER_QUANTIZED_H
+#define TEMPER_QUANTIZED_H
+
+#include "matmul.h"
+
+enum { TEMPER_PACKED_UNIT = 32 };
+
+typedef struct temper_packed_matrix {
+  int64_t rows, columns;
+  int32_t bits;              // 1 to 8
+  float first_level;         // of code 0, where `levels` is NULL
+  const float *levels;       // 2^bits values, or NULL
+  const uint8_t *codes;      // rows * temper_packed_row_bytes(columns, bits)
+  int64_t group_size;        // columns that share a scale, at least 1
+  int64_t scale_row_stride;  // 0 where all rows share their scales
+  const float *scales;       // of (row, group) at [row * scale_row_stride + group]
+  const uint8_t *zeros;      // laid out like the scales, or NULL: 0
+} temper_packed_matrix;
+
+int64_t temper_packed_row_bytes(int64_t columns, int32_t bits);
+
+// --- encoding; all work on rows [row_begin, row_end), so that rows can be cut into pieces
+
+// Smallest and largest value of each group, at [row * groups of a row + group]. Returns false if a value is not finite.
+bool temper_group_ranges(const float *weights, int64_t columns, int64_t group_size, int64_t row_begin, int64_t row_end,
+                         float *minima, float *maxima);
+
+// Writes to `codes` the code of the level nearest to each weight under the matrix's scales and zeros, ties to even
+// levels; `lowest_code` and 2^bits - 1 bound it. Only for matrices without a table.
+void temper_encode_rows(const temper_packed_matrix *matrix, const float *weights, int32_t lowest_code,
+                        int64_t row_begin, int64_t row_end, uint8_t *codes);
+
+// One code a byte, dense, to and from the packed layout.
+void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64_t row_begin, int64_t row_end,
+                      uint8_t *codes);
+void temper_unpack_rows(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, uint8_t *loose);
+
+// How far a row is from the weights it stands for.
+typedef struct temper_row_error {
+  double squared_error, squared_weight, largest_error;
+} temper_row_error;
+
+temper_row_error temper_packed_row_error(const temper_packed_matrix *matrix, const float *weights, int64_t row);
+
+// --- decoding
+
+// Columns [column_begin, column_end) of a row; column_begin is a multiple of TEMPER_PACKED_UNIT.
+void temper_dequantize_row(const temper_packed_matrix *matrix, temper_variant variant, int64_t row,
+                           int64_t column_begin, int64_t column_end, float *out);
+void temper_dequantize_row_reference(const temper_packed_matrix *matrix, int64_t row, int64_t column_begin,
+                                     int64_t column_end, float *out);
+
+// --- products: Y = X W^T, X (m, columns of W), Y (m, rows of W), both float32 or both float64
+
+// The weights enter with exactly their decoded values. One row of X with float32: lane c % 32 sums column c with fused
+// multiply-adds, and a tree adds the 32 lanes, so AVX2 and AVX-512 give the same bits. Otherwise blocks of rows of W
+// are decoded into panels and go through matrix products (matmul.h).
+typedef struct temper_packed_product {
+  const temper_packed_matrix *matrix;
+  temper_element element;  // TEMPER_ELEMENT_F32 or TEMPER_ELEMENT_F64, of X and Y
+  temper_variant variant;
+  int64_t m;
+  const void *x;
+  int64_t x_row_stride;  // in elements; columns have stride 1
+  void *y;
+  int64_t y_row_stride;
+} temper_packed_product;
+
+typedef struct temper_packed_plan {
+  int64_t piece_count;
+  size_t scratch_bytes;  // memory of each thread, 64-byte aligned
+  // How the pieces are cut; for `temper_packed_run_piece` alone.
+  temper_variant variant;
+  bool is_vector_product;
+  int64_t weight_rows, x_rows;  // of a piece
+} temper_packed_plan;
+
+// Reads shapes and the layout of groups, not the pointers' targets.
+temper_packed_plan temper_packed_plan_make(const temper_packed_product *product);
+
+void temper_packed_run_piece(const temper_packed_product *product, const temper_packed_plan *plan, int64_t piece,
+                             void *scratch);
+
+// The definition: decode, then three plain loops, summed in the widest type. For tests.
+void temper_packed_product_reference(const temper_packed_product *product);
+
+#endif

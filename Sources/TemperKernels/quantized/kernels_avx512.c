@@ -1,0 +1,19 @@
+// A table of 16 floats is one register, and one instruction looks up 16 codes in it.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "kernels.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+                             apply_to = function)
+
+#define LANES 16
+#define ROWS 4
+#define NAME(x) x##_avx512
+#define TABLE __m512
+#define LOAD_TABLE(p) _mm512_loadu_ps(p)
+#define LOOK_UP(table, codes) ((V)_mm512_permutexvar_ps((__m512i)(codes), table))
+#include "kernels_template.h"
+
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,229 @@
+// The kernels of one instruction set. Included by the kernels_*.c files, which define:
+//   LANES                 floats in a vector: 4, 8 or 16
+//   ROWS                  rows of weights that a vector product works on together
+//   NAME(x)               adds the variant's suffix
+//   TABLE, LOAD_TABLE(p), LOOK_UP(table, codes)   16 floats in registers; only the low 4 bits of a code count
+
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+enum { UNIT = TEMPER_PACKED_UNIT, PARTS = UNIT / LANES };
+
+typedef float NAME(floats) __attribute__((vector_size(4 * LANES)));
+typedef int32_t NAME(integers) __attribute__((vector_size(4 * LANES)));
+typedef uint8_t NAME(bytes) __attribute__((vector_size(LANES)));
+#define V NAME(floats)
+#define I NAME(integers)
+
+// Vectors in memory, at no more than their element's alignment.
+typedef V NAME(unaligned) __attribute__((aligned(4), may_alias));
+typedef NAME(bytes) NAME(unaligned_bytes) __attribute__((aligned(1), may_alias));
+#define LOAD(p) (*(const NAME(unaligned) *)(p))
+#define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
+
+INLINE V NAME(broadcast)(float x) { return x - (V){}; }
+
+INLINE I NAME(lane_numbers)(void) {
+  I numbers;
+#pragma unroll
+  for (int i = 0; i < LANES; i++) numbers[i] = i;
+  return numbers;
+}
+
+INLINE I NAME(load_bytes)(const uint8_t *p) {
+  return __builtin_convertvector(*(const NAME(unaligned_bytes) *)p, I);
+}
+
+// A plane of `width` = 1 or 2 bits a column: the bits of this part's columns, spread over the lanes.
+INLINE I NAME(spread)(const int width, const uint8_t *plane, const int part) {
+  const int bits = width * LANES, first = part * bits;
+  uint32_t word = 0;
+  memcpy(&word, plane + first / 8, bits <= 8 ? 1 : (size_t)bits / 8);
+  const I all = (int32_t)(word >> (first % 8)) - (I){};
+  return (all >> (NAME(lane_numbers)() * width)) & ((1 << width) - 1);
+}
+
+// The codes of columns [part * LANES, part * LANES + LANES) of a unit. Bits above the low 4 are junk unless `exact`.
+INLINE I NAME(codes)(const int bits, const bool exact, const uint8_t *unit, const int part) {
+  if (bits == 8) return NAME(load_bytes)(unit + part * LANES);
+  I codes = {};
+  int shift = 0;
+  if (bits & 4) {
+    const int column = part * LANES;
+    codes = NAME(load_bytes)(unit + column % 16) >> (column / 16 * 4);
+    if (exact || bits > 4) codes &= 15;
+    unit += 16;
+    shift = 4;
+  }
+  if (bits & 2) {
+    codes |= NAME(spread)(2, unit, part) << shift;
+    unit += 8;
+    shift += 2;
+  }
+  if (bits & 1) codes |= NAME(spread)(1, unit, part) << shift;
+  return codes;
+}
+
+// What turns the codes of a group into weights: up to 4 bits a table of 16 weights, beyond that a scale and a shift.
+typedef struct NAME(group) {
+  TABLE table;
+  V scale, shift;
+  const float *levels;
+} NAME(group);
+
+INLINE NAME(group) NAME(group_of)(const int bits, const bool coded, const temper_packed_matrix *matrix,
+                                  const float *levels, int64_t row, int64_t index) {
+  const int64_t place = row * matrix->scale_row_stride + index;
+  const float scale = matrix->scales[place];
+  const float zero = matrix->zeros ? (float)matrix->zeros[place] : 0;
+  NAME(group) group;
+  if (bits <= 4) {
+    float weights[16];
+#pragma unroll
+    for (int i = 0; i < 16; i += LANES) {
+      STORE(weights + i, NAME(broadcast)(scale) * (LOAD(levels + i) - NAME(broadcast)(zero)));
+    }
+    group.table = LOAD_TABLE(weights);
+  } else {
+    group.scale = NAME(broadcast)(scale);
+    // Whole numbers of this size add exactly, so the order does not matter.
+    group.shift = NAME(broadcast)((coded ? 0 : matrix->first_level) - zero);
+    group.levels = levels;
+  }
+  return group;
+}
+
+INLINE V NAME(weights)(const int bits, const bool coded, const uint8_t *unit, const int part,
+                       const NAME(group) *group) {
+  if (bits <= 4) return LOOK_UP(group->table, NAME(codes)(bits, false, unit, part));
+  const I codes = NAME(codes)(bits, true, unit, part);
+  V levels;
+  if (coded) {
+#pragma unroll
+    for (int i = 0; i < LANES; i++) levels[i] = group->levels[codes[i]];
+  } else {
+    levels = __builtin_convertvector(codes, V);
+  }
+  return group->scale * (levels + group->shift);
+}
+
+// The levels of codes of up to 4 bits as a table of 16.
+INLINE const float *NAME(levels_of)(const int bits, const bool coded, const temper_packed_matrix *matrix,
+                                    float small[16]) {
+  if (bits > 4) return matrix->levels;
+  for (int i = 0; i < 16; i++) {
+    const int code = i & ((1 << bits) - 1);
+    small[i] = coded ? matrix->levels[code] : matrix->first_level + (float)code;
+  }
+  return small;
+}
+
+INLINE int64_t NAME(units_of_group)(const temper_packed_matrix *matrix) {
+  const int64_t units = (matrix->columns + UNIT - 1) / UNIT;
+  return matrix->group_size >= matrix->columns ? units : matrix->group_size / UNIT;
+}
+
+INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows, const temper_packed_matrix *matrix,
+                               const float *levels, int64_t row, const float *x, const float *last_x, float *y) {
+  V sums[ROWS][PARTS];
+  NAME(group) groups[ROWS];
+  const uint8_t *codes[ROWS];
+  const int64_t row_bytes = temper_packed_row_bytes(matrix->columns, bits);
+#pragma unroll
+  for (int r = 0; r < rows; r++) {
+    codes[r] = matrix->codes + (row + r) * row_bytes;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) sums[r][p] = (V){};
+  }
+  const int64_t units = (matrix->columns + UNIT - 1) / UNIT, whole_units = matrix->columns / UNIT;
+  const int64_t units_of_group = NAME(units_of_group)(matrix);
+  for (int64_t unit = 0, index = 0; unit < units; index++) {
+#pragma unroll
+    for (int r = 0; r < rows; r++) groups[r] = NAME(group_of)(bits, coded, matrix, levels, row + r, index);
+    const int64_t end = unit + units_of_group < units ? unit + units_of_group : units;
+    for (; unit < end; unit++) {
+      const float *from = unit < whole_units ? x + unit * UNIT : last_x;
+#pragma unroll
+      for (int p = 0; p < PARTS; p++) {
+        const V part = LOAD(from + p * LANES);
+#pragma unroll
+        for (int r = 0; r < rows; r++) {
+          sums[r][p] += part * NAME(weights)(bits, coded, codes[r] + unit * 4 * bits, p, &groups[r]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < rows; r++) {
+    float lanes[UNIT];
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) STORE(lanes + p * LANES, sums[r][p]);
+#pragma unroll
+    for (int step = UNIT / 2; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
+    }
+    y[row + r] = lanes[0];
+  }
+}
+
+INLINE void NAME(vector_product)(const int bits, const bool coded, const temper_packed_matrix *matrix,
+                                 int64_t row_begin, int64_t row_end, const float *x, float *y) {
+  float small[16], last_x[UNIT] = {0};
+  const float *levels = NAME(levels_of)(bits, coded, matrix, small);
+  const int64_t rest = matrix->columns % UNIT;
+  if (rest > 0) memcpy(last_x, x + matrix->columns - rest, (size_t)rest * sizeof(float));
+  int64_t row = row_begin;
+  for (; row + ROWS <= row_end; row += ROWS) {
+    NAME(product_rows)(bits, coded, ROWS, matrix, levels, row, x, last_x, y);
+  }
+  for (; row < row_end; row++) NAME(product_rows)(bits, coded, 1, matrix, levels, row, x, last_x, y);
+}
+
+INLINE void NAME(dequantize)(const int bits, const bool coded, const temper_packed_matrix *matrix, int64_t row,
+                             int64_t column_begin, int64_t column_end, float *out) {
+  float small[16];
+  const float *levels = NAME(levels_of)(bits, coded, matrix, small);
+  const uint8_t *codes = matrix->codes + row * temper_packed_row_bytes(matrix->columns, bits);
+  const int64_t units_of_group = NAME(units_of_group)(matrix);
+  int64_t column = column_begin;
+  while (column < column_end) {
+    const int64_t index = column / UNIT / units_of_group;
+    const NAME(group) group = NAME(group_of)(bits, coded, matrix, levels, row, index);
+    const int64_t group_end = (index + 1) * units_of_group * UNIT;
+    const int64_t end = group_end < column_end ? group_end : column_end;
+    for (; column < end; column += UNIT) {
+      const uint8_t *unit = codes + column / UNIT * 4 * bits;
+      float last[UNIT];
+      const int64_t count = column_end - column;
+      float *place = count < UNIT ? last : out + column - column_begin;
+#pragma unroll
+      for (int p = 0; p < PARTS; p++) STORE(place + p * LANES, NAME(weights)(bits, coded, unit, p, &group));
+      if (count < UNIT) memcpy(out + column - column_begin, last, (size_t)count * sizeof(float));
+    }
+  }
+}
+
+#define KERNELS(bits, coded)                                                                                          \
+  static void NAME(vector_product_##bits##_##coded)(const temper_packed_matrix *matrix, int64_t row_begin,            \
+                                                    int64_t row_end, const float *x, float *y) {                      \
+    NAME(vector_product)(bits, coded, matrix, row_begin, row_end, x, y);                                              \
+  }                                                                                                                   \
+  static void NAME(dequantize_##bits##_##coded)(const temper_packed_matrix *matrix, int64_t row,                      \
+                                                int64_t column_begin, int64_t column_end, float *out) {               \
+    NAME(dequantize)(bits, coded, matrix, row, column_begin, column_end, out);                                        \
+  }
+#define ALL_BITS(coded)                                                                                               \
+  KERNELS(1, coded) KERNELS(2, coded) KERNELS(3, coded) KERNELS(4, coded)                                             \
+  KERNELS(5, coded) KERNELS(6, coded) KERNELS(7, coded) KERNELS(8, coded)
+ALL_BITS(0)
+ALL_BITS(1)
+
+#define LIST(kernel, coded)                                                                                           \
+  {NAME(kernel##_1_##coded), NAME(kernel##_2_##coded), NAME(kernel##_3_##coded), NAME(kernel##_4_##coded),            \
+   NAME(kernel##_5_##coded), NAME(kernel##_6_##coded), NAME(kernel##_7_##coded), NAME(kernel##_8_##coded)}
+
+const packed_kernels NAME(temper_packed_kernels) = {
+    .vector_product = {LIST(vector_product, 0), LIST(vector_product, 1)},
+    .dequantize = {LIST(dequantize, 0), LIST(dequantize, 1)},
+};

@@ -1,0 +1,174 @@
+import TemperCore
+import TemperKernels
+
+/// The only file of this room that turns packed matrices into pointers.
+extension PackedMatrix {
+  @unsafe func withKernelMatrix<Result>(_ body: (UnsafePointer<temper_packed_matrix>) -> Result) -> Result {
+    withExtendedLifetime(self) {
+      var matrix = unsafe temper_packed_matrix(
+        rows: Int64(rows), columns: Int64(columns), bits: Int32(bits), first_level: Float(grid.firstLevel),
+        levels: nil, codes: codes.pointer.assumingMemoryBound(to: UInt8.self), group_size: Int64(groupSize),
+        scale_row_stride: scales.shape[0] == rows ? Int64(scales.shape[1]) : 0,
+        scales: scales.pointer.assumingMemoryBound(to: Float.self),
+        zeros: zeros?.pointer.assumingMemoryBound(to: UInt8.self))
+      return unsafe withUnsafePointer(to: &matrix) { unsafe body($0) }
+    }
+  }
+
+  /// The code nearest to each weight under given scales and zero points. Scales are positive.
+  init(
+    nearest weight: Weight, grid: Grid, groupSize: Int, scales: Tensor, zeros: Tensor?, workers: Workers
+  ) throws(TemperError) {
+    let rowBytes = PackedMatrix.rowBytes(columns: weight.columns, bits: grid.bits)
+    let codes = try Tensor(zeros: [weight.rows, rowBytes], .uint8)
+    try self.init(
+      shape: weight.shape, grid: grid, groupSize: groupSize, scales: scales, zeros: zeros, codes: codes)
+    let values = weight.values
+    unsafe withKernelMatrix { matrix in
+      workers.runRows(rows, columns) { begin, end in
+        unsafe temper_encode_rows(
+          matrix, values.pointer.assumingMemoryBound(to: Float.self), Int32(grid.lowestCode), Int64(begin), Int64(end),
+          codes.pointer.assumingMemoryBound(to: UInt8.self))
+      }
+    }
+  }
+
+  /// Codes one a byte, (rows, columns); each must be one that the grid uses.
+  package init(
+    shape: Shape, grid: Grid, groupSize: Int, scales: Tensor, zeros: Tensor?, looseCodes: Tensor, workers: Workers
+  ) throws(TemperError) {
+    let rows = PackedMatrix.rows(of: shape)
+    let columns = PackedMatrix.columns(of: shape)
+    guard looseCodes.dtype == .uint8, looseCodes.shape == [rows, columns] else {
+      throw TemperError(
+        .invalidShape,
+        "Codes must be uint8 of shape \(Shape([rows, columns])); \(looseCodes.dtype.name) of shape \(looseCodes.shape) came."
+      )
+    }
+    let loose = try looseCodes.dense()
+    for code in try loose.array(of: UInt8.self) where !(grid.lowestCode...grid.highestCode).contains(Int(code)) {
+      throw TemperError(
+        .outOfRange,
+        "Codes of this \(grid.bits)-bit grid are \(grid.lowestCode) to \(grid.highestCode); \(code) came.")
+    }
+    let codes = try Tensor(zeros: [rows, PackedMatrix.rowBytes(columns: columns, bits: grid.bits)], .uint8)
+    workers.runRows(rows, columns) { begin, end in
+      unsafe temper_pack_rows(
+        Int64(columns), Int32(grid.bits), loose.pointer.assumingMemoryBound(to: UInt8.self), Int64(begin), Int64(end),
+        codes.pointer.assumingMemoryBound(to: UInt8.self))
+    }
+    try self.init(
+      shape: shape, grid: grid, groupSize: groupSize, scales: scales, zeros: zeros, codes: codes)
+  }
+
+  /// Codes one a byte, (rows, columns), uint8.
+  package func looseCodes(workers: Workers) throws(TemperError) -> Tensor {
+    let loose = try Tensor(zeros: [rows, columns], .uint8)
+    unsafe withKernelMatrix { matrix in
+      workers.runRows(rows, columns) { begin, end in
+        unsafe temper_unpack_rows(
+          matrix, Int64(begin), Int64(end), loose.pointer.assumingMemoryBound(to: UInt8.self))
+      }
+    }
+    return loose
+  }
+
+  /// The weights that the codes stand for, float32 of the weight's shape.
+  package func dequantize(workers: Workers) throws(TemperError) -> Tensor {
+    let weights = try Tensor(zeros: shape, .float32)
+    unsafe withKernelMatrix { matrix in
+      workers.runRows(rows, columns) { begin, end in
+        for row in begin..<end {
+          unsafe temper_dequantize_row(
+            matrix, TEMPER_VARIANT_BEST, Int64(row), 0, Int64(columns),
+            weights.pointer.assumingMemoryBound(to: Float.self) + row * columns)
+        }
+      }
+    }
+    return weights
+  }
+
+  /// y = x Wᵀ: x (…, columns) to y (…, rows), both dense float32 or both dense float64. The weights enter with exactly
+  /// the values of `dequantize`.
+  package func matmul(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+    let lead = Shape(Array(x.shape.sizes.dropLast()))
+    guard x.shape.rank >= 1, x.shape.last == columns, y.shape == Shape(lead.sizes + [rows]) else {
+      throw TemperError(
+        .invalidShape,
+        "A packed weight \(Shape([rows, columns])) takes (…, \(columns)) to (…, \(rows)); \(x.shape) and \(y.shape) came."
+      )
+    }
+    guard x.dtype.isFloating, y.dtype == x.dtype, x.isDense, y.isDense, !y.isReadOnly else {
+      throw TemperError(
+        .invalidType, "Products take dense float32 or float64 arrays; \(x.dtype.name) to \(y.dtype.name) came.")
+    }
+    let m = lead.count
+    var scratch: [Storage] = []
+    let failure = unsafe withKernelMatrix { matrix -> TemperError? in
+      var product = unsafe temper_packed_product(
+        matrix: matrix, element: x.dtype == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32,
+        variant: TEMPER_VARIANT_BEST, m: Int64(m), x: x.pointer, x_row_stride: Int64(columns), y: y.pointer,
+        y_row_stride: Int64(rows))
+      var plan = unsafe temper_packed_plan_make(&product)
+      do throws(TemperError) {
+        for _ in 0..<min(workers.count, Int(plan.piece_count)) {
+          scratch.append(try Storage(byteCount: Int(plan.scratch_bytes)))
+        }
+      } catch { return error }
+      unsafe withUnsafePointer(to: &product) { product in
+        unsafe withUnsafePointer(to: &plan) { plan in
+          unsafe workers.run(Int(plan.pointee.piece_count)) { piece, worker in
+            unsafe temper_packed_run_piece(product, plan, Int64(piece), scratch[worker].base)
+          }
+        }
+      }
+      return nil
+    }
+    withExtendedLifetime((x, y)) {}
+    if let failure { throw failure }
+  }
+
+  /// y = x Wᵀ: x (…, columns), float32 or float64, to (…, rows) of the same type.
+  package func matmul(_ x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
+    guard x.shape.rank >= 1 else {
+      throw TemperError(.invalidShape, "A packed weight takes (…, \(columns)); a single number came.")
+    }
+    let y = try Tensor(zeros: Shape(x.shape.sizes.dropLast() + [rows]), x.dtype)
+    try matmul(try x.dense(), into: y, workers: workers)
+    return y
+  }
+
+  /// Row `index` of the weights, into dense float32 memory of `columns` elements at element `offset` of `target`.
+  func decode(row index: Int, into target: Tensor, at offset: Int) {
+    unsafe withKernelMatrix { matrix in
+      unsafe temper_dequantize_row(
+        matrix, TEMPER_VARIANT_BEST, Int64(index), 0, Int64(columns),
+        target.pointer.assumingMemoryBound(to: Float.self) + offset)
+    }
+  }
+
+  /// Squared error, squared weight and largest error, by row.
+  func rowErrors(of weight: Weight, workers: Workers) -> [temper_row_error] {
+    let values = weight.values
+    var errors = [temper_row_error](repeating: temper_row_error(), count: rows)
+    unsafe errors.withUnsafeMutableBufferPointer { errors in
+      unsafe withKernelMatrix { matrix in
+        workers.runRows(rows, columns) { begin, end in
+          for row in begin..<end {
+            unsafe errors[row] = unsafe temper_packed_row_error(
+              matrix, values.pointer.assumingMemoryBound(to: Float.self), Int64(row))
+          }
+        }
+      }
+    }
+    return errors
+  }
+}
+
+extension Workers {
+  /// Rows in pieces of about 64 thousand elements.
+  func runRows(_ rows: Int, _ columns: Int, _ body: (_ begin: Int, _ end: Int) -> Void) {
+    let step = max(1, (1 << 16) / max(columns, 1))
+    run((rows + step - 1) / step) { piece, _ in body(piece * step, min(rows, (piece + 1) * step)) }
+  }
+}
