@@ -35,11 +35,12 @@ final class Assembly {
 package final class LayerBuilder {
   package let options: LayerOptions
   private let signature: Signature
+  let name: String
   let path: String
   let assembly: Assembly
 
-  init(_ options: LayerOptions, input: Signature, path: String, assembly: Assembly) {
-    (self.options, signature, self.path, self.assembly) = (options, input, path, assembly)
+  init(_ options: LayerOptions, input: Signature, name: String, path: String, assembly: Assembly) {
+    (self.options, signature, self.name, self.path, self.assembly) = (options, input, name, path, assembly)
   }
 
   /// The shape of one sample of what comes in.
@@ -63,7 +64,19 @@ package final class LayerBuilder {
   }
 
   /// Sizes whose product no arithmetic on shapes can overflow; every layer that enlarges its input asks first.
-  package func requireSize(_ sizes: [Int]) throws(TemperError) { _ = try Shape(validating: sizes) }
+  package func requireSize(_ sizes: [Int]) throws(TemperError) { _ = try Shape(validating: [1] + sizes) }
+
+  /// How errors name the layer.
+  var origin: String { "layer \(path) (\(name))" }
+
+  /// Input indices are looked up in a table of `entries` rows.
+  func limitIndices(to entries: Int) { assembly.indexLimit = min(assembly.indexLimit, entries) }
+
+  /// From here on passes have a mask, made by this layer.
+  func makesMask() { assembly.makesMask = true }
+
+  /// Passes must have a mask when they come here; the caller gives it where no layer made one.
+  func needsMask() { if !assembly.makesMask { assembly.needsMask = true } }
 
   /// Declares a trained array and gives its full name.
   package func parameter(
@@ -138,7 +151,7 @@ extension Assembly {
       throw TemperError(.invalidType, "It takes indices and can only be the first layer.")
     }
     let options = try LayerOptions(setting, declared: definition.options, main: definition.main)
-    let builder = LayerBuilder(options, input: input, path: path, assembly: self)
+    let builder = LayerBuilder(options, input: input, name: name, path: path, assembly: self)
     let (parametersBefore, row) = (parameters.count, rows.count)
     let forward = try definition.build(builder)
     let output = try probe(forward, input)
@@ -169,6 +182,7 @@ extension Assembly {
       throw TemperError(
         .invalidShape, "A layer gave shape \(y.shape) for a batch of \(batch); the first axis is the batch.")
     }
-    return Signature(try Shape(validating: Array(y.shape.sizes.dropFirst())), y.kind)
+    _ = try Shape(validating: y.shape.sizes)
+    return Signature(Shape(Array(y.shape.sizes.dropFirst())), y.kind)
   }
 }

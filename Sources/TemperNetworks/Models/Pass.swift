@@ -21,7 +21,9 @@ package final class Pass {
 
   private let variables: VariableTable
   private let replacements: [String: Replacement]
-  private let values: [String: Expression]
+  /// What stands for a name: given, or made an input at its first use, so that one name is one node to differentiate by.
+  private var values: [String: Expression]
+  private let given: Set<String>
   private var nextStream: UInt32
 
   init(
@@ -29,6 +31,7 @@ package final class Pass {
     mask: Expression? = nil, replacements: [String: Replacement] = [:], firstStream: UInt32 = 0
   ) {
     (self.variables, self.mode, self.values, self.clock) = (variables, mode, values, clock)
+    given = Set(values.keys)
     (self.mask, self.replacements, nextStream) = (mask, replacements, firstStream)
   }
 
@@ -43,7 +46,9 @@ package final class Pass {
         .unsupported,
         "The model holds no float values of \"\(name)\": its weights are packed. Use the float model for this.")
     }
-    return .input(name, variable.shape)
+    let input = Expression.input(name, variable.shape)
+    values[name] = input
+    return input
   }
 
   /// The parameters as expressions, in the model's order: what gradients are taken with respect to.
@@ -57,7 +62,7 @@ package final class Pass {
   /// The replacement's result for x. It stands for the model's own values only: not in training, where it has no
   /// gradient, nor for values that the caller gave.
   func replaced(_ weight: String, _ x: Expression) -> Expression? {
-    guard mode == .inference, values[weight] == nil else { return nil }
+    guard mode == .inference, !given.contains(weight) else { return nil }
     return replacements[weight].map { $0(x) }
   }
 
