@@ -24,11 +24,22 @@ package enum Differentiate {
     var gradients: [ObjectIdentifier: Expression] = [
       ObjectIdentifier(output.node): seed ?? .constant(1, output.shape)
     ]
+    // What slices of a node receive: put together when all are known, so that many slices cost one array and not many.
+    var pieces: [ObjectIdentifier: [Piece]] = [:]
     for node in order.reversed() {
+      if let sliced = pieces.removeValue(forKey: ObjectIdentifier(node)) {
+        let id = ObjectIdentifier(node)
+        let dx = Piece.assemble(sliced, node.shape)
+        gradients[id] = gradients[id].map { $0 + dx } ?? dx
+      }
       guard !node.inputs.isEmpty, let dy = gradients[ObjectIdentifier(node)],
         depends.contains(ObjectIdentifier(node)), dy.constantValue != 0
       else { continue }
       for (index, input) in node.inputs.enumerated() where depends.contains(ObjectIdentifier(input)) {
+        if case .slice(let axis, let start) = node.operation {
+          pieces[ObjectIdentifier(input), default: []].append(Piece(axis: axis, start: start, gradient: dy))
+          continue
+        }
         guard let dx = try node.derivative(input: index, dy) else { continue }
         let id = ObjectIdentifier(input)
         gradients[id] = gradients[id].map { $0 + dx } ?? dx
@@ -45,6 +56,40 @@ package enum Differentiate {
     var slope = Expression.constant(0)
     for (gradient, direction) in zip(first, directions) { slope = slope + (gradient * direction.stopGradient).sumAll() }
     return try gradients(of: slope, withRespectTo: inputs)
+  }
+}
+
+/// The gradient of a slice, with its place in what was sliced.
+private struct Piece {
+  let axis: Int, start: Int
+  let gradient: Expression
+
+  /// The sum of all pieces, each among zeros: pieces beside each other are concatenated, those that overlap added.
+  static func assemble(_ pieces: [Piece], _ shape: Shape) -> Expression {
+    var rest = pieces.sorted { ($0.axis, $0.start) < ($1.axis, $1.start) }
+    var total: Expression?
+    while let axis = rest.first?.axis {
+      var (parts, left): ([Expression], [Piece]) = ([], [])
+      var end = 0
+      func zeros(_ count: Int) -> [Expression] {
+        if count == 0 { return [] }
+        var sizes = shape.sizes
+        sizes[axis] = count
+        return [.zeros(Shape(sizes))]
+      }
+      for piece in rest {
+        guard piece.axis == axis, piece.start >= end else {
+          left.append(piece)
+          continue
+        }
+        parts += zeros(piece.start - end) + [piece.gradient]
+        end = piece.start + piece.gradient.shape[axis]
+      }
+      let layer = Expression.concatenate(parts + zeros(shape[axis] - end), axis: axis)
+      total = total.map { $0 + layer } ?? layer
+      rest = left
+    }
+    return total ?? .zeros(shape)
   }
 }
 
@@ -97,9 +142,7 @@ extension Node {
       var inverse = axes
       for (to, from) in axes.enumerated() { inverse[from] = to }
       return dy.permuted(inverse)
-    case .slice(let axis, let start):
-      let after = inputs[0].shape[axis] - start - shape[axis]
-      return dy.padded(before: start, after: after, axis: axis)
+    case .slice: return nil  // gathered by `gradients`: see `Piece`
     case .concatenate(let axis):
       let start = inputs[..<index].reduce(0) { $0 + $1.shape[axis] }
       return dy.slice(start..<(start + inputs[index].shape[axis]), axis: axis)

@@ -124,6 +124,12 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     Case("permute", [[2, 3, 4]]) { exp($0[0].permuted([2, 0, 1])) },
     Case("reshape of permute", [[2, 3, 4]]) { sin($0[0].permuted([1, 0, 2]).reshaped([6, 4])) },
     Case("slice", [[5, 6]]) { $0[0].slice(1..<4) * $0[0].slice(2..<5).slice(0..<6, axis: 1) },
+    Case("slices that meet, overlap and leave gaps", [[9, 4]]) {
+      let x = square($0[0])
+      let a = x.slice(1..<3) * x.slice(3..<5)
+      let b = x.slice(4..<8).slice(1..<3) * sin(x.slice(0..<2))
+      return a * b + x.slice(1..<3, axis: 1).slice(6..<8).sum()
+    },
     Case("slice columns", [[5, 6]]) { square($0[0].slice(2..<5, axis: 1)).sum() },
     Case("concatenate", [[2, 3], [2, 1], [2, 4]]) { square(.concatenate([$0[0], $0[1] * 2, $0[2]], axis: 1)) },
     Case("pad", [[2, 3]]) { square($0[0].padded(before: 1, after: 2, axis: 0)) },
