@@ -33,14 +33,26 @@ package struct Expression: Sendable {
   }
 }
 
-package final class Node: Sendable {
+/// Never changed after its making; `inputs` is given up piece by piece only while the last reference goes.
+package final class Node: @unchecked Sendable {
   package let operation: Operation
-  package let inputs: [Node]
+  package private(set) var inputs: [Node]
   package let shape: Shape
   package let kind: Kind
 
   init(_ operation: Operation, _ inputs: [Node], _ shape: Shape, _ kind: Kind) {
     (self.operation, self.inputs, self.shape, self.kind) = (operation, inputs, shape, kind)
+  }
+
+  /// Without recursion: a chain of a million nodes must not use up the stack.
+  deinit {
+    var pending = inputs
+    inputs = []
+    while var node = pending.popLast() {
+      guard isKnownUniquelyReferenced(&node) else { continue }
+      pending += node.inputs
+      node.inputs = []
+    }
   }
 }
 

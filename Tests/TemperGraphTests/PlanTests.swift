@@ -296,6 +296,15 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     #expect(throws: TemperError.self) { _ = try Plan([Output(x + .input("x", [1, 3]))]) }
   }
 
+  @Test func longChainsNeitherOverflowNorSlow() throws {
+    var x = Expression.input("x", [2])
+    for step in 0..<20_000 { x = sin(x + Double(step % 7)) }
+    let gradient = try Differentiate.gradients(of: x, withRespectTo: [x])
+    #expect(gradient[0].shape == [2])
+    _ = try Plan([Output(x)])
+    for _ in 0..<400_000 { x = -x + 1 }  // only built and let go: deep enough to end a recursive release
+  }
+
   @Test func fusionLeavesOneStep() throws {
     let z = Expression.input("z", [64, 10])
     let y = Expression.input("y", [64, 1], .index)
