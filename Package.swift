@@ -58,7 +58,7 @@ let package = Package(
     // The references are loops over many elements: optimised, they take seconds instead of minutes.
     tests("TemperKernels", ["TemperKernels"], ["-O"]),
     tests("TemperCore", ["TemperCore"]),
-    tests("TemperGraph", ["TemperGraph", "TemperCore"]),
+    tests("TemperGraph", ["TemperGraph", "TemperCore"], ["-O"]),
     tests(
       "TemperCatalogue",
       ["TemperNetworks", "TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),

@@ -29,7 +29,8 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
   }
 
   public var rank: Int { sizes.count }
-  public var count: Int { sizes.reduce(1, *) }
+  /// Elements; what does not fit an Int counts as Int.max, and no such shape gets memory.
+  public var count: Int { sizes.reduce(1, Shape.saturatingProduct) }
   public subscript(axis: Int) -> Int { sizes[axis] }
   public var last: Int { sizes.last ?? 1 }
 
@@ -39,9 +40,14 @@ public struct Shape: Sendable, Hashable, ExpressibleByArrayLiteral, CustomString
     var step = 1
     for axis in stride(from: rank - 1, through: 0, by: -1) {
       strides[axis] = step
-      step *= Swift.max(sizes[axis], 1)
+      step = Shape.saturatingProduct(step, Swift.max(sizes[axis], 1))
     }
     return strides
+  }
+
+  private static func saturatingProduct(_ a: Int, _ b: Int) -> Int {
+    let (product, overflow) = a.multipliedReportingOverflow(by: b)
+    return overflow ? .max : product
   }
 
   /// The shape that NumPy's rules give two shapes together, or nil.

@@ -104,11 +104,15 @@ extension Expression {
   }
 }
 
+/// Larger strides, windows and paddings have no use, and their sums would overflow.
+private let maximumStep = 1 << 30
+
 extension Convolution {
   func outputShape(_ x: Shape, _ w: Shape) -> Shape? {
     guard x.rank == 4, w.rank == 4, groups > 0, x[1] == w[1] * groups, w[0] % groups == 0,
       [stride, padding, dilation].allSatisfy({ $0.count == 2 }), w.count > 0,
-      stride.allSatisfy({ $0 > 0 }), dilation.allSatisfy({ $0 > 0 }), padding.allSatisfy({ $0 >= 0 })
+      (stride + dilation).allSatisfy({ 1...maximumStep ~= $0 }), padding.allSatisfy({ 0...maximumStep ~= $0 }),
+      w.sizes.allSatisfy({ $0 <= maximumStep })
     else { return nil }
     let size = (0..<2).map { (x[2 + $0] + 2 * padding[$0] - dilation[$0] * (w[2 + $0] - 1) - 1, stride[$0]) }
     guard size.allSatisfy({ $0.0 >= 0 }) else { return nil }
@@ -118,8 +122,9 @@ extension Convolution {
 
 extension Window {
   func outputShape(_ x: Shape) -> Shape? {
-    guard x.rank == 4, [size, stride, padding].allSatisfy({ $0.count == 2 }), size.allSatisfy({ $0 > 0 }),
-      stride.allSatisfy({ $0 > 0 }), (0..<2).allSatisfy({ padding[$0] >= 0 && padding[$0] * 2 <= size[$0] })
+    guard x.rank == 4, [size, stride, padding].allSatisfy({ $0.count == 2 }),
+      (size + stride).allSatisfy({ 1...maximumStep ~= $0 }),
+      (0..<2).allSatisfy({ padding[$0] >= 0 && padding[$0] <= size[$0] / 2 })
     else { return nil }
     let extent = (0..<2).map { x[2 + $0] + 2 * padding[$0] - size[$0] }
     guard extent.allSatisfy({ $0 >= 0 }) else { return nil }

@@ -10,6 +10,7 @@ extension Expression {
     var sizes = shape.sizes
     sizes[at] = 1
     if shape[at] == 1 { return self }
+    if shape[at] == 0 { return .constant(reduction == .sum ? 0 : 1, Shape(sizes)) }
     if let value = constantValue {
       switch reduction {
       case .sum: return .constant(value * Double(shape[at]), Shape(sizes))
@@ -81,7 +82,7 @@ extension Expression {
       return index.error != nil
         ? index : .invalid(.invalidShape, "pick: rows of \(shape) need an index of shape \(rows), got \(index.shape).")
     }
-    return Expression(.pick, [self, index], rows)
+    return Expression.indexable(shape.last) ?? Expression(.pick, [self, index], rows)
   }
 
   /// `value` (..., 1) at column `index` (..., 1) of rows of zeros.
@@ -91,8 +92,15 @@ extension Expression {
       return index.error != nil
         ? index : .invalid(.invalidShape, "place: value \(value.shape) and index \(index.shape) must be (..., 1).")
     }
+    if let error = indexable(columns) { return error }
     if value.constantValue == 0 { return .zeros(Shape(value.shape.sizes.dropLast() + [columns])) }
     return Expression(.place(columns: columns), [value, index], Shape(value.shape.sizes.dropLast() + [columns]))
+  }
+
+  /// Column numbers are held in the working type, and float32 counts to 2^24.
+  private static func indexable(_ columns: Int) -> Expression? {
+    columns <= 1 << 24
+      ? nil : .invalid(.unsupported, "Rows of \(columns) columns are too long for column indices; 2^24 is the most.")
   }
 
   package static func oneHot(_ index: Expression, columns: Int) -> Expression {

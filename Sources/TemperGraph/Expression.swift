@@ -17,6 +17,8 @@ package struct Expression: Sendable {
   init(_ operation: Operation, _ inputs: [Expression], _ shape: Shape, _ kind: Kind = .real) {
     if let broken = inputs.first(where: { $0.error != nil }) {
       self = broken
+    } else if shape.sizes.contains(where: { $0 < 0 }) || shape.count > Shape.maximumCount {
+      self = .invalid(.invalidShape, "An array of shape \(shape) is larger than any memory.")
     } else {
       node = Node(operation, inputs.map(\.node), shape, kind)
     }

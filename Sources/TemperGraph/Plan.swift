@@ -65,6 +65,9 @@ enum PlaceOutputs {
         guard let input = inputNames.firstIndex(of: name) else {
           throw TemperError(.invalidArgument, "There is no input \"\(name)\" to write in place.")
         }
+        guard !outputs[..<index].contains(where: { $0.inPlaceOf == name }) else {
+          throw TemperError(.invalidArgument, "Two outputs are to be written in place of \"\(name)\".")
+        }
         let root = builder.buffers.firstIndex { $0.place == .input(input) }!
         guard values[root].shape.count == output.expression.shape.count, values[root].kind == output.expression.kind
         else {

@@ -139,6 +139,9 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     Case("sum of axes", [[2, 3, 4, 5]]) { square($0[0].mean(axes: [0, 2, 3])) },
     Case("broadcast back", [[3, 1, 2], [4, 1]]) { square($0[0] + $0[1]) },
     Case("sum of all", [[300, 150]]) { square($0[0]).sumAll() },
+    Case("nothing", [[0, 3], [2, 0]]) {
+      $0[0].sum(axis: 0) + $0[1].sum().sumAll() + Expression.matmul($0[1], $0[0]).sumAll()
+    },
     Case("cumulative sum", [[3, 7]]) { square($0[0].cumulativeSum()) + $0[0].cumulativeSum(reverse: true) },
     Case("sort", [[4, 9]]) { $0[0].sorted(descending: true) * .iota([4, 9]) },
     Case("take along", [[4, 5]], index: [[4, 8]]) { square($0[0].takeAlong($0[1])) },
@@ -195,7 +198,7 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     let x = test.expressions
     let real = x.indices.filter { x[$0].kind == .real }
     let seed = { (shape: Shape) -> Expression in
-      cos(Expression.iota([max(shape.count, 1)]) * 1.3 + 0.4).reshaped(shape)
+      shape.count == 0 ? .zeros(shape) : cos(Expression.iota([shape.count]) * 1.3 + 0.4).reshaped(shape)
     }
     let output = test.build(x)
     let scalar = (output * seed(output.shape)).sumAll()
@@ -293,6 +296,17 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     #expect(throws: TemperError.self) { _ = try Plan([Output(.matmul(x, x))]) }
     #expect(throws: TemperError.self) { _ = try Plan([Output(x.sum(axis: 5))]) }
     #expect(throws: TemperError.self) { _ = try Plan([Output(x)], type: .int32) }
+    #expect(throws: TemperError.self) { _ = try Plan([Output(x, inPlaceOf: "x"), Output(x + 1, inPlaceOf: "x")]) }
+    #expect(throws: TemperError.self) { _ = try Plan([Output(x.reshaped([1 << 62, 1 << 62]))]) }
+    #expect(throws: TemperError.self) { _ = try Plan([Output(x.expanded(1).broadcast(to: [2, 1 << 60, 3]))]) }
+    #expect(throws: TemperError.self) { _ = try Plan([Output(.zeros([1 << 40, 1 << 40]).sumAll() + x)]) }
+    let image = Expression.input("i", [1, 1, 4, 4])
+    #expect(throws: TemperError.self) {
+      _ = try Plan([Output(image.convolved(with: .input("w", [1, 1, 1, 1]), Convolution(padding: [.max, .max])))])
+    }
+    #expect(throws: TemperError.self) {
+      _ = try Plan([Output(image.maxPooled(Window(size: [.max, 1], stride: [1, 1])))])
+    }
     #expect(throws: TemperError.self) { _ = try Plan([Output(x + .input("x", [1, 3]))]) }
   }
 
