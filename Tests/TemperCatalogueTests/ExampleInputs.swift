@@ -1,0 +1,112 @@
+import TemperCatalogue
+import TemperCore
+
+@testable import TemperLosses
+@testable import TemperNetworks
+
+/// One call of a method: arrays that fit its record, the same ones at every run.
+struct Example {
+  var arrays: [String: Array] = [:]
+  let method: Method
+  let arguments: Arguments
+
+  struct Array {
+    var values: [Double]
+    let shape: Shape
+    let form: Input.Form
+    var isIndex: Bool { if case .index = form.element { true } else { false } }
+  }
+
+  /// How many each letter stands for, unless a method says otherwise.
+  static let sizes = ["N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 8, "T": 4]
+
+  /// `form` chooses among the forms of inputs that have several.
+  init(_ method: Method, _ settings: [(name: String, value: Value)] = [], form: Int = 0, seed: UInt64 = 1) throws {
+    self.method = method
+    arguments = try Arguments(settings, for: method.parameters)
+    let sizes = Example.sizes.merging(Domain.sizes[method.name] ?? [:]) { $1 }
+    for input in method.inputs {
+      var random = Random(seed: seed, stream: method.name + input.name)
+      let chosen = input.forms[min(form, input.forms.count - 1)]
+      let shape = Shape(chosen.shape.flatMap { $0 == "..." ? [3] : [sizes[$0] ?? Int($0)!] })
+      let bound: Int =
+        if case .index(let below?) = chosen.element { sizes[below] ?? Int(below)! } else { 2 }
+      let values =
+        switch chosen.element {
+        case .index: (0..<shape.count).map { _ in Double(random.below(bound)) }
+        case .mask: (0..<shape.count).map { _ in Double(random.below(4) > 0 ? 1 : 0) }
+        case .real: Domain.of(input.name, in: method.name, chosen).sample(shape, &random)
+        }
+      arrays[input.name] = Array(values: values, shape: shape, form: chosen)
+    }
+    Domain.repair[method.name]?(&self)
+  }
+
+  func tensors(_ type: DType) throws -> [String: Tensor] {
+    var tensors: [String: Tensor] = [:]
+    for (name, array) in arrays {
+      let tensor = try Tensor(array.values, shape: array.shape)
+      tensors[name] = array.isIndex ? try tensor.copy(as: .int32) : try tensor.copy(as: type)
+    }
+    return tensors
+  }
+
+  var values: [String: [Double]] { arrays.mapValues(\.values) }
+
+  /// Inputs that a gradient may be asked for and that came as floats.
+  var differentiable: [String] {
+    method.inputs.filter { $0.isDifferentiable && arrays[$0.name]?.form.element == .real }.map(\.name)
+  }
+}
+
+/// Which numbers an input may hold.
+enum Domain {
+  case any, positive, unit, simplex, binary, belowZero, whole(ClosedRange<Int>)
+
+  static func of(_ input: String, in method: String, _ form: Input.Form) -> Domain {
+    if let special = special[method + "." + input] { return special }
+    if input == "targets", form.shape.count == 2, classification.contains(method) { return .simplex }
+    return common[input] ?? .any
+  }
+
+  /// Losses whose (N, C) targets are probabilities.
+  static let classification = Set(
+    Losses.all.filter { $0.inputs.contains { $0.name == "targets" && $0.forms.count == 2 } }.map(\.name))
+
+  static let common: [String: Domain] = [
+    "class_weights": .positive, "class_counts": .positive, "class_priors": .simplex,
+  ]
+
+  static let special: [String: Domain] = ["binary_cross_entropy_with_logits.targets": .unit]
+
+  /// Sizes that a method needs.
+  static let sizes: [String: [String: Int]] = [:]
+
+  /// Relations between inputs that no single domain expresses.
+  nonisolated(unsafe) static let repair: [String: (inout Example) -> Void] = [:]
+
+  func sample(_ shape: Shape, _ random: inout Random) -> [Double] {
+    func gaussian() -> Double {
+      // The sum of twelve uniforms: bounded by 6, good enough for examples.
+      (0..<12).reduce(-6) { sum, _ in sum + random.uniform() }
+    }
+    var values = (0..<shape.count).map { _ -> Double in
+      switch self {
+      case .any: gaussian()
+      case .positive, .simplex: 0.3 + 2 * random.uniform()
+      case .unit: 0.05 + 0.9 * random.uniform()
+      case .binary: Double(random.below(2))
+      case .belowZero: -0.3 - 2 * random.uniform()
+      case .whole(let range): Double(range.lowerBound + random.below(range.count))
+      }
+    }
+    if case .simplex = self {
+      for start in stride(from: 0, to: values.count, by: shape.last) {
+        let row = start..<(start + shape.last)
+        let sum = values[row].reduce(0, +)
+        for i in row { values[i] /= sum }
+      }
+    }
+    return values
+  }
+}

@@ -1,0 +1,134 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+import Testing
+
+@testable import TemperLosses
+@testable import TemperNetworks
+@testable import TemperOptimizers
+
+let catalogue = Catalogue(Losses.all + Activations.all + Optimizers.all)
+let oneWorker = Workers(count: 1)
+
+func method(_ name: String) throws -> Method { try catalogue.find(name) }
+
+func loss(_ name: String, _ settings: [(name: String, value: Value)] = []) throws -> LossInstance {
+  let method = try method(name)
+  return try LossInstance(method, try Arguments(settings, for: method.parameters), workers: oneWorker)
+}
+
+func operation(_ name: String, _ settings: [(name: String, value: Value)] = []) throws -> OperationInstance {
+  let method = try method(name)
+  return try OperationInstance(method, try Arguments(settings, for: method.parameters), workers: oneWorker)
+}
+
+func numbers(_ tensor: Tensor) throws -> [Double] { try tensor.array(of: Double.self) }
+
+/// |a - b| against the larger of 1 and |b|; two NaN or equal infinities agree.
+func deviation(_ a: [Double], _ b: [Double]) -> Double {
+  guard a.count == b.count else { return .infinity }
+  return zip(a, b).reduce(0) { worst, pair in
+    let (x, y) = pair
+    if x == y || x.isNaN && y.isNaN { return worst }
+    let error = abs(x - y) / max(1, abs(y))
+    return max(worst, error.isNaN ? .infinity : error)
+  }
+}
+
+/// The scalar sum of a method's result weighted by fixed numbers, over named float64 inputs.
+struct Probe {
+  let inputs: [String: Expression]
+  let result: Expression
+  let seed: Expression
+  let example: Example
+
+  init(_ example: Example) throws {
+    self.example = example
+    var inputs: [String: Expression] = [:]
+    for (name, array) in example.arrays {
+      var sizes = array.shape.sizes
+      if array.isIndex || array.form.shape == ["N"] { sizes.append(1) }
+      if array.form.shape == ["..."] { sizes = [array.shape.count] }
+      inputs[name] = .input(name, Shape(sizes), array.isIndex ? .index : .real)
+    }
+    self.inputs = inputs
+    if example.method.kind == .loss {
+      let instance = try LossInstance(example.method, example.arguments, workers: oneWorker)
+      result = try instance.build(inputs).values
+      seed = .constant(1, result.shape)
+    } else {
+      let instance = try OperationInstance(example.method, example.arguments, workers: oneWorker)
+      result = try instance.build(inputs)
+      // Sums of probabilities have no slope: every element gets its own weight.
+      seed = .iota([result.shape.count]).reshaped(result.shape) * 0.37 - 1
+    }
+  }
+
+  var total: Expression { (result * seed).sumAll() }
+
+  /// Central differences of `expression` for input `name` at 1 + |x| times `h`, stopped nodes held fixed.
+  func finiteDifferences(_ expression: Expression, _ name: String, h: Double = 1e-5) throws -> [[Double]] {
+    var base = ReferenceInterpreter(example.values)
+    _ = try base.evaluate(expression)
+    var slopes: [[Double]] = []
+    for i in example.values[name]!.indices {
+      func value(_ step: Double) throws -> [Double] {
+        var moved = example.values
+        moved[name]![i] += step
+        var interpreter = ReferenceInterpreter(moved, frozen: base.stopped)
+        return try interpreter.evaluate(expression)
+      }
+      // Fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h.
+      let (near, far) = (zip(try value(h), try value(-h)), zip(try value(2 * h), try value(-2 * h)))
+      slopes.append(zip(near, far).map { (8 * ($0.0 - $0.1) - ($1.0 - $1.1)) / (12 * h) })
+    }
+    return slopes
+  }
+}
+
+/// Names of the records that are expressions of named inputs.
+let expressionMethods = catalogue.methods.filter { [.loss, .op, .activation].contains($0.kind) }.map(\.name)
+let lossNames = catalogue.methods.filter { $0.kind == .loss }.map(\.name)
+let operationNames = catalogue.methods.filter { $0.kind == .op || $0.kind == .activation }.map(\.name)
+
+/// A record under settings other than its defaults.
+struct Variant: CustomTestStringConvertible, Sendable {
+  let name: String
+  let settings: [(name: String, value: Value)]
+  let form: Int
+  init(_ name: String, _ settings: [(name: String, value: Value)] = [], form: Int = 0) {
+    (self.name, self.settings, self.form) = (name, settings, form)
+  }
+  var testDescription: String {
+    name + settings.map { " \($0.name)=\($0.value.description)" }.joined() + (form > 0 ? " form \(form)" : "")
+  }
+  var example: Example { get throws { try Example(try method(name), settings, form: form) } }
+}
+
+/// Every record with its defaults, in every form of its inputs, with every word of its choices, and switches turned.
+let variants: [Variant] = expressionMethods.flatMap { name -> [Variant] in
+  guard let method = try? method(name) else { return [] }
+  let forms = method.inputs.map(\.forms.count).max() ?? 1
+  var list = (0..<forms).map { Variant(name, form: $0) }
+  for parameter in method.parameters {
+    switch parameter.kind {
+    case .choice(let words):
+      list += words.filter { .text($0) != parameter.initial }.map { Variant(name, [(parameter.name, .text($0))]) }
+    case .boolean:
+      list.append(Variant(name, [(parameter.name, .boolean(parameter.initial != .boolean(true)))]))
+    default: break
+    }
+  }
+  return list + furtherVariants.filter { $0.name == name }
+}
+
+/// Numbers at which a formula changes its form.
+let furtherVariants: [Variant] = [
+  Variant("cross_entropy", [("label_smoothing", .real(0.1))]),
+  Variant("cross_entropy", [("label_smoothing", .real(0.1))], form: 1),
+  Variant("focal", [("gamma", .real(0))]), Variant("focal", [("gamma", .real(0.5))]),
+  Variant("focal", [("gamma", .real(1))], form: 1),
+  Variant("generalized_cross_entropy", [("q", .real(0))]), Variant("generalized_cross_entropy", [("q", .real(1))]),
+  Variant("logit_clip", [("p", .real(1))]), Variant("logit_clip", [("p", .real(.infinity))]),
+  Variant("logit_clip", [("tau", .real(100))]),
+]

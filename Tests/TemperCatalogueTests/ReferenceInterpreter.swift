@@ -1,0 +1,250 @@
+import Glibc
+import TemperCore
+import TemperGraph
+
+/// Expressions in float64, node by node, as plainly as they are defined: the oracle for plans.
+struct ReferenceInterpreter {
+  private var values: [ObjectIdentifier: [Double]] = [:]
+  /// What `stopGradient` nodes gave at another point: derivatives hold them constant, so finite differences must too.
+  private let frozen: [ObjectIdentifier: [Double]]
+  private let inputs: [String: [Double]]
+
+  init(_ inputs: [String: [Double]], frozen: [ObjectIdentifier: [Double]] = [:]) {
+    (self.inputs, self.frozen) = (inputs, frozen)
+  }
+
+  /// Elements of `expression` in row-major order.
+  mutating func evaluate(_ expression: Expression) throws -> [Double] {
+    try evaluate(expression.node)
+  }
+
+  /// Values of the stopGradient nodes seen so far.
+  private(set) var stopped: [ObjectIdentifier: [Double]] = [:]
+
+  private mutating func evaluate(_ node: Node) throws -> [Double] {
+    let id = ObjectIdentifier(node)
+    if let known = values[id] { return known }
+    if let fixed = frozen[id] { return fixed }
+    var arguments: [[Double]] = []
+    for input in node.inputs { arguments.append(try evaluate(input)) }
+    let result = try apply(node, arguments)
+    precondition(result.count == node.shape.count, "\(node.operation)")
+    values[id] = result
+    if case .stopGradient = node.operation { stopped[id] = result }
+    return result
+  }
+
+  private func apply(_ node: Node, _ x: [[Double]]) throws -> [Double] {
+    let shape = node.shape
+    let columns = max(node.inputs.first?.shape.last ?? 1, 1)
+    switch node.operation {
+    case .input(let name):
+      guard let value = inputs[name] else { throw TemperError(.invalidArgument, "no input \(name)") }
+      return value
+    case .constant(let value): return [Double](repeating: value, count: shape.count)
+    case .iota(let axis): return indices(shape).map { Double($0[axis]) }
+    case .unary(let operation): return x[0].map { ReferenceInterpreter.unary(operation, $0) }
+    case .binary(let operation): return zip(x[0], x[1]).map { ReferenceInterpreter.binary(operation, $0, $1) }
+    case .select: return x[0].indices.map { x[0][$0] != 0 ? x[1][$0] : x[2][$0] }
+    case .stopGradient, .reshape: return x[0]
+    case .reduce(let reduction): return rows(x[0], columns).map { ReferenceInterpreter.reduce(reduction, $0) }
+    case .argument(let extremum):
+      return rows(x[0], columns).map { row in
+        var best = 0
+        for (i, value) in row.enumerated() where extremum == .maximum ? value > row[best] : value < row[best] {
+          best = i
+        }
+        return Double(best)
+      }
+    case .pick:
+      return zip(rows(x[0], columns), x[1]).map { row, i in
+        i >= 0 && i < Double(row.count) ? row[Int(i)] : 0
+      }
+    case .place(let width):
+      return zip(x[0], x[1]).flatMap { value, i in (0..<width).map { Double($0) == i ? value : 0 } }
+    case .broadcast:
+      let from = node.inputs[0].shape
+      return indices(shape).map { index in
+        let own = index.suffix(from.rank).enumerated().map { from[$0.offset] == 1 ? 0 : $0.element }
+        return x[0][offset(own, from)]
+      }
+    case .permute(let axes):
+      let from = node.inputs[0].shape
+      return indices(shape).map { index in
+        var own = index
+        for (to, axis) in axes.enumerated() { own[axis] = index[to] }
+        return x[0][offset(own, from)]
+      }
+    case .slice(let axis, let start):
+      return indices(shape).map { index in
+        var own = index
+        own[axis] += start
+        return x[0][offset(own, node.inputs[0].shape)]
+      }
+    case .concatenate(let axis):
+      return indices(shape).map { index in
+        var (own, part) = (index, 0)
+        while own[axis] >= node.inputs[part].shape[axis] {
+          own[axis] -= node.inputs[part].shape[axis]
+          part += 1
+        }
+        return x[part][offset(own, node.inputs[part].shape)]
+      }
+    case .reduceAxis(let reduction, let axis):
+      let from = node.inputs[0].shape
+      return indices(shape).map { index in
+        let lane = (0..<from[axis]).map { i in
+          var own = index
+          own[axis] = i
+          return x[0][offset(own, from)]
+        }
+        return ReferenceInterpreter.reduce(reduction, lane)
+      }
+    case .cumulativeSum(let reverse):
+      return rows(x[0], columns).flatMap { row -> [Double] in
+        var sum = 0.0
+        let sums = (reverse ? row.reversed() : row).map { value in
+          sum += value
+          return sum
+        }
+        return reverse ? sums.reversed() : sums
+      }
+    case .sortOrder(let descending):
+      return rows(x[0], columns).flatMap { row in
+        row.indices.sorted { a, b in
+          row[a] == row[b] ? a < b : descending ? row[a] > row[b] : row[a] < row[b]
+        }.map(Double.init)
+      }
+    case .takeAlong:
+      let width = shape.last
+      return zip(rows(x[0], columns), rows(x[1], width)).flatMap { row, order in order.map { row[Int($0)] } }
+    case .scatterAlong(let width):
+      return zip(rows(x[0], columns), rows(x[1], columns)).flatMap { row, order in
+        var result = [Double](repeating: 0, count: width)
+        for (value, i) in zip(row, order) { result[Int(i)] += value }
+        return result
+      }
+    case .gatherRows: return x[1].flatMap { i in Array(x[0][(Int(i) * columns)..<((Int(i) + 1) * columns)]) }
+    case .scatterRows(let count):
+      var result = [Double](repeating: 0, count: count * columns)
+      for (row, i) in zip(rows(x[0], columns), x[1]) {
+        for (j, value) in row.enumerated() { result[Int(i) * columns + j] += value }
+      }
+      return result
+    case .matmul(let ta, let tb):
+      let a = node.inputs[0].shape
+      let (m, n) = (shape[shape.rank - 2], shape.last)
+      let k = ta ? a[a.rank - 2] : a.last
+      return (0..<(shape.count / max(m * n, 1))).flatMap { batch in
+        (0..<(m * n)).map { element in
+          let (i, j) = (element / n, element % n)
+          return (0..<k).reduce(0.0) { sum, p in
+            sum + x[0][batch * m * k + (ta ? p * m + i : i * k + p)]
+              * x[1][batch * k * n + (tb ? j * k + p : p * n + j)]
+          }
+        }
+      }
+    case .invalid(let error): throw error
+    default: throw TemperError(.unsupported, "The reference interpreter does not know \(node.operation).")
+    }
+  }
+
+  private func rows(_ values: [Double], _ columns: Int) -> [[Double]] {
+    stride(from: 0, to: values.count, by: columns).map { Array(values[$0..<($0 + columns)]) }
+  }
+
+  private func indices(_ shape: Shape) -> [[Int]] {
+    (0..<shape.count).map { flat in
+      var (rest, index) = (flat, [Int](repeating: 0, count: shape.rank))
+      for axis in stride(from: shape.rank - 1, through: 0, by: -1) {
+        index[axis] = rest % shape[axis]
+        rest /= shape[axis]
+      }
+      return index
+    }
+  }
+
+  private func offset(_ index: [Int], _ shape: Shape) -> Int {
+    zip(index, shape.sizes).reduce(0) { $0 * $1.1 + $1.0 }
+  }
+
+  private static func reduce(_ reduction: Reduction, _ values: [Double]) -> Double {
+    switch reduction {
+    case .sum: values.reduce(0, +)
+    case .product: values.reduce(1, *)
+    case .maximum: values.contains { $0.isNaN } ? .nan : values.max()!
+    case .minimum: values.contains { $0.isNaN } ? .nan : values.min()!
+    }
+  }
+
+  private static func unary(_ operation: Unary, _ x: Double) -> Double {
+    switch operation {
+    case .negate: -x
+    case .abs: Swift.abs(x)
+    case .sign: x > 0 ? 1 : x < 0 ? -1 : x
+    case .square: x * x
+    case .sqrt: x.squareRoot()
+    case .reciprocal: 1 / x
+    case .exp: Glibc.exp(x)
+    case .expm1: Glibc.expm1(x)
+    case .log: Glibc.log(x)
+    case .log1p: Glibc.log1p(x)
+    case .tanh: Glibc.tanh(x)
+    case .sigmoid: x < 0 ? Glibc.exp(x) / (1 + Glibc.exp(x)) : 1 / (1 + Glibc.exp(-x))
+    case .softplus: max(x, 0) + Glibc.log1p(Glibc.exp(-Swift.abs(x)))
+    case .erf: Glibc.erf(x)
+    case .sin: Glibc.sin(x)
+    case .cos: Glibc.cos(x)
+    case .floor: x.rounded(.down)
+    case .ceil: x.rounded(.up)
+    case .round: x.rounded(.toNearestOrEven)
+    case .not: x == 0 ? 1 : 0
+    case .isFinite: x.isFinite ? 1 : 0
+    case .logGamma: Glibc.lgamma(x)
+    case .digamma: digamma(x)
+    case .atan: Glibc.atan(x)
+    case .inverseErf: inverseErf(x)
+    case .normalCDF: 0.5 * Glibc.erfc(-x / 2.0.squareRoot())
+    }
+  }
+
+  private static func binary(_ operation: Binary, _ a: Double, _ b: Double) -> Double {
+    switch operation {
+    case .add: a + b
+    case .subtract: a - b
+    case .multiply: a * b
+    case .divide: a / b
+    case .power: Glibc.pow(a, b)
+    case .maximum: a.isNaN ? a : b.isNaN ? b : max(a, b)
+    case .minimum: a.isNaN ? a : b.isNaN ? b : min(a, b)
+    case .remainder: a - (a / b).rounded(.down) * b
+    case .equal: a == b ? 1 : 0
+    case .notEqual: a != b ? 1 : 0
+    case .less: a < b ? 1 : 0
+    case .lessEqual: a <= b ? 1 : 0
+    case .and: a != 0 && b != 0 ? 1 : 0
+    case .or: a != 0 || b != 0 ? 1 : 0
+    }
+  }
+
+  /// Recurrence to 20, then the asymptotic series.
+  private static func digamma(_ x: Double) -> Double {
+    var (z, sum) = (x, 0.0)
+    while z < 20 {
+      sum -= 1 / z
+      z += 1
+    }
+    let r = 1 / (z * z)
+    return sum + Glibc.log(z) - 0.5 / z - r * (1.0 / 12 - r * (1.0 / 120 - r / 252))
+  }
+
+  /// Newton's method on erf.
+  private static func inverseErf(_ y: Double) -> Double {
+    if Swift.abs(y) >= 1 { return y == 1 ? .infinity : y == -1 ? -.infinity : .nan }
+    let logarithm = Glibc.log1p(-y * y)
+    let start = 2 / (.pi * 0.147) + logarithm / 2
+    var x = (((start * start - logarithm / 0.147).squareRoot() - start).squareRoot()) * (y < 0 ? -1 : 1)
+    for _ in 0..<4 { x -= (Glibc.erf(x) - y) * Double.pi.squareRoot() / 2 * Glibc.exp(x * x) }
+    return x
+  }
+}
