@@ -24,6 +24,9 @@ extension Method {
     return Method(
       name, kind: .loss, area: "composed", summary: "A weighted sum of losses.", parameters: parameters,
       inputs: inputs, state: terms.flatMap(\.loss.state), properties: isBatch ? ["batch"] : [],
+      check: { (inputs, arguments) throws(TemperError) in
+        for part in made { try part.method.check?(inputs, try part.arguments(from: arguments)) }
+      },
       implementation: .loss { x throws(TemperError) in
         var sum = Expression.constant(0)
         for part in made {
@@ -53,6 +56,9 @@ extension Method {
       name, kind: .loss, area: "composed", summary: "\(loss.name) of \(target) after \(operation.name).",
       parameters: outer.parameters(arguments) + inner.parameters(settings), inputs: loss.inputs, state: loss.state,
       properties: loss.properties.intersection(["batch"]),
+      check: { (inputs, arguments) throws(TemperError) in
+        try loss.check?(inputs, try outer.arguments(from: arguments))
+      },
       implementation: .loss { x throws(TemperError) in
         let changed = try make(
           Formula(

@@ -141,7 +141,7 @@ package final class LossInstance {
     if own.contains("sample_weights") { given["sample_weights"] = weights }
     var samples = samples
     for state in method.state where samples[state.name] == nil {
-      samples[state.name] = try state.initialValue(given, method.inputs)
+      samples[state.name] = try state.initialValue(given, method.inputs, state.initialValue(arguments))
     }
     let formula = Formula(arguments: arguments, inputs: given, samples: samples)
     var values = try method.value(formula)
@@ -187,6 +187,7 @@ package final class LossInstance {
   ) throws(TemperError) -> [Tensor] {
     do throws(TemperError) {
       let match = try Match(given, to: inputs + extra)
+      try method.check?(match.tensors, arguments)
       for name in wrt {
         guard let entry = match.entries.first(where: { $0.input.name == name }), entry.kind == .real else {
           throw TemperError(
@@ -267,15 +268,17 @@ extension Arguments {
 
 extension SampleState {
   /// The initial value for a batch: its sizes are read from the inputs that came.
-  func initialValue(_ given: [String: Expression], _ inputs: [Input]) throws(TemperError) -> Expression {
+  func initialValue(
+    _ given: [String: Expression], _ inputs: [Input], _ value: Double
+  ) throws(TemperError) -> Expression {
     var sizes = Sizes()
     for input in inputs {
       guard let expression = given[input.name] else { continue }
       for form in input.forms where sizes.bind(form, toInner: expression) { break }
     }
-    guard let shape = sizes.shape(["N"] + self.shape) else {
+    guard let shape = sizes.shape(["N"] + (self.shape.isEmpty ? ["1"] : self.shape)) else {
       throw TemperError(.internalFault, "The state \(name) has sizes that no input names.")
     }
-    return .constant(initial, shape)
+    return .constant(value, shape)
   }
 }

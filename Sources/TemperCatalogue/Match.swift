@@ -102,6 +102,12 @@ extension Match {
     return Match(entries + [entry], type, rest)
   }
 
+  var tensors: [String: Tensor] {
+    var tensors: [String: Tensor] = [:]
+    for entry in entries { tensors[entry.input.name] = entry.tensor }
+    return tensors
+  }
+
   subscript(_ name: String) -> Entry? { entries.first { $0.input.name == name } }
 }
 

@@ -74,9 +74,18 @@ package struct SampleState: Sendable {
   /// Sizes for one sample, as letters of the inputs ("C").
   package let shape: [String]
   package let initial: Double
+  /// The parameter whose value is the initial one.
+  package let initialParameter: String?
   package let summary: String
-  package init(_ name: String, _ shape: [String], initial: Double = 0, _ summary: String) {
+  package init(
+    _ name: String, _ shape: [String], initial: Double = 0, initialParameter: String? = nil, _ summary: String
+  ) {
     (self.name, self.shape, self.initial, self.summary) = (name, shape, initial, summary)
+    self.initialParameter = initialParameter
+  }
+
+  package func initialValue(_ arguments: Arguments) -> Double {
+    if let name = initialParameter, case .real(let value)? = arguments.values[name] { value } else { initial }
   }
 }
 
@@ -92,20 +101,25 @@ package struct Method: Sendable {
   package var parameters: [Parameter] = []
   package var inputs: [Input] = []
   package var state: [SampleState] = []
-  /// Facts that the harness checks: "smooth", "shift_invariant", "bounded", "nonnegative", …
+  /// Facts that callers and the harness build on: "batch" (a loss with one value), "elementwise" (an update rule that
+  /// sees a parameter as a flat array), "reduces_axis" (an operator), "smooth", "shift_invariant", "nonnegative", …
   package var properties: Set<String> = []
+  /// What the elements must fulfil beyond their forms; throws for a call that is outside the formula's domain.
+  package var check: Check?
   /// Name, version and licence of the plug-in it came with; nil for our own.
   package var origin: String?
   package let implementation: Implementation
 
+  package typealias Check = @Sendable (_ inputs: [String: Tensor], _ arguments: Arguments) throws(TemperError) -> Void
+
   package init(
     _ name: String, aliases: [String] = [], kind: MethodKind, area: String, summary: String,
     reference: Reference? = nil, parameters: [Parameter] = [], inputs: [Input] = [], state: [SampleState] = [],
-    properties: Set<String> = [], origin: String? = nil, implementation: Implementation
+    properties: Set<String> = [], check: Check? = nil, origin: String? = nil, implementation: Implementation
   ) {
     (self.name, self.aliases, self.kind, self.area, self.summary) = (name, aliases, kind, area, summary)
     (self.reference, self.parameters, self.inputs, self.state) = (reference, parameters, inputs, state)
-    (self.properties, self.origin, self.implementation) = (properties, origin, implementation)
+    (self.properties, self.check, self.origin, self.implementation) = (properties, check, origin, implementation)
   }
 }
 

@@ -21,6 +21,7 @@ package final class OperationInstance {
   ) throws(TemperError) -> Tensor {
     do throws(TemperError) {
       let match = try Match(given, to: method.inputs, axis: axis)
+      try method.check?(match.tensors, arguments)
       let call = try cache.call(for: match, []) { () throws(TemperError) in
         try PreparedCall([try result(expressions(match))], type: match.type, workers: workers)
       }
@@ -43,6 +44,7 @@ package final class OperationInstance {
   ) throws(TemperError) -> [String: Tensor] {
     do throws(TemperError) {
       let inputs = try Match(given, to: method.inputs, axis: axis)
+      try method.check?(inputs.tensors, arguments)
       let wrt = try differentiable(wrt, inputs)
       let match = try adding(dy, to: inputs, axis)
       let call = try cache.call(for: match, wrt) { () throws(TemperError) in

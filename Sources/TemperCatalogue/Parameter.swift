@@ -103,6 +103,13 @@ package struct Parameter: Sendable {
     return copy
   }
 
+  /// The same parameter, for which none is a value too.
+  package var orNone: Parameter {
+    var copy = self
+    copy.allowsNone = true
+    return copy
+  }
+
   /// What came, as the parameter's own type, or an error that says what may come.
   func accept(_ value: Value) throws(TemperError) -> Value {
     switch (kind, value) {

@@ -7,6 +7,14 @@ extension Parameter {
 }
 
 extension Formula {
+  /// -sum_c t_c log softmax(z)_c for logits that were changed on the way, (N, 1).
+  func crossEntropy(_ logits: Expression) -> Expression {
+    targets.kind == .index ? logits.logSumExp() - logits.pick(targets) : expectation(-logits.logSoftmax())
+  }
+
+  /// -sum_c t_c log p_c, (N, 1).
+  var crossEntropy: Expression { crossEntropy(logits) }
+
   /// The sum or mean over the elements of each sample, (N, M) to (N, 1).
   func overElements(_ values: Expression) -> Expression {
     text("elements") == "sum" ? values.sum() : values.mean()
@@ -17,4 +25,35 @@ extension Formula {
     targets.kind == .index
       ? values.pick(targets) : Expression.select(targets .== 0, .constant(0), targets * values).sum()
   }
+}
+
+extension Expression {
+  /// log of the sum of exp over the elements with mask != 0, along the last axis; -inf where there are none.
+  func logSumExp(where mask: Expression) -> Expression {
+    let top = Expression.select(mask, self, .constant(-.infinity)).maximum().stopGradient
+    let isEmpty = top .== -.infinity
+    let shift = Expression.select(isEmpty, .constant(0), top)
+    let sum = TemperGraph.exp(Expression.select(mask, self - shift, .constant(-.infinity))).sum()
+    return .select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(.select(isEmpty, .constant(1), sum)))
+  }
+
+  /// Rows of length 1; rows of zeros stay zeros.
+  func normalizedRows() -> Expression {
+    let squares = TemperGraph.square(self).sum()
+    let isZero = squares .== 0
+    return .select(isZero, .constant(0), self / TemperGraph.sqrt(.select(isZero, .constant(1), squares)))
+  }
+
+  /// |a_i - b_j|^2 for rows of two matrices, from differences: exact for near rows.
+  static func squaredDistances(_ a: Expression, _ b: Expression) -> Expression {
+    TemperGraph.square(a.expanded(1) - b.expanded(0)).sum().squeezed()
+  }
+
+  /// 1 on the diagonal of (n, n).
+  static func identity(_ n: Int) -> Expression {
+    .iota([n, n], axis: 0) .== .iota([n, n], axis: 1)
+  }
+
+  /// The diagonal of a square matrix, (n, 1).
+  var diagonal: Expression { pick(.iota([shape[0], 1], axis: 0)) }
 }

@@ -3,5 +3,6 @@ import TemperCatalogue
 /// Every loss and operator of this room.
 package enum Losses {
   package static let all: [Method] =
-    classification + regression + noisyLabels + softmaxFamily + logitTransforms
+    classification + margins + divergences + regression + noisyLabels + longTail + contrastive + ranking
+    + preference + dependence + softmaxFamily + softmaxVariants + logitTransforms + attention
 }

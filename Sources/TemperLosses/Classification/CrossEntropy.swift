@@ -2,7 +2,7 @@ import TemperCatalogue
 import TemperGraph
 
 extension Losses {
-  static let classification = [crossEntropy, binaryCrossEntropy, focal]
+  static let classification = [crossEntropy, binaryCrossEntropy, focal, poly1, maxSuppression, zLoss, cutCrossEntropy]
 
   /// -sum_c w_c t_c log p_c with targets smoothed to (1 - s) t + s / C. For class ids that is
   /// (1 - s) w_y (L - z_y) + (s / C) sum_c w_c (L - z_c), L = log sum exp z.

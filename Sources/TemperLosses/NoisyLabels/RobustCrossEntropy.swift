@@ -101,11 +101,6 @@ extension Losses {
 }
 
 extension Formula {
-  /// -sum_c t_c log p_c, (N, 1).
-  var crossEntropy: Expression {
-    targets.kind == .index ? -logProbability : expectation(-logProbabilities)
-  }
-
   /// -sum_c p_c log t_c with log 0 = A, (N, 1).
   var reverseCrossEntropy: Expression {
     let floor = real("A")

@@ -1,0 +1,124 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let margins = [hinge, ldr, partialSoftmax]
+
+  /// crammer_singer: max(0, margin + max_{j != y} z_j - z_y). weston_watkins: the sum over j != y instead of the max.
+  static let hinge = Method(
+    "hinge", aliases: ["multi_class_hinge"], kind: .loss, area: "loss",
+    summary: "Zero once the target's score leads by the margin.",
+    reference: Reference(
+      "Crammer and Singer", 2001, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines"),
+    parameters: [
+      .real("margin", 1, in: .nonNegative, "The lead that is asked for."),
+      .choice("form", ["crammer_singer", "weston_watkins"], "Against the best other class, or against each."),
+    ],
+    inputs: [.logits, .classIds], properties: ["shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      let gaps = x.real("margin") + x.logits - x.logits.pick(x.targets)
+      let others = Expression.select(isTarget, .constant(-.infinity), gaps)
+      return x.text("form") == "crammer_singer" ? relu(others.maximum()) : relu(others).sum()
+    })
+
+  /// lambda log((1 / K) sum_k exp((f_k - f_y + c [k != y]) / lambda)). lambda -> 0 is the hinge loss, infinity the mean.
+  /// Adaptive: each sample has its lambda, lambda0 (1 - KL(p || 1 / K) / (alpha log K)), p = softmax(f / old lambda), and
+  /// the value is less (alpha log K / (2 lambda0)) (lambda - lambda0)^2.
+  static let ldr = Method(
+    "ldr_kl_loss", aliases: ["ldr_kl"], kind: .loss, area: "loss",
+    summary: "The worst case over label distributions near the uniform one.",
+    reference: Reference(
+      "Zhu, Ying and Yang", 2023,
+      "Label Distributionally Robust Losses for Multi-class Classification: Consistency, Robustness and Adaptivity",
+      arXiv: "2112.14869"),
+    parameters: [
+      .real("lambda0", 10, in: .positive, "The temperature, or where each sample's begins."),
+      .real("alpha", 2, in: Interval(1, .infinity, includesLower: false), "How far a sample's temperature may fall."),
+      .real("margin", 0.1, in: .nonNegative, "The margin c."),
+      .boolean("adaptive", false, "Each sample has its temperature; logits are normalised."),
+      .boolean("normalize", false, "Logits are divided by their mean absolute value."),
+    ],
+    inputs: [.logits, .classIds],
+    state: [SampleState("lambdas", [], initial: 10, initialParameter: "lambda0", "The temperature of a sample.")],
+    implementation: .loss { x in
+      let (lambda0, alpha, isAdaptive) = (x.real("lambda0"), x.real("alpha"), x.boolean("adaptive"))
+      var f = x.logits
+      if isAdaptive || x.boolean("normalize") {
+        let size = abs(f).mean()
+        f = f / .select(size .== 0, .constant(1), size)
+      }
+      var lambda = Expression.constant(lambda0, [f.shape[0], 1])
+      var penalty = Expression.constant(0)
+      let logK = log(Expression.constant(Double(max(x.classes, 2))))
+      if isAdaptive {
+        let scaled = f / x.state("lambdas")
+        let divergence = (scaled.softmax() * scaled.logSoftmax()).sum() + logK
+        lambda = (lambda0 * (1 - divergence / (alpha * logK))).stopGradient
+        penalty = alpha / (2 * lambda0) * logK * square(lambda - lambda0)
+      }
+      x.update("lambdas", to: lambda)
+      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      let gaps = f - f.pick(x.targets) + x.real("margin") * (1 - isTarget)
+      return lambda * ((gaps / lambda).logSumExp() - log(Expression.constant(Double(x.classes)))) - penalty
+    })
+
+  /// Softmax cross-entropy of scale * cos over the classes sampled and those of the batch, with a margin at the
+  /// target: cosface cos - m, arcface cos(theta + m), beyond theta + m = pi cos - m sin m.
+  static let partialSoftmax = Method(
+    "partial_fc", kind: .loss, area: "softmax",
+    summary: "Cross-entropy with an angular margin over a sample of very many classes.",
+    reference: Reference(
+      "An et al.", 2021, "Partial FC: Training 10 Million Identities on a Single Machine", arXiv: "2010.05222"),
+    parameters: [
+      .real("scale", 64, in: .positive, "The factor of the cosines."),
+      .real("margin", 0.4, in: .nonNegative, "How far the target must lead."),
+      .choice("margin_type", ["cosface", "arcface"], "A margin on the cosine, or on the angle."),
+    ],
+    inputs: [
+      Input("features", [.init(["N", "D"])], "Embeddings."),
+      Input("weights", [.init(["C", "D"])], "A row for each class."),
+      .classIds,
+      Input(
+        "sampled_classes", [.init(["S"], .index(below: "C"))], isOptional: true,
+        "Different classes to compare with, besides those of the batch; without it all."),
+    ],
+    implementation: .loss { x in
+      let (features, table, y) = (x["features"].normalizedRows(), x["weights"], x.targets)
+      let (n, d) = (features.shape[0], features.shape[1])
+      let own = table.gatherRows(y).reshaped([n, d]).normalizedRows()
+      let cosine = (features * own).sum()
+      let target = x.real("scale") * x.withMargin(cosine)
+      guard x.has("sampled_classes") else {
+        let all = x.real("scale") * Expression.matmul(features, table.normalizedRows(), transposeB: true)
+        let others = all.logSumExp(where: 1 - .oneHot(y, columns: table.shape[0]))
+        return softplus(others - target)
+      }
+      // Columns: the sampled classes, then each class of the batch once if it was not sampled.
+      let sampled = x["sampled_classes"].reshaped([1, x["sampled_classes"].shape[0]])
+      let batch = y.reshaped([1, n])
+      let isSampled = (y .== sampled).maximum()
+      let isRepeat = ((y .== batch) .& (Expression.iota([n, n], axis: 1) .< .iota([n, n], axis: 0))).maximum()
+      let isNew = not(isSampled .| isRepeat).reshaped([1, n])
+      let drawn = table.gatherRows(x["sampled_classes"]).reshaped([sampled.shape.last, d]).normalizedRows()
+      let scores =
+        x.real("scale")
+        * Expression.concatenate(
+          [.matmul(features, drawn, transposeB: true), .matmul(features, own, transposeB: true)], axis: 1)
+      let counts = Expression.concatenate(
+        [y .!= sampled, (y .!= batch) .& isNew.broadcast(to: [n, n])], axis: 1)
+      return softplus(scores.logSumExp(where: counts) - target)
+    })
+}
+
+extension Formula {
+  /// The target's cosine after the margin.
+  fileprivate func withMargin(_ cosine: Expression) -> Expression {
+    let m = Expression.constant(real("margin"))
+    if text("margin_type") == "cosface" { return cosine - m }
+    // cos(theta + m) = cos cos m - sin sin m while theta + m <= pi, that is cos >= -cos m.
+    let sine = sqrt(maximum(1 - square(cosine), 1e-12))
+    return .select(cosine .>= -cos(m), cosine * cos(m) - sine * sin(m), cosine - m * sin(m))
+  }
+}

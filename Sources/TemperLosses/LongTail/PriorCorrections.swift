@@ -1,0 +1,52 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let longTail = [labelDistributionMargin, logitAdjusted, balancedSoftmax]
+
+  /// CE(scale (z - m_y at y)), m_j = max_margin (n_min / n_j)^(1/4). Cao et al., 2019.
+  static let labelDistributionMargin = Method(
+    "ldam", kind: .loss, area: "imbalance", summary: "Cross-entropy with larger margins for rarer classes.",
+    reference: Reference(
+      "Cao, Wei, Gaidon, Arechiga and Ma", 2019,
+      "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", arXiv: "1906.07413"),
+    parameters: [
+      .real("max_margin", 0.5, in: .nonNegative, "The margin of the rarest class."),
+      .real("scale", 30, in: .positive, "The factor of the logits."),
+    ],
+    inputs: [.logits, .classIds, .classCounts], properties: ["smooth", "shift_invariant"],
+    implementation: .loss { x in
+      let counts = x["class_counts"]
+      let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)
+      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      return x.crossEntropy(x.real("scale") * (x.logits - isTarget * margins))
+    })
+
+  /// CE(z + tau log prior). Menon et al., 2021.
+  static let logitAdjusted = Method(
+    "logit_adjusted", aliases: ["logit_adjustment"], kind: .loss, area: "imbalance",
+    summary: "Cross-entropy of logits raised by the log of the class priors.",
+    reference: Reference(
+      "Menon, Jayasumana, Rawat, Jain, Veit and Kumar", 2021, "Long-tail learning via logit adjustment",
+      arXiv: "2007.07314"),
+    parameters: [.real("tau", 1, in: .nonNegative, "How much of the prior is counted.")],
+    inputs: [.logits, .targets, .classPriors], properties: ["smooth", "shift_invariant"],
+    implementation: .loss { x in x.crossEntropy(x.logits + x.real("tau") * log(x["class_priors"])) })
+
+  /// CE(z + log n). Ren et al., 2020.
+  static let balancedSoftmax = Method(
+    "balanced_softmax", kind: .loss, area: "imbalance",
+    summary: "Cross-entropy of logits raised by the log of the class counts.",
+    reference: Reference(
+      "Ren et al.", 2020, "Balanced Meta-Softmax for Long-Tailed Visual Recognition", arXiv: "2007.10740"),
+    inputs: [.logits, .targets, .classCounts], properties: ["smooth", "shift_invariant"],
+    implementation: .loss { x in x.crossEntropy(x.logits + log(x["class_counts"])) })
+}
+
+extension Input {
+  static let classCounts = Input(
+    "class_counts", [.init(["C"])], isDifferentiable: false, "How many training samples each class has.")
+  static let classPriors = Input(
+    "class_priors", [.init(["C"])], isDifferentiable: false, "The share of each class in the training set.")
+}
