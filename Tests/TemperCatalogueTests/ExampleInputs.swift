@@ -18,7 +18,7 @@ struct Example {
   }
 
   /// How many each letter stands for, unless a method says otherwise.
-  static let sizes = ["N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 8, "T": 4]
+  static let sizes = ["N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3]
 
   /// `form` chooses among the forms of inputs that have several.
   init(_ method: Method, _ settings: [(name: String, value: Value)] = [], form: Int = 0, seed: UInt64 = 1) throws {
@@ -75,15 +75,29 @@ enum Domain {
 
   static let common: [String: Domain] = [
     "class_weights": .positive, "class_counts": .positive, "class_priors": .simplex,
+    "chosen_lengths": .whole(3...9), "rejected_lengths": .whole(3...9), "tau": .positive, "t": .positive,
   ]
 
-  static let special: [String: Domain] = ["binary_cross_entropy_with_logits.targets": .unit]
+  static let special: [String: Domain] = [
+    "binary_cross_entropy_with_logits.targets": .unit, "kl_divergence.targets": .simplex,
+    "ldr_kl_loss.lambdas": .positive, "conditional_transport.p": .simplex, "conditional_transport.q": .simplex,
+    "natural_gaussian_nll.eta2": .belowZero,
+  ]
 
   /// Sizes that a method needs.
-  static let sizes: [String: [String: Int]] = [:]
+  static let sizes: [String: [String: Int]] = [
+    "soft_topk": ["D": 6], "lssar_attention": ["M": 6], "partial_fc": ["C": 12, "S": 5],
+  ]
 
   /// Relations between inputs that no single domain expresses.
-  nonisolated(unsafe) static let repair: [String: (inout Example) -> Void] = [:]
+  nonisolated(unsafe) static let repair: [String: (inout Example) -> Void] = [
+    // Classes differ; the target is visible.
+    "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },
+    "masked_softmax_ce": { example in
+      guard let ids = example.arrays["targets"]?.values else { return }
+      for (n, id) in ids.enumerated() { example.arrays["visible"]?.values[n * 5 + Int(id)] = 1 }
+    },
+  ]
 
   func sample(_ shape: Shape, _ random: inout Random) -> [Double] {
     func gaussian() -> Double {
