@@ -68,7 +68,7 @@ private func kinds(_ kind: UnsafePointer<CChar>?, _ argument: Int32) throws(Temp
     }
     let result: String
     switch format {
-    case .json: result = unsafe name == nil ? context.catalogue.json.description : methods[0].json.description
+    case .json: result = unsafe name == nil ? context.catalogue.json.serialized : methods[0].json.serialized
     case .text:
       result = methods.map { "\($0.name) (\($0.kind.rawValue))\n\($0.documentation)" }.joined(separator: "\n")
     }

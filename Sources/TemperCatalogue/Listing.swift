@@ -1,3 +1,5 @@
+import TemperCore
+
 /// Records for programs (JSON) and for people (text).
 extension Catalogue {
   package var json: JSON { .array(methods.map(\.json)) }
@@ -6,18 +8,18 @@ extension Catalogue {
 extension Method {
   package var json: JSON {
     .object([
-      ("name", .text(name)),
-      ("aliases", .array(aliases.map { .text($0) })),
-      ("kind", .text(kind.rawValue)),
-      ("area", .text(area)),
-      ("summary", .text(summary)),
-      ("parameters", .array(parameters.map(\.json))),
-      ("inputs", .array(inputs.map(\.json))),
-      ("state", .array(state.map(\.json))),
-      ("properties", .array(properties.sorted().map { .text($0) })),
-      ("differentiable", .array(inputs.filter(\.isDifferentiable).map { .text($0.name) })),
-      ("reference", reference?.json ?? .null),
-      ("origin", origin.map { .text($0) } ?? .null),
+      JSON.Member("name", .text(name)),
+      JSON.Member("aliases", .array(aliases.map { .text($0) })),
+      JSON.Member("kind", .text(kind.rawValue)),
+      JSON.Member("area", .text(area)),
+      JSON.Member("summary", .text(summary)),
+      JSON.Member("parameters", .array(parameters.map(\.json))),
+      JSON.Member("inputs", .array(inputs.map(\.json))),
+      JSON.Member("state", .array(state.map(\.json))),
+      JSON.Member("properties", .array(properties.sorted().map { .text($0) })),
+      JSON.Member("differentiable", .array(inputs.filter(\.isDifferentiable).map { .text($0.name) })),
+      JSON.Member("reference", reference?.json ?? .null),
+      JSON.Member("origin", origin.map { .text($0) } ?? .null),
     ])
   }
 
@@ -40,24 +42,25 @@ extension Method {
 
 extension Parameter {
   var json: JSON {
-    var members: [(name: String, value: JSON)] = [("name", .text(name))]
+    var members: [JSON.Member] = [JSON.Member("name", .text(name))]
     switch kind {
     case .real(let interval):
-      members.append(("type", .text("real")))
-      if interval.lower.isFinite { members.append(("minimum", .real(interval.lower))) }
-      if interval.upper.isFinite { members.append(("maximum", .real(interval.upper))) }
+      members.append(JSON.Member("type", .text("real")))
+      if interval.lower.isFinite { members.append(JSON.Member("minimum", .real(interval.lower))) }
+      if interval.upper.isFinite { members.append(JSON.Member("maximum", .real(interval.upper))) }
     case .integer(let range):
-      members.append(("type", .text("integer")))
-      if range.lowerBound != .min { members.append(("minimum", .integer(range.lowerBound))) }
-      if range.upperBound != .max { members.append(("maximum", .integer(range.upperBound))) }
-    case .boolean: members.append(("type", .text("boolean")))
+      members.append(JSON.Member("type", .text("integer")))
+      if range.lowerBound != .min { members.append(JSON.Member("minimum", .integer(range.lowerBound))) }
+      if range.upperBound != .max { members.append(JSON.Member("maximum", .integer(range.upperBound))) }
+    case .boolean: members.append(JSON.Member("type", .text("boolean")))
     case .choice(let words):
-      members += [("type", .text("choice")), ("choices", .array(words.map { .text($0) }))]
-    case .text: members.append(("type", .text("text")))
+      members += [JSON.Member("type", .text("choice")), JSON.Member("choices", .array(words.map { .text($0) }))]
+    case .text: members.append(JSON.Member("type", .text("text")))
     }
     members += [
-      ("default", initial.json), ("optional", .boolean(allowsNone)), ("domain", .text(domain)),
-      ("aliases", .array(aliases.map { .text($0) })), ("doc", .text(summary)),
+      JSON.Member("default", initial.json), JSON.Member("optional", .boolean(allowsNone)),
+      JSON.Member("domain", .text(domain)),
+      JSON.Member("aliases", .array(aliases.map { .text($0) })), JSON.Member("doc", .text(summary)),
     ]
     return .object(members)
   }
@@ -69,7 +72,7 @@ extension Parameter {
 }
 
 extension Value {
-  var json: JSON {
+  package var json: JSON {
     switch self {
     case .none: .null
     case .boolean(let value): .boolean(value)
@@ -83,12 +86,12 @@ extension Value {
 extension Input {
   var json: JSON {
     .object([
-      ("name", .text(name)),
-      ("forms", .array(forms.map(\.json))),
-      ("optional", .boolean(isOptional)),
-      ("differentiable", .boolean(isDifferentiable)),
-      ("aliases", .array(aliases.map { .text($0) })),
-      ("doc", .text(summary)),
+      JSON.Member("name", .text(name)),
+      JSON.Member("forms", .array(forms.map(\.json))),
+      JSON.Member("optional", .boolean(isOptional)),
+      JSON.Member("differentiable", .boolean(isDifferentiable)),
+      JSON.Member("aliases", .array(aliases.map { .text($0) })),
+      JSON.Member("doc", .text(summary)),
     ])
   }
 
@@ -99,7 +102,9 @@ extension Input {
 }
 
 extension Input.Form {
-  var json: JSON { .object([("shape", .array(shape.map { .text($0) })), ("dtype", .text(element.word))]) }
+  var json: JSON {
+    .object([JSON.Member("shape", .array(shape.map { .text($0) })), JSON.Member("dtype", .text(element.word))])
+  }
 }
 
 extension Input.Element {
@@ -115,8 +120,9 @@ extension Input.Element {
 extension SampleState {
   var json: JSON {
     .object([
-      ("name", .text(name)), ("shape", .array(shape.map { .text($0) })), ("initial", .real(initial)),
-      ("doc", .text(summary)),
+      JSON.Member("name", .text(name)), JSON.Member("shape", .array(shape.map { .text($0) })),
+      JSON.Member("initial", .real(initial)),
+      JSON.Member("doc", .text(summary)),
     ])
   }
 }
@@ -124,8 +130,8 @@ extension SampleState {
 extension Reference {
   var json: JSON {
     .object([
-      ("authors", .text(authors)), ("year", .integer(year)), ("title", .text(title)),
-      ("arxiv", arXiv.map { .text($0) } ?? .null), ("text", .text(description)),
+      JSON.Member("authors", .text(authors)), JSON.Member("year", .integer(year)), JSON.Member("title", .text(title)),
+      JSON.Member("arxiv", arXiv.map { .text($0) } ?? .null), JSON.Member("text", .text(description)),
     ])
   }
 }

@@ -132,7 +132,7 @@ package struct LayerOptions: Sendable {
     switch given[name] {
     case .array(let list)?: elements = list
     case let single?: elements = [single, single]
-    case nil: elements = [JSON(parameter.initial), JSON(parameter.initial)]
+    case nil: elements = [parameter.initial.json, parameter.initial.json]
     }
     guard elements.count == 2 else { throw wrong(name, "a number or two, [height, width]") }
     var pair: [Int] = []
@@ -200,16 +200,6 @@ extension JSON {
     case .real(let value): .real(value)
     case .text(let value): .text(value)
     case .array, .object: nil
-    }
-  }
-
-  init(_ value: Value) {
-    switch value {
-    case .none: self = .null
-    case .boolean(let value): self = .boolean(value)
-    case .integer(let value): self = .integer(value)
-    case .real(let value): self = .real(value)
-    case .text(let value): self = .text(value)
     }
   }
 }

@@ -1,5 +1,3 @@
-import TemperCore
-
 extension JSON {
   /// Strict: no comments, trailing commas, duplicate names, NaN, lone surrogates or text after the value. Errors name
   /// line and column.

@@ -1,8 +1,6 @@
 import TemperCore
 import Testing
 
-@testable import TemperNetworks
-
 @Suite struct JSONTests {
   @Test func readsEveryForm() throws {
     let text = #" {"a": [1, -2, 0.5, 1e3, -0, true, false, null, "x\n\u00e9\ud83d\ude00\"\\\/"], "b": {}, "c": []} "#
@@ -38,8 +36,17 @@ import Testing
     ("[+1]", "column 2"), ("{1: 2}", "column 2"), ("[\"\\u12g4\"]", "column 7"), ("// x\n[]", "column 1"),
   ])
   func mistakesAreFoundInTheirPlace(text: String, place: String) {
-    let found = message { () throws(TemperError) in _ = try JSON(parsing: text) }
+    let found = message(text)
     #expect(found?.contains(place) == true, "\(text): \(found ?? "no error")")
+  }
+
+  private func message(_ text: String) -> String? {
+    do throws(TemperError) {
+      _ = try JSON(parsing: text)
+      return nil
+    } catch {
+      return error.message
+    }
   }
 
   @Test func depthIsBounded() {

@@ -1,4 +1,4 @@
-/// A JSON value (RFC 8259): what descriptions of networks and the headers of safetensors files are written in.
+/// A JSON value (RFC 8259): descriptions of networks, headers of safetensors files, listings of the catalogue.
 package indirect enum JSON: Hashable, Sendable {
   case null
   case boolean(Bool)
@@ -20,7 +20,7 @@ package indirect enum JSON: Hashable, Sendable {
     return members.first { $0.name == name }?.value
   }
 
-  /// One line; reading it gives an equal value. Reals must be finite.
+  /// One line; reading it gives an equal value. Numbers that JSON has no word for (infinity) become texts.
   package var serialized: String {
     var out = ""
     write(to: &out)
@@ -32,7 +32,7 @@ package indirect enum JSON: Hashable, Sendable {
     case .null: out += "null"
     case .boolean(let value): out += value ? "true" : "false"
     case .integer(let value): out += String(value)
-    case .real(let value): out += value.description
+    case .real(let value): out += value.isFinite ? value.description : "\"\(value)\""
     case .text(let text): JSON.quote(text, to: &out)
     case .array(let elements):
       out += "["
