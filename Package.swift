@@ -38,7 +38,7 @@ let package = Package(
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
-    room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperPlugins", ["CTemper", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     .target(
@@ -71,5 +71,12 @@ let package = Package(
       ]),
     tests(
       "TemperQuantization", ["TemperQuantization", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    .executableTarget(
+      name: "TrainingBenchmark",
+      dependencies: [
+        "TemperTraining", "TemperLosses", "TemperOptimizers", "TemperNetworks", "TemperCatalogue", "TemperGraph",
+        "TemperCore",
+      ],
+      path: "Tests/Benchmarks/Training", swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

@@ -111,6 +111,31 @@ extension Match {
   subscript(_ name: String) -> Entry? { entries.first { $0.input.name == name } }
 }
 
+extension Match.Entry {
+  /// Ids must lie below their bound or be ignored targets, and masks be 0 or 1.
+  func check(ignored: Set<Int>) throws(TemperError) {
+    let name = input.name
+    switch form.element {
+    case .real: return
+    case .index:
+      let bound = bound ?? Int(Int32.max)
+      let allowed = name == "targets" ? ignored : []
+      if let bad = try tensor.firstOutside(bound, ignored: allowed) {
+        throw TemperError(
+          .outOfRange,
+          "Input \(name) must lie in 0 to \(bound - 1)"
+            + (allowed.isEmpty ? "" : " or be \(allowed.sorted().map(String.init).joined(separator: " or ")) (ignored)")
+            + "; element \(bad.position) is \(bad.value).")
+      }
+    case .mask:
+      if !tensor.dtype.isFloating, let bad = try tensor.firstOutside(2, ignored: []) {
+        throw TemperError(
+          .outOfRange, "Input \(name) is a mask of 0 and 1; element \(bad.position) is \(bad.value).")
+      }
+    }
+  }
+}
+
 /// What the size letters stand for in one call.
 struct Sizes {
   private var letters: [String: Int] = [:]

@@ -27,7 +27,7 @@ final class PreparedCall {
   func run(_ match: Match, ignored: Set<Int>, targets: [Target]) throws(TemperError) -> [Tensor] {
     let needed = Set(execution.plan.inputs.map { $0.name })
     for entry in match.entries {
-      try check(entry, ignored: ignored)
+      try entry.check(ignored: ignored)
       guard needed.contains(entry.input.name) else { continue }
       try execution.bind(entry.input.name, to: try converted(entry))
     }
@@ -69,28 +69,6 @@ final class PreparedCall {
       if let own = results[copy.from] { try copy.to.assign(from: try own.reshaped(copy.to.shape)) }
     }
     return arrays
-  }
-
-  private func check(_ entry: Match.Entry, ignored: Set<Int>) throws(TemperError) {
-    let name = entry.input.name
-    switch entry.form.element {
-    case .real: return
-    case .index:
-      let bound = entry.bound ?? Int(Int32.max)
-      let allowed = name == "targets" ? ignored : []
-      if let bad = try entry.tensor.firstOutside(bound, ignored: allowed) {
-        throw TemperError(
-          .outOfRange,
-          "Input \(name) must lie in 0 to \(bound - 1)"
-            + (allowed.isEmpty ? "" : " or be \(allowed.sorted().map(String.init).joined(separator: " or ")) (ignored)")
-            + "; element \(bad.position) is \(bad.value).")
-      }
-    case .mask:
-      if !entry.tensor.dtype.isFloating, let bad = try entry.tensor.firstOutside(2, ignored: []) {
-        throw TemperError(
-          .outOfRange, "Input \(name) is a mask of 0 and 1; element \(bad.position) is \(bad.value).")
-      }
-    }
   }
 
   /// The array kept in `slot`, made at its first use.

@@ -3,6 +3,7 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
+#include "batch.h"
 #include "column_reduce.h"
 #include "gather.h"
 #include "matmul.h"

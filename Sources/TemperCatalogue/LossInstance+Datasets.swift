@@ -1,0 +1,31 @@
+import TemperCore
+import TemperGraph
+
+/// An array of a data set as expressions see it.
+package struct MatchedArray: Sendable {
+  /// The input's own name, also where an alias came.
+  package let name: String
+  /// As it came.
+  package let tensor: Tensor
+  package let shape: Shape
+  package let kind: Kind
+  /// Whether the first axis is the samples.
+  package let isByRow: Bool
+}
+
+extension LossInstance {
+  /// Matches and checks the arrays of a whole data set once, so that its batches need no checks: those of this loss,
+  /// in the order of its inputs, and those of `others`. State by sample is not among them.
+  package func match(_ given: [String: Tensor], and others: [Input] = []) throws(TemperError) -> [MatchedArray] {
+    let states = Set(method.state.map(\.name))
+    do throws(TemperError) {
+      let match = try Match(given, to: inputs.filter { !states.contains($0.name) } + others)
+      for entry in match.entries { try entry.check(ignored: arguments.ignoredIds) }
+      return match.entries.map {
+        MatchedArray(
+          name: $0.input.name, tensor: $0.tensor, shape: $0.innerShape, kind: $0.kind,
+          isByRow: $0.form.shape.first == "N")
+      }
+    } catch { throw error.from(method.name) }
+  }
+}

@@ -1,0 +1,76 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+/// What a training method may change. The trainer asks at fixed points; the defaults together are plain training, and
+/// a method overrides what its paper changes:
+///
+///     prepare                           once: declare what is kept for each sample or for the method
+///     for each epoch
+///       epochWillBegin                  look at the data, rewrite kept targets or weights
+///       order                           which samples, in which order
+///       for each batch
+///         (the plan of `objective`)     which targets, weights, views and networks; built once for each batch size
+///         stepDidEnd                    averages of parameters, records
+///       epochDidEnd                     fit mixtures, relabel, prune
+///
+/// What a method keeps lives in `Training` (`keep`, `keepRows`), so that checkpoints hold it and a resumed run goes on
+/// with the same bits. A hook must depend on nothing else that changes.
+package protocol Procedure: AnyObject {
+  /// The catalogue's name.
+  var name: String { get }
+  /// Networks trained side by side; each has its own parameters and optimizer state.
+  var networkCount: Int { get }
+  /// Arrays beside the loss's own that `fit` must bring: a second view, group ids, …
+  var inputs: [Input] { get }
+
+  func prepare(_ training: Training) throws(TemperError)
+  func epochWillBegin(_ training: Training) throws(TemperError)
+  /// Sample ids in the order of this epoch's visits. Ids may be left out or stand several times.
+  func order(_ training: Training) throws(TemperError) -> [Int32]
+  /// The number, of shape (), whose gradient moves the networks that it depends on.
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression
+  func stepDidEnd(_ training: Training) throws(TemperError)
+  func epochDidEnd(_ training: Training) throws(TemperError)
+}
+
+extension Procedure {
+  package var networkCount: Int { 1 }
+  package var inputs: [Input] { [] }
+
+  package func prepare(_ training: Training) throws(TemperError) {}
+  package func epochWillBegin(_ training: Training) throws(TemperError) {}
+
+  /// Every sample once, shuffled anew in each epoch.
+  package func order(_ training: Training) throws(TemperError) -> [Int32] {
+    var random = training.random("shuffle").stream(training.position.epoch)
+    return random.permutation(training.sampleCount).map(Int32.init(truncatingIfNeeded:))
+  }
+
+  /// The mean loss of the first network.
+  package func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    try step.loss(of: try step.forward()).reduced(.mean)
+  }
+
+  package func stepDidEnd(_ training: Training) throws(TemperError) {}
+  package func epochDidEnd(_ training: Training) throws(TemperError) {}
+}
+
+/// Plain training: every default.
+package final class PlainProcedure: Procedure {
+  package let name = "plain"
+  package init() {}
+}
+
+/// Where a run stands.
+package struct Position: Sendable, Hashable {
+  /// From 1.
+  package var epoch = 1
+  /// Steps done in this epoch.
+  package var step = 0
+  /// Steps done in all.
+  package var steps = 0
+  /// Of the whole run and of one epoch, as far as known.
+  package var epochs = 0
+  package var stepsPerEpoch = 0
+}

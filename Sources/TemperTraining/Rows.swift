@@ -1,0 +1,119 @@
+import Glibc
+import TemperCore
+import TemperKernels
+
+/// The only file of this room that turns tensors into pointers.
+
+/// Moves rows between an array with a row for each sample and a batch's buffer. Bound once, so that a step neither
+/// looks anything up nor allocates.
+@safe struct Rows {
+  private let table: Tensor
+  private let batch: Tensor
+  private let rowBytes: Int
+  /// Rows of the batch.
+  let count: Int
+  /// Bytes of a thread's piece, where a batch is large enough for two.
+  private static var share: Int { 1 << 18 }
+
+  /// Both dense, of one type and one row shape.
+  init(table: Tensor, batch: Tensor) {
+    precondition(table.isDense && batch.isDense && table.dtype == batch.dtype)
+    (self.table, self.batch, count) = (table, batch, batch.shape[0])
+    rowBytes = batch.byteCount / Swift.max(count, 1)
+    precondition(rowBytes * table.shape[0] == table.byteCount)
+  }
+
+  /// batch[i] = table[order[start + i]]; every id is inside the table.
+  func gather(_ order: [Int32], from start: Int, _ workers: Workers) {
+    precondition(start >= 0 && start + count <= order.count)
+    let rows = Int64(table.shape[0])
+    let bytes = Int64(rowBytes)
+    unsafe order.withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress, count > 0 else { return }
+      let ids = unsafe base + start
+      let (to, from) = unsafe (batch.pointer, table.pointer)
+      let perPiece = count * rowBytes < 2 * Rows.share ? count : Swift.max(1, Rows.share / rowBytes)
+      workers.run((count + perPiece - 1) / perPiece) { piece, _ in
+        let first = piece * perPiece
+        unsafe temper_gather_rows(
+          from, rows, bytes, ids, to, rowBytes, Int64(first), Int64(Swift.min(first + perPiece, count)))
+      }
+    }
+  }
+
+  /// table[order[start + i]] = batch[i]; of an id that stands twice the last row stays.
+  func scatter(_ order: [Int32], from start: Int) {
+    precondition(start >= 0 && start + count <= order.count)
+    unsafe order.withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress, count > 0 else { return }
+      unsafe temper_scatter_rows(table.pointer, batch.pointer, base + start, count, rowBytes)
+    }
+  }
+}
+
+extension Tensor {
+  /// A number into a tensor with one real element.
+  func set(_ value: Double) {
+    precondition(count == 1)
+    if dtype == .float64 {
+      unsafe pointer.storeBytes(of: value, as: Double.self)
+    } else {
+      unsafe pointer.storeBytes(of: Float(value), as: Float.self)
+    }
+  }
+
+  /// The number in a tensor with one real element.
+  var number: Double {
+    precondition(count == 1)
+    return dtype == .float64 ? unsafe pointer.load(as: Double.self) : Double(unsafe pointer.load(as: Float.self))
+  }
+
+  /// Two 64-bit words as four index words, low ones first: the clock of random numbers inside a plan.
+  func setWords(_ key: UInt64, _ step: UInt64) {
+    precondition(dtype == .int32 && count == 4)
+    unsafe pointer.storeBytes(of: key.littleEndian, as: UInt64.self)
+    unsafe (pointer + 8).storeBytes(of: step.littleEndian, as: UInt64.self)
+  }
+
+  /// The same bytes from a tensor of the same type and size; both dense.
+  func copyBytes(from source: Tensor) {
+    precondition(isDense && source.isDense && byteCount == source.byteCount && dtype == source.dtype)
+    unsafe pointer.copyMemory(from: source.pointer, byteCount: byteCount)
+  }
+
+  /// Sum of the squares of all elements of a dense real tensor, in double precision, by a tree that depends on the
+  /// count only.
+  func sumOfSquares(_ workers: Workers, partial: inout [Double]) -> Double {
+    let piece = 1 << 16
+    let pieces = (count + piece - 1) / piece
+    precondition(isDense && dtype.isFloating && partial.count >= pieces)
+    let base = unsafe pointer
+    unsafe partial.withUnsafeMutableBufferPointer { sums in
+      workers.run(pieces) { index, _ in
+        let (first, count) = (index * piece, Swift.min(piece, count - index * piece))
+        unsafe sums[index] =
+          dtype == .float64
+          ? temper_sum_squares_f64(base.assumingMemoryBound(to: Double.self) + first, count)
+          : temper_sum_squares_f32(base.assumingMemoryBound(to: Float.self) + first, count)
+      }
+    }
+    return partial[..<pieces].reduce(0, +)
+  }
+
+  /// Row-major position of the first NaN or infinity of a dense real tensor.
+  var firstNotFinite: Int? {
+    precondition(isDense && dtype.isFloating)
+    let position =
+      dtype == .float64
+      ? unsafe temper_first_not_finite_f64(pointer.assumingMemoryBound(to: Double.self), count)
+      : unsafe temper_first_not_finite_f32(pointer.assumingMemoryBound(to: Float.self), count)
+    return position == count ? nil : position
+  }
+}
+
+/// Seconds on a clock that never runs backwards.
+func monotonicSeconds() -> Double {
+  var time = timespec()
+  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}

@@ -1,0 +1,133 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+import TemperNetworks
+
+/// A data set as a caller gives it.
+package struct Dataset: Sendable {
+  /// (N, …): a row for each sample.
+  package var x: Tensor
+  /// What the loss calls targets; nil for a loss without.
+  package var y: Tensor?
+  /// Other inputs of the loss, the model ("mask") or the procedure by name: by sample, or as a whole (class weights).
+  package var inputs: [String: Tensor]
+
+  package init(x: Tensor, y: Tensor?, inputs: [String: Tensor] = [:]) {
+    (self.x, self.y, self.inputs) = (x, y, inputs)
+  }
+}
+
+/// A data set checked once for all steps: arrays dense and of the working type (int32 for indices). A sample's id is
+/// its row.
+package struct Samples {
+  package struct Field {
+    /// Under the shape that expressions see, (N, …) for rows.
+    package let tensor: Tensor
+    package let kind: Kind
+  }
+
+  package let count: Int
+  package let rows: [String: Field]
+  package let whole: [String: Field]
+  /// The loss's input that takes the model's output, and the shape of one row of it there.
+  let outputName: String
+  let outputRow: Shape
+  /// Rows that the loss reads.
+  let lossRows: [String]
+
+  /// Checks all that is known before the first step: shapes, types, ids in range, numbers finite. `role` names the set
+  /// in errors.
+  init(
+    _ data: Dataset, role: String, model: Model, loss: LossInstance, procedureInputs: [Input], allowsNonFinite: Bool
+  ) throws(TemperError) {
+    do throws(TemperError) {
+      let x = try model.prepared(data.x)
+      count = x.shape[0]
+      guard count > 0, count <= Int(Int32.max) else {
+        throw TemperError(.invalidShape, "A data set has from 1 to 2^31 - 1 samples; x has shape \(x.shape).")
+      }
+      var rows = ["x": Field(tensor: x, kind: model.input.kind)]
+      var whole: [String: Field] = [:]
+      var given = data.inputs
+      if model.needsMask {
+        let mask = given.removeValue(forKey: "mask")
+        guard let mask, mask.shape == [count, model.input.shape[0]] else {
+          throw TemperError(
+            .invalidShape,
+            "The model attends under a mask: pass the input \"mask\" of shape \(Shape([count, model.input.shape[0]])).")
+        }
+        rows["mask"] = Field(tensor: try Samples.converted(mask, mask.shape, .real, model.dtype), kind: .real)
+      }
+      if let y = data.y {
+        guard given["targets"] == nil else {
+          throw TemperError(.invalidArgument, "The input \"targets\" came twice, once as y.")
+        }
+        given["targets"] = y
+      }
+      let matched = try Samples.match(given, outputs: model.output, count, loss, procedureInputs)
+      let output = matched[0]
+      (outputName, outputRow) = (output.name, Shape(Array(output.shape.sizes.dropFirst())))
+      var lossRows: [String] = []
+      for entry in matched.dropFirst() {
+        let field = Field(
+          tensor: try Samples.converted(entry.tensor, entry.shape, entry.kind, model.dtype), kind: entry.kind)
+        if !entry.isByRow {
+          whole[entry.name] = field
+        } else if rows.updateValue(field, forKey: entry.name) != nil {
+          throw TemperError(.invalidArgument, "The name \"\(entry.name)\" is taken by the model's own input.")
+        } else if loss.inputs.contains(where: { $0.name == entry.name }) {
+          lossRows.append(entry.name)
+        }
+      }
+      (self.rows, self.whole, self.lossRows) = (rows, whole, lossRows)
+      if !allowsNonFinite { try checkFinite() }
+    } catch {
+      throw TemperError(
+        error.code, "In the \(role): \(error.message)", argument: error.argument, origin: error.origin)
+    }
+  }
+
+  /// The arrays as the loss and the procedure declare them; the model's output comes first.
+  private static func match(
+    _ given: [String: Tensor], outputs: Shape, _ count: Int, _ loss: LossInstance, _ procedureInputs: [Input]
+  ) throws(TemperError) -> [MatchedArray] {
+    // The output has no memory yet: one element stands for all.
+    func attempt(_ outputs: Shape, _ targets: Tensor?) throws(TemperError) -> [MatchedArray] {
+      var all = given
+      all[loss.inputs[0].name] = try Tensor(zeros: []).broadcast(to: Shape([count] + outputs.sizes))
+      if let targets { all["targets"] = targets }
+      return try loss.match(all, and: procedureInputs)
+    }
+    guard outputs == [1] else { return try attempt(outputs, nil) }
+    // One number for each sample is (N, 1) from a model and (N,) to people and to some losses.
+    do throws(TemperError) {
+      return try attempt(outputs, nil)
+    } catch {
+      if let y = given["targets"], y.shape.rank == 1, let matched = try? attempt(outputs, y.reshaped([count, 1])) {
+        return matched
+      }
+      if let matched = try? attempt([], nil) { return matched }
+      throw error
+    }
+  }
+
+  private static func converted(
+    _ tensor: Tensor, _ shape: Shape, _ kind: Kind, _ type: DType
+  ) throws(TemperError) -> Tensor {
+    let wanted = kind == .index ? DType.int32 : type
+    return try (tensor.dtype == wanted ? tensor.dense() : tensor.copy(as: wanted)).reshaped(shape)
+  }
+
+  private func checkFinite() throws(TemperError) {
+    for (name, array) in rows.merging(whole, uniquingKeysWith: { a, _ in a }).sorted(by: { $0.key < $1.key })
+    where array.kind == .real {
+      guard let position = array.tensor.firstNotFinite else { continue }
+      let width = Swift.max(array.tensor.count / Swift.max(array.tensor.shape.sizes.first ?? 1, 1), 1)
+      let place = rows[name] == nil ? "element \(position)" : "sample \(position / width), element \(position % width)"
+      throw TemperError(
+        .notFinite,
+        "\(name == "targets" ? "y" : name) is NaN or infinite at \(place); clean the data, or allow it by the option."
+      )
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+import TemperNetworks
+
+/// What a procedure builds one step from, for batches of one size: rows of the samples, networks, the loss, numbers of
+/// the step, and what is kept.
+package final class StepGraph {
+  /// Samples in the batch.
+  package let count: Int
+  package let training: Training
+  private let lossInstance: LossInstance
+  private var passes = 0
+  private var inputs: [String: Expression] = [:]
+  private(set) var sources: [String: Source] = [:]
+  /// New values of buffers and kept arrays.
+  private(set) var changes: [(target: Source, value: Expression)] = []
+
+  /// Where an input of the step's plan comes from.
+  enum Source {
+    /// Rows of an array, gathered by the batch's ids.
+    case rows(Tensor)
+    /// An array as it is.
+    case whole(Tensor)
+    case number((Position) -> Double)
+  }
+
+  init(count: Int, training: Training, loss: LossInstance) {
+    (self.count, self.training, lossInstance) = (count, training, loss)
+  }
+
+  /// The one expression that stands for an input: gradients are taken with respect to nodes, not names.
+  private func input(_ name: String, _ shape: Shape, _ source: Source, _ kind: Kind = .real) -> Expression {
+    if let known = inputs[name] { return known }
+    let made = Expression.input(name, shape, kind)
+    (inputs[name], sources[name]) = (made, source)
+    return made
+  }
+
+  /// The batch's rows of an array: "x", the loss's inputs by their names, the procedure's own, or what is kept by row.
+  package func rows(_ name: String) throws(TemperError) -> Expression {
+    if let array = training.samples.rows[name] {
+      return input("sample." + name, batchShape(array.tensor), .rows(array.tensor), array.kind)
+    }
+    let kept = try training.find(name)
+    guard kept.isByRow else { throw TemperError(.internalFault, "\"\(name)\" is not kept by row.") }
+    return input("kept." + name, batchShape(kept.tensor), .rows(kept.tensor))
+  }
+
+  private func batchShape(_ tensor: Tensor) -> Shape { Shape([count] + tensor.shape.sizes.dropFirst()) }
+
+  /// An array that is kept as a whole.
+  package func kept(_ name: String) throws(TemperError) -> Expression {
+    let tensor = try training.kept(name)
+    return input("whole." + name, tensor.shape, .whole(tensor))
+  }
+
+  /// The new value of what is kept, by row or as a whole; written after the step.
+  package func update(_ name: String, to value: Expression) throws(TemperError) {
+    let kept = try training.find(name)
+    let shape = kept.isByRow ? batchShape(kept.tensor) : kept.tensor.shape
+    changes.append((kept.isByRow ? .rows(kept.tensor) : .whole(kept.tensor), value.stopGradient.reshaped(shape)))
+  }
+
+  /// A number that may differ from step to step, such as the share of samples to keep.
+  package func number(_ name: String, _ value: @escaping (Position) -> Double) -> Expression {
+    input("number." + name, [], .number(value))
+  }
+
+  /// A network's output for the batch, or for another view of it. Running statistics follow what passes through.
+  package func forward(_ network: Int = 0, _ x: Expression? = nil) throws(TemperError) -> Expression {
+    let model = training.networks[network].model
+    var values: [String: Expression] = [:]
+    for variable in model.parameters + model.buffers { values[variable.name] = self.variable(network, variable) }
+    // Each pass draws from streams of its own: no model has 2^16 draws.
+    let pass = model.pass(
+      .training, values: values, clock: input("clock", [4], .whole(training.clock), .index),
+      mask: model.needsMask ? try rows("mask") : nil, firstStream: UInt32(passes) << 16)
+    passes += 1
+    let view: Expression
+    if let x { view = x } else { view = try rows("x") }
+    let output = model.forward(view, pass)
+    for update in pass.updates {
+      guard let buffer = model.buffers.first(where: { $0.name == update.name })?.tensor else { continue }
+      changes.append((.whole(buffer), update.value))
+    }
+    return output
+  }
+
+  /// The parameters of a network as this graph reads them.
+  package func parameters(_ network: Int = 0) -> [Expression] {
+    training.networks[network].model.parameters.map { variable(network, $0) }
+  }
+
+  private func variable(_ network: Int, _ variable: Variable) -> Expression {
+    guard let tensor = variable.tensor else {
+      return .invalid(.internalFault, "The model holds no values of \"\(variable.name)\".")
+    }
+    return input("network\(network).\(variable.name)", variable.shape, .whole(tensor))
+  }
+
+  /// The loss of a network's outputs, with the data's inputs where `replacing` does not give others (corrected
+  /// targets, weights). State by sample is kept for each network.
+  package func loss(
+    of outputs: Expression, network: Int = 0, replacing: [String: Expression] = [:]
+  ) throws(TemperError) -> LossExpression {
+    var states: [String: Expression] = [:]
+    for state in lossInstance.method.state { states[state.name] = try rows(StepGraph.stateName(state.name, network)) }
+    let loss = try lossInstance.build(try lossInputs(outputs, replacing), samples: states)
+    for change in loss.updates { try update(StepGraph.stateName(change.name, network), to: change.value) }
+    return loss
+  }
+
+  private func lossInputs(
+    _ outputs: Expression, _ replacing: [String: Expression]
+  ) throws(TemperError) -> [String: Expression] {
+    let samples = training.samples
+    var given = replacing
+    given[samples.outputName] = outputs.reshaped(Shape([count] + samples.outputRow.sizes))
+    for name in samples.lossRows where given[name] == nil { given[name] = try rows(name) }
+    for (name, array) in samples.whole where given[name] == nil {
+      given[name] = input("sample." + name, array.tensor.shape, .whole(array.tensor), array.kind)
+    }
+    return given
+  }
+
+  private static func stateName(_ state: String, _ network: Int) -> String { "loss.\(state).\(network)" }
+
+  /// Declares the loss's state by sample for every network. Its shape is that of what the loss writes.
+  func declareLossState() throws(TemperError) {
+    let states = lossInstance.method.state
+    guard !states.isEmpty else { return }
+    for (index, network) in training.networks.enumerated() {
+      let outputs = Expression.input("outputs", Shape([count] + network.model.output.sizes))
+      let loss = try lossInstance.build(try lossInputs(outputs, [:]))
+      for state in states {
+        guard let change = loss.updates.first(where: { $0.name == state.name }) else {
+          throw TemperError(
+            .internalFault, "The state \"\(state.name)\" is declared but never set.", origin: lossInstance.method.name)
+        }
+        try training.keepRows(
+          StepGraph.stateName(state.name, index), Shape(Array(change.value.shape.sizes.dropFirst())),
+          initial: state.initial)
+      }
+    }
+  }
+}

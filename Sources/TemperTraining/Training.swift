@@ -1,0 +1,74 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+import TemperNetworks
+
+/// What a procedure's hooks see of a run: the data, the networks, where the run stands, and what is kept.
+package final class Training {
+  package let networks: [Network]
+  /// Key and step of the random numbers inside a plan.
+  let clock: Tensor
+  package let samples: Samples
+  package internal(set) var position = Position()
+  private let root: Random
+  private let clockKey: UInt64
+  /// In the order of declaration.
+  private(set) var kept: [Kept] = []
+
+  /// An array that checkpoints hold.
+  struct Kept {
+    let name: String
+    let tensor: Tensor
+    /// Whether the first axis is the samples.
+    let isByRow: Bool
+  }
+
+  init(networks: [Network], samples: Samples, seed: UInt64) throws(TemperError) {
+    (self.networks, self.samples) = (networks, samples)
+    clock = try Tensor(zeros: [4], .int32)
+    root = Random(seed: seed)
+    clockKey = root.stream("step").key
+  }
+
+  package var sampleCount: Int { samples.count }
+
+  /// Independent random numbers for a purpose; split them further by epoch or step, so that a resume needs no state.
+  package func random(_ stream: String) -> Random { root.stream(stream) }
+
+  /// Declares an array with a row of `shape` for each sample, of the working type.
+  @discardableResult
+  package func keepRows(_ name: String, _ shape: Shape = [1], initial: Double = 0) throws(TemperError) -> Tensor {
+    try declare(name, Shape([sampleCount] + shape.sizes), initial, isByRow: true)
+  }
+
+  /// Declares an array of the method as a whole, of the working type.
+  @discardableResult
+  package func keep(_ name: String, _ shape: Shape = [], initial: Double = 0) throws(TemperError) -> Tensor {
+    try declare(name, shape, initial, isByRow: false)
+  }
+
+  /// Random numbers inside the plan are a function of the seed and the step.
+  func setClock() { clock.setWords(clockKey, UInt64(position.steps)) }
+
+  private func declare(
+    _ name: String, _ shape: Shape, _ initial: Double, isByRow: Bool
+  ) throws(TemperError) -> Tensor {
+    guard !kept.contains(where: { $0.name == name }) else {
+      throw TemperError(.internalFault, "\"\(name)\" is declared twice.")
+    }
+    let tensor = try Tensor(zeros: shape, networks[0].type)
+    if initial != 0 { try tensor.fill(initial) }
+    kept.append(Kept(name: name, tensor: tensor, isByRow: isByRow))
+    return tensor
+  }
+
+  /// An array declared by `keep` or `keepRows`; hooks may write into it.
+  package func kept(_ name: String) throws(TemperError) -> Tensor { try find(name).tensor }
+
+  func find(_ name: String) throws(TemperError) -> Kept {
+    guard let found = kept.first(where: { $0.name == name }) else {
+      throw TemperError(.internalFault, "Nothing is kept under the name \"\(name)\".")
+    }
+    return found
+  }
+}

@@ -1,0 +1,218 @@
+import Glibc
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+import TemperNetworks
+import Testing
+
+@testable import TemperTraining
+
+/// Two networks; each learns from the share of the batch that has the smallest loss in the other.
+/// Co-teaching, Han et al., 2018, arXiv 1804.06872.
+private final class CoTeaching: Procedure {
+  let name = "co_teaching"
+  let networkCount = 2
+  let forgetRate: Double
+  init(forgetRate: Double) { self.forgetRate = forgetRate }
+
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    let share = step.number("share") { [forgetRate] in 1 - forgetRate * min(Double($0.epoch - 1) / 3, 1) }
+    let losses = [
+      try step.loss(of: step.forward(0), network: 0).values, try step.loss(of: step.forward(1), network: 1).values,
+    ]
+    func selected(by judge: Expression) -> Expression {
+      let row = judge.reshaped([1, step.count])
+      let rank = row.sortOrder().sortOrder()  // place of each sample among the losses
+      return (rank.asReal .< share * Double(step.count)).reshaped([step.count, 1]).stopGradient
+    }
+    let (first, second) = (selected(by: losses[1]), selected(by: losses[0]))
+    return (losses[0] * first).sumAll() / first.sumAll() + (losses[1] * second).sumAll() / second.sumAll()
+  }
+}
+
+extension Expression {
+  fileprivate var asReal: Expression { self + 0 }
+}
+
+/// Samples whose loss is above a moving threshold m / sqrt(v) do not count (Adaptive-k).
+private final class AdaptiveThreshold: Procedure {
+  let name = "adaptive_k"
+
+  func prepare(_ training: Training) throws(TemperError) {
+    try training.keep("m")
+    try training.keep("v")
+  }
+
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    let losses = try step.loss(of: step.forward()).values
+    let mean = losses.meanAll().stopGradient
+    let m = 0.9 * (try step.kept("m")) + 0.1 * mean
+    let v = 0.999 * (try step.kept("v")) + 0.001 * square(mean)
+    try step.update("m", to: m)
+    try step.update("v", to: v)
+    let chosen = (losses .<= m / (sqrt(v) + 1e-8)).stopGradient
+    return (losses * chosen).sumAll() / maximum(chosen.sumAll(), 1)
+  }
+}
+
+/// Records each sample's loss, leaves out the largest quarter in later epochs, and keeps a moving average of the
+/// network in a second one that no gradient reaches.
+private final class PrunedMeanTeacher: Procedure {
+  let name = "pruned_mean_teacher"
+  let networkCount = 2
+  var orders: [[Int32]] = []
+
+  func prepare(_ training: Training) throws(TemperError) {
+    try training.keepRows("losses")
+    try training.keepRows("chosen", initial: 1)
+  }
+
+  func epochWillBegin(_ training: Training) throws(TemperError) {
+    guard training.position.epoch > 1 else { return }
+    let losses = try training.kept("losses").array(of: Double.self)
+    let bound = losses.sorted()[losses.count * 3 / 4]
+    try training.kept("chosen").assign(from: try Tensor(losses.map { $0 < bound ? 1.0 : 0 }, shape: [losses.count, 1]))
+  }
+
+  func order(_ training: Training) throws(TemperError) -> [Int32] {
+    let chosen = try training.kept("chosen").array(of: Double.self)
+    var random = training.random("shuffle").stream(training.position.epoch)
+    let order = random.permutation(training.sampleCount).filter { chosen[$0] == 1 }.map { Int32($0) }
+    orders.append(order)
+    return order
+  }
+
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    let losses = try step.loss(of: step.forward())
+    try step.update("losses", to: losses.values)
+    return losses.reduced(.mean)
+  }
+
+  func stepDidEnd(_ training: Training) throws(TemperError) {
+    let (student, teacher) = (training.networks[0].parameters, training.networks[1].parameters)
+    let average = zip(try teacher.array(of: Double.self), try student.array(of: Double.self)).map {
+      0.9 * $0 + 0.1 * $1
+    }
+    try teacher.assign(from: try Tensor(average))
+  }
+}
+
+/// Names what a second array of the data is for.
+private final class TwoViews: Procedure {
+  let name = "two_views"
+  let inputs = [Input("view", [.init(["N", "D"])], "The same samples seen otherwise.")]
+
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    let view = try step.loss(of: step.forward(0, step.rows("view")))
+    return try step.loss(of: step.forward()).reduced(.mean) + view.reduced(.mean)
+  }
+}
+
+struct ProcedureTests {
+  private static let network = "[{\"dense\": 24}, \"relu\", {\"dense\": 3}]"
+
+  private func make(_ procedure: any Procedure, dtype: DType = .float32) throws -> Trainer {
+    let models = try (0..<procedure.networkCount).map {
+      try makeModel(ProcedureTests.network, [4], dtype: dtype, seed: UInt64($0))
+    }
+    return try makeTrainer(
+      models[0], optimizer: "adam", [("learning_rate", .real(0.01))], procedure: procedure,
+      peers: Array(models.dropFirst()))
+  }
+
+  /// 40% of the labels are wrong; selecting by the peer's loss leaves the wrong ones out.
+  @Test func twoNetworksTeachEachOther() throws {
+    var noisy = try clouds(150, spread: 0.8)
+    var labels = try #require(noisy.y).array(of: Int64.self)
+    var random = Random(seed: 8)
+    for index in labels.indices where random.uniform() < 0.4 { labels[index] = Int64(random.below(3)) }
+    noisy.y = try Tensor(labels)
+    let clean = try clouds(150, spread: 0.8, seed: 2)
+    let plain = try make(PlainProcedure())
+    let coTeaching = try make(CoTeaching(forgetRate: 0.4))
+    let (a, b) = (
+      try plain.fit(noisy, epochs: 60, tests: [("clean", clean)]),
+      try coTeaching.fit(noisy, epochs: 60, tests: [("clean", clean)])
+    )
+    let (first, second) = (
+      try #require(a.epochs.last?.tests[0].measurement.accuracy),
+      try #require(b.epochs.last?.tests[0].measurement.accuracy)
+    )
+    #expect(second > first + 0.05, "\(first) \(second)")
+    #expect(try bits(coTeaching)[0] != bits(coTeaching)[1])
+  }
+
+  /// The moving averages are those of the paper's formula, fed with the losses that the steps report.
+  @Test func numbersAreKeptFromStepToStep() throws {
+    let trainer = try make(AdaptiveThreshold(), dtype: .float64)
+    // The threshold of the first step is sqrt(10): all samples count, and the objective is their mean loss.
+    var first: Double?
+    try trainer.fit(
+      clouds(16, type: .float64), epochs: 1,
+      callbacks: Callbacks(step: { (report) throws(TemperError) in
+        first = report.loss
+        return .goOn
+      }))
+    let mean = try #require(first)
+    let kept = Dictionary(uniqueKeysWithValues: trainer.run.kept.map { ($0.name, $0.tensor.number) })
+    #expect(abs(try #require(kept["m"]) - 0.1 * mean) < 1e-14)
+    #expect(abs(try #require(kept["v"]) - 0.001 * mean * mean) < 1e-14)
+  }
+
+  @Test func samplesAreChosenByWhatWasRecorded() throws {
+    let procedure = PrunedMeanTeacher()
+    let trainer = try make(procedure)
+    let start = try trainer.networks[1].parameters.array(of: Double.self)
+    let history = try trainer.fit(clouds(80), epochs: 3)
+    #expect(procedure.orders.map(\.count) == [80, 60, 60])
+    #expect(Set(procedure.orders[0]).count == 80 && history.epochs.count == 3)
+    // The teacher moved by averaging alone: its optimizer never ran.
+    #expect(try trainer.networks[1].parameters.array(of: Double.self) != start)
+    #expect(
+      try trainer.networks[1].update.states.allSatisfy { try $0.tensor.array(of: Double.self).allSatisfy { $0 == 0 } })
+    #expect(
+      try trainer.networks[0].update.states.allSatisfy { try $0.tensor.array(of: Double.self).contains { $0 != 0 } })
+  }
+
+  @Test(arguments: [3, 5, 6, 9]) func whatProceduresKeepIsResumed(steps: Int) throws {
+    let whole = try make(PrunedMeanTeacher())
+    try whole.fit(clouds(80), epochs: 4)
+    let file = TemporaryFile("procedure\(steps)")
+    defer { file.remove() }
+    let first = try make(PrunedMeanTeacher())
+    var done = 0
+    try first.fit(
+      clouds(80), epochs: 4,
+      callbacks: Callbacks(step: { (_) throws(TemperError) in
+        done += 1
+        return done == steps ? .stop : .goOn
+      }))
+    try first.save(file.path)
+    let second = try make(PrunedMeanTeacher())
+    try second.resume(file.path)
+    try second.fit(clouds(80), epochs: 4)
+    #expect(try bits(second) == bits(whole))
+    #expect(figures(second.history) == figures(whole.history))
+    #expect(
+      message { try self.make(CoTeaching(forgetRate: 0)).resume(file.path) }.contains(
+        "its procedure is pruned_mean_teacher"))
+  }
+
+  /// A view equal to x doubles the objective; a missing one is an error.
+  @Test func secondViewsComeWithTheData() throws {
+    var data = try clouds(16)
+    let trainer = try make(TwoViews())
+    #expect(message { try trainer.fit(data, epochs: 1) }.contains("view"))
+    data.inputs["view"] = data.x
+    let loss = try trainer.evaluate(clouds(16)).loss
+    let history = try trainer.fit(data, epochs: 1)
+    #expect(abs(history.epochs[0].trainingLoss - 2 * loss) < 1e-5)
+  }
+
+  @Test func theNumberOfModelsMustFit() throws {
+    let text = message {
+      _ = try makeTrainer(makeModel(ProcedureTests.network, [4]), procedure: CoTeaching(forgetRate: 0.2))
+    }
+    #expect(text.contains("co_teaching trains 2 networks; 1 models came"))
+  }
+}
