@@ -387,7 +387,8 @@ private func check(
     program.emit(TEMPER_ADD, y, y, u, phase: 2)
     program.emit(TEMPER_STORE, -1, y, slot: 1, phase: 2)
     let slots: [Slot] = [
-      .dense(program, element: element) { _, _ in numbers.between(-1, 1) },
+      // Some sines take the way of large arguments; they must not change their neighbours.
+      .dense(program, element: element) { _, _ in numbers.between(-1, 1) * (numbers.below(500) == 0 ? 1e7 : 1) },
       .dense(program, element: element) { _, _ in 7 },
       Slot(element: TEMPER_ELEMENT_I64, columnStride: 0, outerStrides: [0], values: [12345, 678]),
     ]

@@ -56,39 +56,63 @@ typedef void loop_function(const loop *l);
 
 UNARY(VECTORISED, copy, x)
 UNARY(VECTORISED, negate, -x)
-UNARY(VECTORISED, absolute, M(abs)(x))
+UNARY(VECTORISED, absolute, absolute_value(x))
 UNARY(VECTORISED, sign, x > 0 ? (REAL)1 : x < 0 ? (REAL)-1 : x)
 UNARY(VECTORISED, square, x *x)
-UNARY(VECTORISED, square_root, M(sqrt)(x))
+UNARY(VECTORISED, square_root, square_root_of(x))
 UNARY(VECTORISED, reciprocal, 1 / x)
-UNARY(ONE_BY_ONE, exponential, M(exp)(x))
-UNARY(ONE_BY_ONE, exponential_minus_1, M(expm1)(x))
-UNARY(ONE_BY_ONE, logarithm, M(log)(x))
-UNARY(ONE_BY_ONE, logarithm_plus_1, M(log1p)(x))
-UNARY(ONE_BY_ONE, hyperbolic_tangent, M(tanh)(x))
-UNARY(ONE_BY_ONE, sigmoid, M(sigmoid)(x))
-UNARY(ONE_BY_ONE, softplus, M(softplus)(x))
-UNARY(ONE_BY_ONE, error_function, M(erf)(x))
-UNARY(ONE_BY_ONE, sine, M(sin)(x))
-UNARY(ONE_BY_ONE, cosine, M(cos)(x))
-UNARY(VECTORISED, round_down, M(floor)(x))
-UNARY(VECTORISED, round_up, M(ceil)(x))
-UNARY(VECTORISED, round_to_nearest, M(round)(x))
+UNARY(VECTORISED, exponential, exp_of(x))
+UNARY(VECTORISED, exponential_minus_1, expm1_of(x))
+UNARY(VECTORISED, logarithm, log_of(x))
+UNARY(VECTORISED, logarithm_plus_1, log1p_of(x))
+UNARY(VECTORISED, hyperbolic_tangent, tanh_of(x))
+UNARY(VECTORISED, sigmoid, sigmoid_of(x))
+UNARY(VECTORISED, softplus, softplus_of(x))
+UNARY(VECTORISED, error_function, erf_of(x))
+UNARY(VECTORISED, round_down, rounded_down(x))
+UNARY(VECTORISED, round_up, rounded_up(x))
+UNARY(VECTORISED, round_to_nearest, rounded(x))
 UNARY(VECTORISED, logical_not, (REAL)(x == 0))
-UNARY(VECTORISED, is_finite, (REAL)(M(abs)(x) < M(infinity)()))
-UNARY(ONE_BY_ONE, log_gamma, M(lgamma)(x))
-UNARY(ONE_BY_ONE, digamma, M(digamma)(x))
-UNARY(ONE_BY_ONE, arc_tangent, M(atan)(x))
-UNARY(ONE_BY_ONE, inverse_error_function, M(erfinv)(x))
-UNARY(ONE_BY_ONE, normal_cdf, M(normal_cdf)(x))
+UNARY(VECTORISED, is_finite, (REAL)(absolute_value(x) < C(INFINITY)))
+UNARY(ONE_BY_ONE, log_gamma, lgamma_of(x))
+UNARY(ONE_BY_ONE, digamma, digamma_of(x))
+UNARY(ONE_BY_ONE, arc_tangent, atan_of(x))
+UNARY(ONE_BY_ONE, inverse_error_function, erfinv_of(x))
+UNARY(VECTORISED, normal_cdf, normal_cdf_of(x))
+
+// sin and cos: vector code unless an argument is too large for it, which then does not change the others' values.
+UNARY(VECTORISED, sine_near, sin_of(x))
+UNARY(VECTORISED, cosine_near, cos_of(x))
+UNARY(ONE_BY_ONE, sine_any, sin_of_any(x))
+UNARY(ONE_BY_ONE, cosine_any, cos_of_any(x))
+
+static bool all_near(const loop *l, bool scalars) {
+  int far = 0;
+  for (int64_t segment = 0; segment < l->segments; ++segment) {
+    const REAL *a = l->a + segment * l->a_step;
+    const int64_t length = scalars ? 1 : l->length;
+    for (int64_t i = 0; i < length; ++i) far |= !(absolute_value(a[i]) <= TRIGONOMETRIC_LIMIT);
+  }
+  return !far;
+}
+
+static void sine_0(const loop *l) { (all_near(l, false) ? sine_near_0 : sine_any_0)(l); }
+static void sine_1(const loop *l) { (all_near(l, true) ? sine_near_1 : sine_any_1)(l); }
+static void cosine_0(const loop *l) { (all_near(l, false) ? cosine_near_0 : cosine_any_0)(l); }
+static void cosine_1(const loop *l) { (all_near(l, true) ? cosine_near_1 : cosine_any_1)(l); }
+
 BINARY(VECTORISED, add, x + y)
 BINARY(VECTORISED, subtract, x - y)
 BINARY(VECTORISED, multiply, x *y)
 BINARY(VECTORISED, divide, x / y)
-BINARY(ONE_BY_ONE, power, M(pow)(x, y))
+#if SINGLE
+BINARY(VECTORISED, power, pow_of(x, y))
+#else
+BINARY(ONE_BY_ONE, power, pow_of(x, y))
+#endif
 BINARY(VECTORISED, maximum, ((x > y) | (x != x)) ? x : y)
 BINARY(VECTORISED, minimum, ((x < y) | (x != x)) ? x : y)
-BINARY(ONE_BY_ONE, remainder_of_floor, M(remainder)(x, y))
+BINARY(ONE_BY_ONE, remainder_of_floor, remainder_of(x, y))
 BINARY(VECTORISED, equal, (REAL)(x == y))
 BINARY(VECTORISED, not_equal, (REAL)(x != y))
 BINARY(VECTORISED, less, (REAL)(x < y))

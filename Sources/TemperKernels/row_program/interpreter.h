@@ -1,6 +1,5 @@
 // Row programs for one element type and one instruction set. The including file defines
-//   REAL         float or double
-//   M(name)      the function of vector_math.h for that type
+//   SINGLE       1 for float, 0 for double
 //   INTERPRETER  name of the function defined here
 //   VECTOR_BYTES width of a vector register
 //   TARGET       the instruction set, if it is not the default one

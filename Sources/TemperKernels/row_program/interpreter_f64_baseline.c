@@ -1,5 +1,4 @@
-#define REAL double
-#define M(name) temper_##name##_f64
+#define SINGLE 0
 #define INTERPRETER temper_row_program_run_f64_baseline
 #define VECTOR_BYTES 16
 #include "interpreter.h"

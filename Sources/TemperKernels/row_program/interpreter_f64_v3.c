@@ -1,6 +1,5 @@
 #if defined(__x86_64__)
-#define REAL double
-#define M(name) temper_##name##_f64
+#define SINGLE 0
 #define INTERPRETER temper_row_program_run_f64_v3
 #define TARGET "arch=x86-64-v3"
 #define VECTOR_BYTES 32

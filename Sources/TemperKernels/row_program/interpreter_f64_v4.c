@@ -1,6 +1,5 @@
 #if defined(__x86_64__)
-#define REAL double
-#define M(name) temper_##name##_f64
+#define SINGLE 0
 #define INTERPRETER temper_row_program_run_f64_v4
 #define TARGET "arch=x86-64-v4,no-prefer-256-bit"
 #define VECTOR_BYTES 64

@@ -59,8 +59,8 @@
 
 ROW_REDUCTION(sum, SUM, 0)
 ROW_REDUCTION(product, PRODUCT, 1)
-ROW_REDUCTION(max, LARGER, -M(infinity)())
-ROW_REDUCTION(min, SMALLER, M(infinity)())
+ROW_REDUCTION(max, LARGER, -C(INFINITY))
+ROW_REDUCTION(min, SMALLER, C(INFINITY))
 
 #define IS_LARGER(x, y) ((x) > (y))
 #define IS_SMALLER(x, y) ((x) < (y))
