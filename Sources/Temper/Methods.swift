@@ -2,10 +2,11 @@ import CTemper
 import TemperCatalogue
 import TemperCore
 import TemperLosses
+import TemperNetworks
 import TemperOptimizers
 
 /// All methods that come with Temper.
-let builtInMethods: [Method] = Losses.all + Optimizers.all
+let builtInMethods: [Method] = Losses.all + Activations.all + Layers.all + Optimizers.all
 
 extension Context {
   /// A method of the catalogue with checked parameters.

@@ -1,0 +1,130 @@
+import CTemper
+import TemperCatalogue
+import TemperCore
+import TemperNetworks
+
+/// A model with the context whose threads run it.
+final class ContextModel: Handled {
+  static var kind: HandleKind { .model }
+  let model: Model
+  let context: Context
+  init(_ model: Model, _ context: Context) { (self.model, self.context) = (model, context) }
+}
+
+func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextModel {
+  unsafe try Handles.all.value(handle, argument: argument)
+}
+
+@implementation @c public func temper_model_create(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ description: UnsafePointer<CChar>?,
+  _ inputSizes: UnsafePointer<Int64>?, _ inputRank: Int32, _ type: Int32, _ seed: UInt64,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let context = unsafe try context(handle, 1)
+    let description = unsafe try text(description, "description", 2)
+    let input = unsafe try shape(inputSizes, rank: inputRank, "input_sizes", 3)
+    let dtype = type == 0 ? DType.float32 : try dtype(type, 5)
+    return try located(2) { () throws(TemperError) in
+      ContextModel(
+        try Model(
+          try Description(parsing: description), input: input, dtype: dtype, seed: context.seed(or: seed),
+          catalogue: context.catalogue), context)
+    }
+  }
+}
+
+@implementation @c public func temper_model_load(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let context = unsafe try context(handle, 1)
+    let path = unsafe try path(file, 2)
+    return ContextModel(try Model(loading: path, catalogue: context.catalogue), context)
+  }
+}
+
+@implementation @c public func temper_model_save(
+  _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in unsafe try model(handle, 0).model.save(to: try path(file, 1)) }
+}
+
+@implementation @c public func temper_model_predict(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ x: OpaquePointer?, _ mask: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (output, model) = unsafe (try result(output, "result", 0), try model(handle, 1))
+    let x = unsafe try tensor(x, 2)
+    let mask = unsafe mask == nil ? nil : try tensor(mask, 3)
+    try output.apart(from: x, "result", "x", 0)
+    if let mask { try output.apart(from: mask, "result", "mask", 0) }
+    for variable in model.model.parameters {
+      if let parameter = variable.tensor { try output.apart(from: parameter, "result", variable.name, 0) }
+    }
+    if output.dtype == model.model.dtype, output.isDense {
+      return try model.model.predict(x, mask: mask, into: output, workers: model.context.workers)
+    }
+    guard output.dtype.isFloating else {
+      throw TemperError(
+        .invalidType, "`result` must be float32 or float64; \(output.dtype.name) came.", argument: 0)
+    }
+    let made = try model.model.predict(x, mask: mask, workers: model.context.workers)
+    try located(0) { () throws(TemperError) in try output.assign(from: made) }
+  }
+}
+
+@implementation @c public func temper_model_result_shape(
+  _ rank: UnsafeMutablePointer<Int32>?, _ sizes: UnsafeMutablePointer<Int64>?, _ handle: OpaquePointer?,
+  _ count: Int64, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let model = unsafe try model(handle, 2).model
+    let shape = try located(3) { () throws(TemperError) in try Shape(validating: [Int(count)] + model.output.sizes) }
+    unsafe try deliver(shape, rank, sizes)
+  }
+}
+
+@implementation @c public func temper_model_parameters(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    unsafe try TensorMap(
+      try model(handle, 1).model.parameters.compactMap { variable in
+        variable.tensor.map { (variable.name, $0) }
+      })
+  }
+}
+
+@implementation @c public func temper_model_describe(
+  _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: UInt64, _ length: UnsafeMutablePointer<UInt64>?,
+  _ handle: OpaquePointer?, _ form: Int32, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let model = unsafe try model(handle, 3).model
+    unsafe try deliver(
+      try format(form, 4) == .text ? model.summary() : model.description.text, buffer, capacity, length)
+  }
+}
+
+@implementation @c public func temper_model_get_info(
+  _ out: UnsafeMutablePointer<temper_model_info>?, _ handle: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let model = unsafe try model(handle, 1).model
+    var info = temper_model_info()
+    info.dtype = model.dtype.rawValue
+    info.is_quantized = model.replacements.isEmpty ? 0 : 1
+    info.needs_mask = model.needsMask ? 1 : 0
+    info.parameter_count = Int64(model.parameterCount)
+    info.parameter_bytes = Int64(model.parameters.reduce(0) { $0 + ($1.tensor?.byteCount ?? 0) })
+    unsafe try fill(out, "out", 0, info)
+  }
+}
+
+@implementation @c public func temper_model_free(_ handle: OpaquePointer?) -> Int32 {
+  unsafe edge(freeing: handle, ContextModel.self)
+}
