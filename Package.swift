@@ -40,7 +40,8 @@ let package = Package(
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
-    room("TemperPlugins", ["CTemper", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    .target(name: "TemperIsolation", cSettings: kernelSettings),
+    room("TemperPlugins", ["CTemper", "TemperIsolation", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     .target(
       name: "Temper",
       dependencies: [

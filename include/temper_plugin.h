@@ -94,6 +94,8 @@ typedef struct temper_plugin_input {
   const char *shape;   /* sizes, separated by commas: letters (one size throughout a call) or numbers: "N,C" */
   const char *below;   /* for INDEX: the letter of the size that bounds it, "C"; NULL: not bounded above */
   const char *summary; /* one line */
+  double lower, upper; /* REAL: values the loss is made for: the probe draws from between. Both 0: -2 to 2, or 0 to 1 for
+                          an input without a gradient */
   uint32_t flags;      /* TEMPER_INPUT_* */
   uint32_t reserved;   /* 0 */
 } temper_plugin_input;
@@ -241,7 +243,7 @@ typedef struct temper_builder {
   temper_expr (*matmul)(temper_build *b, temper_expr x, temper_expr y, uint32_t transpose);
 } temper_builder;
 
-/* Builds the loss: the value of each sample as (N, 1) or (N,), or one value for the batch as (1, 1), (1,) or ().
+/* Builds the loss: the value of each sample as (N, 1) or (N,), or, for a loss of the batch, (1, 1), (1,) or ().
  * 0 with `*result` set, or another number with a message. Called once for each set of shapes and parameters. [any] */
 typedef int32_t (*temper_compose_function)(void *state, temper_build *b, const temper_builder *builder,
                                            temper_expr *result, temper_message message);
@@ -252,6 +254,7 @@ typedef int32_t (*temper_compose_function)(void *state, temper_build *b, const t
 #define TEMPER_LOSS_COMPOSED 2
 
 #define TEMPER_LOSS_HAS_FLOAT64 1u /* FUNCTION: it may be called with float64 too; otherwise the host converts */
+#define TEMPER_LOSS_OF_BATCH 2u    /* COMPOSED: one value for the batch instead of one for each sample */
 
 /* One loss. */
 typedef struct temper_plugin_loss {
@@ -264,7 +267,7 @@ typedef struct temper_plugin_loss {
   uint64_t input_count;
   const temper_plugin_parameter *parameters;
   uint64_t parameter_count;
-  uint32_t flags;        /* TEMPER_LOSS_HAS_FLOAT64 */
+  uint32_t flags;        /* TEMPER_LOSS_* flags */
   uint32_t reserved;     /* 0 */
   temper_loss_function evaluate;   /* FUNCTION */
   temper_compose_function compose; /* COMPOSED */
