@@ -90,10 +90,12 @@ private struct FieldReader {
   /// lower_case, at most 64 characters.
   mutating func name(_ what: String) throws(TemperError) -> String {
     let name = try text(what)
-    let isName = name.utf8.count <= 64 && name.utf8.allSatisfy {
-      UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-        || $0 == UInt8(ascii: "_")
-    }
+    let isName =
+      name.utf8.count <= 64
+      && name.utf8.allSatisfy {
+        UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
+          || $0 == UInt8(ascii: "_")
+      }
     guard isName else {
       throw TemperError(
         .pluginFailed, "Its \(what) is \"\(name.prefix(80))\"; names have lower-case letters, digits and _.")
@@ -176,7 +178,8 @@ extension Descriptor {
       guard inputCount >= 1, inputCount <= 64, parameterCount <= 256 else {
         throw TemperError(
           .pluginFailed,
-          "It says that it has \(inputCount) inputs and \(parameterCount) parameters; 1 to 64 and 0 to 256 are possible.")
+          "It says that it has \(inputCount) inputs and \(parameterCount) parameters; 1 to 64 and 0 to 256 are possible."
+        )
       }
       let known: LossDescriptor.Kind
       switch kind {

@@ -44,7 +44,9 @@ import TemperCore
   }
 
   /// What lies at an address of the file, which has been checked to be code.
-  @unsafe func code(at address: UInt64) -> UnsafeRawPointer? { unsafe UnsafeRawPointer(bitPattern: base &+ UInt(address)) }
+  @unsafe func code(at address: UInt64) -> UnsafeRawPointer? {
+    unsafe UnsafeRawPointer(bitPattern: base &+ UInt(address))
+  }
 }
 
 /// A library as one context uses it: what init gave, until nothing needs it any more.
@@ -58,15 +60,17 @@ import TemperCore
   /// A pointer of the plug-in's own, never looked behind.
   @safe private struct StatePointer: @unchecked Sendable { let pointer: UnsafeMutableRawPointer? }
 
-  init(_ library: Library, _ descriptor: Descriptor, log: @escaping @Sendable (Int32, String) -> Void) throws(TemperError)
+  init(_ library: Library, _ descriptor: Descriptor, log: @escaping @Sendable (Int32, String) -> Void)
+    throws(TemperError)
   {
     services = Services(origin: descriptor.origin, log: log)
     (self.library, origin, deinitialize) = (library, descriptor.origin, descriptor.deinitialize)
     var state: UnsafeMutableRawPointer?
     if let address = descriptor.initialize, let code = unsafe library.code(at: address) {
-      typealias Initialize = @convention(c) (
-        UnsafePointer<temper_host>?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?, temper_message
-      ) -> Int32
+      typealias Initialize =
+        @convention(c) (
+          UnsafePointer<temper_host>?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?, temper_message
+        ) -> Int32
       let function = unsafe unsafeBitCast(code, to: Initialize.self)
       let host = unsafe services.table
       var status: Int32 = 0
