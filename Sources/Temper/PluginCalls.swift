@@ -20,7 +20,7 @@ extension Context {
   unsafe edge(error) { () throws(TemperError) in
     let (context, path, format) = unsafe (try context(handle, 3), try path(file, 4), try format(form, 5))
     let listing = try located(4) { () throws(TemperError) in try context.host.inspect(path) }
-    unsafe try deliver(format == .json ? listing.json.description : listing.text, buffer, capacity, length)
+    unsafe try deliver(format == .json ? listing.json.serialized : listing.text, buffer, capacity, length)
   }
 }
 

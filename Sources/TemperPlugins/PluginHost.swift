@@ -165,11 +165,11 @@ package struct PluginListing: Sendable {
         implementation: .component(loss.kind.word))
     }
     json = .object([
-      ("name", .text(descriptor.name)), ("version", .text(descriptor.version)),
-      ("licence", .text(descriptor.licence)), ("summary", .text(descriptor.summary)),
-      ("built_for", .integer(Int(descriptor.builtFor))), ("losses", .array(methods.map(\.json))),
-      ("forms", .array(descriptor.losses.map { .text($0.kind.word) })),
-      ("skipped", .array(descriptor.skipped.map { .text($0) })),
+      JSON.Member("name", .text(descriptor.name)), JSON.Member("version", .text(descriptor.version)),
+      JSON.Member("licence", .text(descriptor.licence)), JSON.Member("summary", .text(descriptor.summary)),
+      JSON.Member("built_for", .integer(Int(descriptor.builtFor))), JSON.Member("losses", .array(methods.map(\.json))),
+      JSON.Member("forms", .array(descriptor.losses.map { .text($0.kind.word) })),
+      JSON.Member("skipped", .array(descriptor.skipped.map { .text($0) })),
     ])
     text =
       "\(descriptor.origin): \(descriptor.summary)\n"
