@@ -1,0 +1,45 @@
+"""Losses and softmax beside PyTorch, into buffers that are there already."""
+import numpy as np
+import torch
+
+import temper
+from pairs import report
+
+
+def memory(nbytes):
+    """How a time stands to the memory traffic it cannot do without."""
+    return lambda seconds: f"{nbytes / seconds / 1e9:.1f} GB/s of {nbytes / 1e6:.0f} MB"
+
+
+def cross_entropy(context, rows, columns, aim):
+    random = np.random.default_rng(0)
+    logits = random.standard_normal((rows, columns), np.float32)
+    targets = random.integers(0, columns, rows)
+    gradient = np.empty_like(logits)
+    loss = context.loss("cross_entropy")
+    theirs, their_targets = torch.from_numpy(logits.copy()).requires_grad_(), torch.from_numpy(targets)
+
+    def other():
+        theirs.grad = None
+        torch.nn.functional.cross_entropy(theirs, their_targets).backward()
+
+    report(f"cross_entropy with gradient, {rows} x {columns}",
+           lambda: loss.value_and_grad(logits, targets, out={"logits": gradient}), other, aim, memory(2 * logits.nbytes))
+    torch.testing.assert_close(torch.from_numpy(gradient), theirs.grad, rtol=1e-4, atol=1e-9)
+
+
+def softmax(context, rows, columns, aim):
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    out, op = np.empty_like(x), context.op("softmax")
+    theirs, their_out = torch.from_numpy(x), torch.empty(rows, columns)
+    report(f"softmax, {rows} x {columns}", lambda: op(x, out=out),
+           lambda: torch.softmax(theirs, -1, out=their_out), aim, memory(2 * x.nbytes))
+    np.testing.assert_allclose(out, their_out.numpy(), rtol=1e-4, atol=1e-9)
+
+
+def run(threads):
+    context = temper.Context(threads=threads)
+    cross_entropy(context, 8192, 4096, 5)
+    cross_entropy(context, 65536, 10, 10)
+    softmax(context, 1024, 32000, 1)
+    softmax(context, 65536, 10, 10)
