@@ -5,6 +5,7 @@
 
 #include "column_reduce.h"
 #include "gather.h"
+#include "convolution.h"
 #include "matmul.h"
 #include "pause.h"
 #include "philox.h"
