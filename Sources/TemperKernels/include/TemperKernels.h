@@ -6,6 +6,7 @@
 #include "batch.h"
 #include "column_reduce.h"
 #include "gather.h"
+#include "convolution.h"
 #include "matmul.h"
 #include "pause.h"
 #include "philox.h"

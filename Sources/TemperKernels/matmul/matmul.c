@@ -1,8 +1,9 @@
+#include "../cut.h"
 #include "matmul_kernels.h"
 
 // A block of k, in bytes of its elements, and a block of B's columns: such a block of B (576 KB) stays in the
 // second-level cache, a row tile of A (18 KB) in the first.
-enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK = 384, ALIGNMENT = 64 };
+enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK = 384 };
 
 // Row tiles of A that are packed together when rows of A run along memory.
 enum { TILES_PACKED_TOGETHER = 8 };
@@ -16,33 +17,8 @@ enum { CACHE_SET_PERIOD = 4096 };
 // A part of k that is worth a partial C of its own.
 enum { SMALLEST_DEPTH_PIECE = 512 };
 
-// Multiply-adds below which a second thread does not pay (about 16 us of one core).
-static const double SMALLEST_PIECE = 1 << 20;
-
-// The same for products with a vector, in bytes of the matrix.
+// Products with a vector: bytes of the matrix worth a piece.
 enum { VECTOR_PIECE_BYTES = 512 << 10 };
-
-static int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t maximum(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t multiple) { return divide_up(a, multiple) * multiple; }
-
-static int64_t element_size(temper_element element) { return element == TEMPER_ELEMENT_F64 ? 8 : 4; }
-
-static void *offset(const void *base, int64_t elements, int64_t size) {
-  return (void *)((uintptr_t)base + (uintptr_t)(elements * size));
-}
-
-// Part `index` of `count` parts of 0 ..< length, each but the last a multiple of `grain`.
-typedef struct range {
-  int64_t begin, end;
-} range;
-
-static range part_of(int64_t length, int64_t count, int64_t index, int64_t grain) {
-  if (count == 1) return (range){0, length};
-  int64_t size = round_up(divide_up(length, count), grain);
-  return (range){minimum(length, index * size), minimum(length, (index + 1) * size)};
-}
 
 // --- instruction sets
 
@@ -103,15 +79,6 @@ static void cut_output(temper_matmul_plan *plan, int64_t m, int64_t n, int64_t w
       plan->column_pieces = columns;
     }
   }
-}
-
-// Enough pieces to balance many threads, but not so many that packing A and B for each becomes the work.
-static int64_t wanted_pieces(double work) {
-  const double smallest = work / SMALLEST_PIECE;
-  if (smallest < 4) return maximum(1, (int64_t)smallest);
-  int64_t edge = 1;  // grows with the linear size: 4 + the cube root
-  while ((double)((edge + 1) * (edge + 1) * (edge + 1)) <= smallest) edge++;
-  return 4 + edge;
 }
 
 static int64_t packed_a_bytes(const matmul_kernels *kernels, int64_t tiles_together, int64_t depth, int64_t size) {

@@ -1,26 +1,4 @@
-// The kernels of one instruction set and element type. Included by the matmul_kernels_*.c files, which define:
-//   E, LANES                      element type, elements in a vector
-//   TILE_ROWS                     rows of the largest tile: TILE_ROWS * MAX_TILE_VECTORS sums must fit the registers
-//   NAME(x)                       adds the variant's and type's suffix
-//   V                             the vector type, LANES elements
-//   MASK, MASK_OF(n)              what selects the first n lanes
-//   LOAD_PARTIAL(p, mask), STORE_PARTIAL(p, mask, v)   touch only the selected lanes; the others load as 0
-//   INTERLEAVE_LOW, INTERLEAVE_HIGH                    lane orders a0 b0 a1 b1 ... of the lower and upper halves
-
-// A vector in memory, at no more than its element's alignment.
-typedef V NAME(unaligned) __attribute__((aligned(sizeof(E)), may_alias));
-
-#define LOAD(p) (*(const NAME(unaligned) *)(p))
-#define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE V NAME(broadcast)(E x) { return x - (V){}; }
-
-// max(x, 0), and NaN where x is NaN.
-INLINE V NAME(relu)(V x) {
-  __typeof__(x < 0) negative = x < 0;
-  return (V)((__typeof__(negative))x & ~negative);
-}
+// Matrix products of one instruction set and element type, in the terms of vectors/vectors.h.
 
 // `rows`, `vectors` and `partial` are constants, so that the sums live in registers.
 INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, int64_t k, const E *a,
@@ -342,20 +320,7 @@ const matmul_kernels NAME(temper_matmul_kernels) = {
     .vector_product = NAME(vector_product),
 };
 
-#undef LOAD
-#undef STORE
-#undef INLINE
 #undef TILE
 #undef TILES
 #undef AT
 #undef TILE_LIST
-#undef E
-#undef V
-#undef LANES
-#undef NAME
-#undef MASK
-#undef MASK_OF
-#undef LOAD_PARTIAL
-#undef STORE_PARTIAL
-#undef INTERLEAVE_LOW
-#undef INTERLEAVE_HIGH

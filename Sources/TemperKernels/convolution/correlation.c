@@ -1,0 +1,216 @@
+// FORWARD and INPUT_GRADIENT: planes of the source against filters, tile by tile. See convolution_kernels.h.
+#include <string.h>
+
+#include "../matmul/matmul_kernels.h"
+#include "plan.h"
+
+// The taps of one result residue: pairs (r, q) in order.
+static int64_t residue_taps(const shape *shape, int64_t row_residue, int64_t column_residue) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  if (!rows->transposed) return shape->taps;
+  int64_t row_taps = 0, column_taps = 0;
+  for (int64_t r = 0; r < rows->taps; r++) row_taps += tap_residue(rows, r) == row_residue;
+  for (int64_t q = 0; q < columns->taps; q++) column_taps += tap_residue(columns, q) == column_residue;
+  return row_taps * column_taps;
+}
+
+static bool takes_tap(const axis *axis, int64_t residue, int64_t tap) {
+  return !axis->transposed || tap_residue(axis, tap) == residue;
+}
+
+// A tile's filters as the strips read them: [result residue][source channel, tap][row of the tile].
+static void arrange_tile(const temper_convolution_job *job, const temper_convolution_plan *plan, const shape *shape,
+                         int64_t group, int64_t first_row, int64_t rows, void *filters) {
+  const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
+  const axis *row_axis = &shape->geometry.rows, *column_axis = &shape->geometry.columns;
+  const int64_t size = shape->size, taps = shape->taps;
+  if (!row_axis->transposed) {
+    const int64_t depth = shape->source_group * taps;
+    kernels->pack(depth, rows, rows, offset(job->weight, (group * shape->written_group + first_row) * depth, size), 1,
+                  depth, filters);
+    return;
+  }
+  for (int64_t a = 0; a < result_residues(row_axis); a++) {
+    for (int64_t b = 0; b < result_residues(column_axis); b++) {
+      for (int64_t o = 0; o < shape->source_group; o++) {
+        const int64_t from = ((group * shape->source_group + o) * shape->written_group + first_row) * taps;
+        if (residue_taps(shape, a, b) == taps) {
+          kernels->pack(taps, rows, rows, offset(job->weight, from, size), 1, taps, filters);
+          filters = offset(filters, taps * rows, size);
+          continue;
+        }
+        for (int64_t r = 0; r < row_axis->taps; r++) {
+          for (int64_t q = 0; q < column_axis->taps; q++) {
+            if (!takes_tap(row_axis, a, r) || !takes_tap(column_axis, b, q)) continue;
+            kernels->pack(1, rows, rows, offset(job->weight, from + r * column_axis->taps + q, size), 0, taps, filters);
+            filters = offset(filters, rows, size);
+          }
+        }
+      }
+    }
+  }
+}
+
+static int64_t tile_filters(const shape *shape) { return shape->tile_rows * shape->source_group * shape->taps; }
+
+void temper_correlation_arrange_filters(const temper_convolution_job *job, const temper_convolution_plan *plan,
+                                        int64_t piece, void *workspace) {
+  const shape shape = temper_convolution_shape(job, plan);
+  const range tiles = part_of(job->groups * shape.tiles, plan->piece_counts[0], piece, 1);
+  for (int64_t index = tiles.begin; index < tiles.end; index++) {
+    const int64_t first_row = index % shape.tiles * shape.tile_rows;
+    arrange_tile(job, plan, &shape, index / shape.tiles, first_row,
+                 minimum(shape.tile_rows, shape.written_group - first_row),
+                 offset(workspace, index * tile_filters(&shape), shape.size));
+  }
+}
+
+// Where in the planes each (source channel, tap) of a residue begins, in the order of `arrange_tile`: the same for every
+// band, so for the first.
+static int64_t tap_offsets(const shape *shape, int64_t row_residue, int64_t column_residue, int64_t *offsets) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  const int64_t first_row = results_of(rows, row_residue, 0, rows->written).first;
+  const int64_t first_column = results_of(columns, column_residue, 0, columns->written).first;
+  int64_t count = 0;
+  for (int64_t c = 0; c < shape->source_group; c++) {
+    for (int64_t r = 0; r < rows->taps; r++) {
+      for (int64_t q = 0; q < columns->taps; q++) {
+        if (!takes_tap(rows, row_residue, r) || !takes_tap(columns, column_residue, q)) continue;
+        int64_t plane = c * shape->channel_planes;
+        if (!rows->transposed) plane += tap_residue(rows, r) * plane_residues(columns) + tap_residue(columns, q);
+        offsets[count++] = plane * shape->plane + tap_offset(rows, r, 0, first_row) * shape->pitch +
+                           tap_offset(columns, q, 0, first_column);
+      }
+    }
+  }
+  return count;
+}
+
+// One residue's results in a band.
+typedef struct strip {
+  results rows, columns;
+  int64_t first_tap, taps;  // among the (source channel, tap) of all residues
+  const int64_t *offsets;   // of the first
+  const void *planes;
+  void *written;  // the first channel of the group, of one image
+  const void *bias;
+  bool relu;
+} strip;
+
+// The results among `width` flat positions from `first`.
+static int64_t find_runs(const shape *shape, const strip *strip, int64_t first, int64_t width, run *runs) {
+  const int64_t row_step = result_step(&shape->geometry.rows), column_step = result_step(&shape->geometry.columns);
+  int64_t count = 0;
+  for (int64_t i = first / shape->pitch; i < strip->rows.count && i * shape->pitch < first + width; i++) {
+    const int64_t begin = maximum(0, first - i * shape->pitch);
+    const int64_t end = minimum(strip->columns.count, first + width - i * shape->pitch);
+    if (begin >= end) continue;
+    runs[count++] = (run){
+        .from = i * shape->pitch + begin - first,
+        .length = end - begin,
+        .to = (strip->rows.first + i * row_step) * shape->geometry.columns.written + strip->columns.first +
+              begin * column_step,
+    };
+  }
+  return count;
+}
+
+static int64_t vectors_index(int64_t vectors) { return vectors <= 1 ? 0 : vectors <= 2 ? 1 : vectors <= 4 ? 2 : 3; }
+
+// Some tiles of the group, whose filters are given.
+static void run_strip(const shape *shape, const strip *strip, range tiles, const void *filters) {
+  enum { MOST_LANES = 16, MOST_POSITIONS = MAX_SINGLE_VECTORS * MOST_LANES };
+  _Alignas(ALIGNMENT) double sums[MAX_STRIP_ROWS * STRIP_VECTORS * MOST_LANES];  // room for either element type
+  run runs[MOST_POSITIONS];
+  const convolution_kernels *kernels = shape->kernels;
+  const int64_t size = shape->size, lanes = kernels->lanes;
+  const int64_t plane_written = shape->geometry.rows.written * shape->geometry.columns.written;
+  const int64_t positions = (strip->rows.count - 1) * shape->pitch + strip->columns.count;
+  const bool is_single = shape->tile_rows == 1;
+  const int64_t most = lanes * (is_single ? MAX_SINGLE_VECTORS : STRIP_VECTORS);
+  for (int64_t first = 0; first < positions; first += most) {
+    const int64_t width = minimum(most, positions - first), vectors = divide_up(width, lanes);
+    const int64_t run_count = find_runs(shape, strip, first, width, runs);
+    if (run_count == 0) continue;
+    for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
+      const int64_t first_row = tile * shape->tile_rows, rows = minimum(shape->tile_rows, shape->written_group - first_row);
+      strip_function *function =
+          is_single ? kernels->singles[vectors_index(vectors)] : kernels->strips[vectors - 1][rows - 1];
+      const int64_t tile_begin = (tile - tiles.begin) * tile_filters(shape);
+      function(strip->taps, offset(filters, tile_begin + strip->first_tap * rows, size),
+               offset(strip->planes, first, size), strip->offsets, sums, most);
+      kernels->scatter(rows, sums, most, runs, run_count, offset(strip->written, first_row * plane_written, size),
+                       plane_written, result_step(&shape->geometry.columns),
+                       strip->bias ? offset(strip->bias, first_row, size) : NULL, strip->relu);
+    }
+  }
+}
+
+// The planes of one group of one image, for results from row `begin`.
+static void fill_planes(const shape *shape, const void *source, int64_t begin, void *planes) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  for (int64_t c = 0; c < shape->source_group; c++) {
+    for (int64_t a = 0; a < plane_residues(rows); a++) {
+      for (int64_t b = 0; b < plane_residues(columns); b++) {
+        shape->kernels->fill(source, rows->source, columns->source, plane_origin(rows, begin, a), plane_step(rows),
+                             plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch, planes);
+        planes = offset(planes, shape->plane, shape->size);
+      }
+    }
+    source = offset(source, rows->source * columns->source, shape->size);
+  }
+}
+
+// Tiles first ..< last of one group, in one band of one image.
+static void run_band(const temper_convolution_job *job, const shape *shape, int64_t image, range band, int64_t group,
+                     range tiles, const void *workspace, const void *planes, const int64_t *offsets) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  const int64_t size = shape->size, channel = (image * job->groups + group) * shape->written_group;
+  strip strip = {
+      .planes = planes,
+      .written = offset(rows->transposed ? job->input : job->output, channel * rows->written * columns->written, size),
+      .bias = !rows->transposed && job->bias ? offset(job->bias, group * shape->written_group, size) : NULL,
+      .relu = !rows->transposed && job->activation == TEMPER_ACTIVATION_RELU,
+  };
+  const void *filters = offset(workspace, (group * shape->tiles + tiles.begin) * tile_filters(shape), size);
+  for (int64_t a = 0; a < result_residues(rows); a++) {
+    for (int64_t b = 0; b < result_residues(columns); b++) {
+      strip.rows = results_of(rows, a, band.begin, band.end);
+      strip.columns = results_of(columns, b, 0, columns->written);
+      strip.taps = shape->source_group * residue_taps(shape, a, b);
+      strip.offsets = offsets + strip.first_tap;
+      if (strip.rows.count > 0 && strip.columns.count > 0) run_strip(shape, &strip, tiles, filters);
+      strip.first_tap += strip.taps;
+    }
+  }
+}
+
+void temper_correlation_run_piece(const temper_convolution_job *job, const temper_convolution_plan *plan, int64_t piece,
+                                  const void *workspace, void *scratch) {
+  const shape shape = temper_convolution_shape(job, plan);
+  const axis *rows = &shape.geometry.rows, *columns = &shape.geometry.columns;
+  const int64_t planes = shape.source_group * shape.channel_planes * shape.plane;
+  int64_t *offsets = offset(scratch, round_up((planes + shape.slack) * shape.size, ALIGNMENT), 1);
+  int64_t first_tap = 0;
+  for (int64_t a = 0; a < result_residues(rows); a++) {
+    for (int64_t b = 0; b < result_residues(columns); b++) first_tap += tap_offsets(&shape, a, b, offsets + first_tap);
+  }
+  memset(offset(scratch, planes, shape.size), 0, (size_t)(shape.slack * shape.size));
+  const range units = part_of(job->images * plan->bands, plan->unit_pieces, piece / plan->row_pieces, 1);
+  const range tiles = part_of(job->groups * shape.tiles, plan->row_pieces, piece % plan->row_pieces, 1);
+  for (int64_t unit = units.begin; unit < units.end; unit++) {
+    const int64_t image = unit / plan->bands, band_begin = unit % plan->bands * plan->band_rows;
+    const range band = {band_begin, minimum(band_begin + plan->band_rows, rows->written)};
+    for (int64_t tile = tiles.begin; tile < tiles.end;) {
+      const int64_t group = tile / shape.tiles;
+      const int64_t last = minimum(tiles.end, (group + 1) * shape.tiles);
+      const int64_t channel = (image * job->groups + group) * shape.source_group;
+      fill_planes(&shape,
+                  offset(rows->transposed ? job->output : job->input, channel * rows->source * columns->source, shape.size),
+                  band.begin, scratch);
+      run_band(job, &shape, image, band, group, (range){tile - group * shape.tiles, last - group * shape.tiles},
+               workspace, scratch, offsets);
+      tile = last;
+    }
+  }
+}

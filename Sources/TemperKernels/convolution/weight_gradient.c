@@ -1,0 +1,147 @@
+// WEIGHT_GRADIENT: dot products of output gradients with planes of the input, summed over images in a fixed order: each
+// piece sums a range of (images, band) units into a partial weight of its own, and these are added in sequence.
+#include <string.h>
+
+#include "plan.h"
+
+// The operands of a unit: images that are worked on together, or a band of one.
+typedef struct unit {
+  int64_t first_image, images, first_row;
+} unit;
+
+static unit unit_at(const temper_convolution_job *job, const temper_convolution_plan *plan, int64_t index) {
+  const int64_t first = index / plan->bands * plan->images_together;
+  return (unit){first, minimum(plan->images_together, job->images - first), index % plan->bands * plan->band_rows};
+}
+
+// Output gradients [channel][image][position], in rows of the planes' pitch, zero where there is no output.
+static void fill_left(const temper_convolution_job *job, const temper_convolution_plan *plan, const shape *shape,
+                      unit unit, int64_t first_channel, int64_t channels, void *left) {
+  const int64_t height = shape->geometry.rows.written, width = shape->geometry.columns.written;
+  const int64_t filled = plan->band_rows * shape->pitch;
+  for (int64_t o = first_channel; o < first_channel + channels; o++) {
+    for (int64_t g = 0; g < unit.images; g++) {
+      const int64_t channel = (unit.first_image + g) * job->out_channels + o;
+      shape->kernels->fill(offset(job->output, channel * height * width, shape->size), height, width, unit.first_row, 1,
+                           0, 1, plan->band_rows, shape->pitch, left);
+      memset(offset(left, filled, shape->size), 0, (size_t)((shape->left - filled) * shape->size));
+      left = offset(left, shape->left, shape->size);
+    }
+  }
+}
+
+// Planes of the input [channel][residue][image].
+static void fill_right(const temper_convolution_job *job, const shape *shape, unit unit, int64_t first_channel,
+                       int64_t channels, void *right) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  for (int64_t c = first_channel; c < first_channel + channels; c++) {
+    for (int64_t a = 0; a < plane_residues(rows); a++) {
+      for (int64_t b = 0; b < plane_residues(columns); b++) {
+        for (int64_t g = 0; g < unit.images; g++) {
+          const int64_t channel = (unit.first_image + g) * job->channels + c;
+          shape->kernels->fill(offset(job->input, channel * job->height * job->width, shape->size), job->height,
+                               job->width, plane_origin(rows, unit.first_row, a), plane_step(rows),
+                               plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch, right);
+          right = offset(right, shape->plane, shape->size);
+        }
+      }
+    }
+  }
+}
+
+// Where each (channel, tap) begins in the planes of a unit of so many images.
+static void tap_offsets(const shape *shape, int64_t channels, int64_t images, int64_t *offsets) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  for (int64_t c = 0; c < channels; c++) {
+    for (int64_t r = 0; r < rows->taps; r++) {
+      for (int64_t q = 0; q < columns->taps; q++) {
+        const int64_t plane = c * shape->channel_planes + tap_residue(rows, r) * plane_residues(columns) +
+                              tap_residue(columns, q);
+        *offsets++ = plane * images * shape->plane + tap_shift(rows, r) * shape->pitch + tap_shift(columns, q);
+      }
+    }
+  }
+}
+
+// All products of `rows` output channels with `count` (channel, tap)s.
+static void multiply(const temper_convolution_plan *plan, const shape *shape, int64_t images, int64_t rows,
+                     int64_t count, const void *left, const void *right, const int64_t *offsets, void *sums,
+                     int64_t sums_stride) {
+  const convolution_kernels *kernels = shape->kernels;
+  const int64_t size = shape->size;
+  const int64_t length = round_up((plan->band_rows - 1) * shape->pitch + shape->geometry.columns.written, kernels->lanes);
+  for (int64_t i = 0, height; i < rows; i += height) {
+    const bool is_tall = rows - i >= kernels->dot_rows;
+    height = is_tall ? kernels->dot_rows : 1;
+    for (int64_t t = 0, width; t < count; t += width) {
+      const int64_t rest = count - t;
+      width = rest >= kernels->dot_columns ? kernels->dot_columns : rest >= 3 ? 3 : 1;
+      const int64_t index = width == kernels->dot_columns ? 2 : width == 3 ? 1 : 0;
+      kernels->dots[is_tall][index](images, length, offset(left, i * images * shape->left, size), images * shape->left,
+                                    shape->left, right, offsets + t, shape->plane,
+                                    offset(sums, i * sums_stride + t, size), sums_stride);
+    }
+  }
+}
+
+void temper_weight_gradient_run_piece(const temper_convolution_job *job, const temper_convolution_plan *plan,
+                                      int64_t piece, void *workspace, void *scratch) {
+  const shape shape = temper_convolution_shape(job, plan);
+  const int64_t size = shape.size, filter = shape.source_group * shape.taps;
+  const int64_t units = divide_up(job->images, plan->images_together) * plan->bands;
+  const range piece_units = part_of(units, plan->unit_pieces, piece / plan->row_pieces, 1);
+  const range piece_rows = part_of(job->out_channels, plan->row_pieces, piece % plan->row_pieces, 1);
+  void *sums = plan->unit_pieces == 1
+                   ? job->weight
+                   : offset(workspace, piece / plan->row_pieces * job->out_channels * filter, size);
+  memset(offset(sums, piece_rows.begin * filter, size), 0,
+         (size_t)((piece_rows.end - piece_rows.begin) * filter * size));
+
+  const int64_t planes = plan->channels_together * shape.channel_planes * plan->images_together * shape.plane;
+  void *right = scratch;
+  void *left = offset(right, round_up((planes + shape.slack) * size, ALIGNMENT), 1);
+  int64_t *offsets = offset(
+      left, round_up(plan->rows_together * plan->images_together * shape.left * size, ALIGNMENT), 1);
+  for (int64_t index = piece_units.begin; index < piece_units.end; index++) {
+    const unit unit = unit_at(job, plan, index);
+    if (index == piece_units.begin || unit.images < plan->images_together) {
+      tap_offsets(&shape, plan->channels_together, unit.images, offsets);
+    }
+    for (int64_t o = piece_rows.begin, rows; o < piece_rows.end; o += rows) {
+      const int64_t group = o / shape.written_group;
+      rows = minimum(plan->rows_together, minimum(piece_rows.end, (group + 1) * shape.written_group) - o);
+      fill_left(job, plan, &shape, unit, o, rows, left);
+      for (int64_t c = 0; c < shape.source_group; c += plan->channels_together) {
+        const int64_t channels = minimum(plan->channels_together, shape.source_group - c);
+        fill_right(job, &shape, unit, group * shape.source_group + c, channels, right);
+        // Reads of the last channel's last taps run on into these.
+        memset(offset(right, channels * shape.channel_planes * unit.images * shape.plane, size), 0,
+               (size_t)(shape.slack * size));
+        multiply(plan, &shape, unit.images, rows, channels * shape.taps, left, right, offsets,
+                 offset(sums, o * filter + c * shape.taps, size), filter);
+      }
+    }
+  }
+}
+
+#define ADD_PARTS(E, suffix)                                                                                         \
+  static void add_parts_##suffix(E *weight, const E *parts, int64_t part_count, int64_t count, range elements) {     \
+    for (int64_t i = elements.begin; i < elements.end; i++) weight[i] = parts[i];                                    \
+    for (int64_t part = 1; part < part_count; part++) {                                                              \
+      for (int64_t i = elements.begin; i < elements.end; i++) weight[i] += parts[part * count + i];                  \
+    }                                                                                                                \
+  }
+
+ADD_PARTS(float, f32)
+ADD_PARTS(double, f64)
+
+void temper_weight_gradient_add_parts(const temper_convolution_job *job, const temper_convolution_plan *plan,
+                                      int64_t piece, const void *workspace) {
+  const int64_t count = job->out_channels * (job->channels / job->groups) * job->kernel_height * job->kernel_width;
+  const range elements = part_of(count, plan->piece_counts[1], piece, 1);
+  if (job->element == TEMPER_ELEMENT_F64) {
+    add_parts_f64(job->weight, workspace, plan->unit_pieces, count, elements);
+  } else {
+    add_parts_f32(job->weight, workspace, plan->unit_pieces, count, elements);
+  }
+}

@@ -1,0 +1,17 @@
+// 32 registers of 64 bytes. See vectors.h.
+#include <immintrin.h>
+
+#define E float
+#define V __m512
+#define LANES 16
+#define NAME(x) x##_avx512_f32
+#define TILE_ROWS 12
+#define DOT_ROWS 4
+#define DOT_COLUMNS 6
+#define MASK __mmask16
+#define MASK_OF(n) ((MASK)((1u << (n)) - 1))
+#define LOAD_PARTIAL(p, mask) _mm512_maskz_loadu_ps(mask, p)
+#define STORE_PARTIAL(p, mask, v) _mm512_mask_storeu_ps(p, mask, v)
+#define INTERLEAVE_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#include "vectors.h"

@@ -1,0 +1,16 @@
+#undef E
+#undef V
+#undef LANES
+#undef NAME
+#undef TILE_ROWS
+#undef DOT_ROWS
+#undef DOT_COLUMNS
+#undef MASK
+#undef MASK_OF
+#undef LOAD
+#undef STORE
+#undef LOAD_PARTIAL
+#undef STORE_PARTIAL
+#undef INTERLEAVE_LOW
+#undef INTERLEAVE_HIGH
+#undef INLINE
