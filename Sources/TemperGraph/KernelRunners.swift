@@ -155,6 +155,14 @@ func makeKernelRunner(
         Int64(width), 0, Int64(tableRows), begin, end)
     }
 
+  case .convolution(let c):
+    return ConvolutionRunner(TEMPER_CONVOLUTION_FORWARD, c, input: x, weight: inputs[1], output: output, type)
+  case .convolutionInput(let c, _):
+    return ConvolutionRunner(TEMPER_CONVOLUTION_INPUT_GRADIENT, c, input: output, weight: inputs[1], output: x, type)
+  case .convolutionWeight(let c, _):
+    return ConvolutionRunner(
+      TEMPER_CONVOLUTION_WEIGHT_GRADIENT, c, input: x, weight: output, output: inputs[1], type)
+
   case .poolMaximumIndices(let window):
     let pooling = temper_pooling(window, element, plane: x.sizes, out: output.sizes)
     let (inPlane, outPlane) = (x.sizes[2] * x.sizes[3], output.sizes[2] * output.sizes[3])

@@ -159,6 +159,12 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
       Case("matmul of views", [[2, 3, 4], [2, 4, 5]]) {
         .matmul($0[0].permuted([1, 0, 2]).reshaped([3, 8]), $0[1].reshaped([8, 5]))
       },
+      Case("convolution", [[2, 4, 6, 5], [6, 2, 3, 2]]) {
+        square($0[0].convolved(with: $0[1], Convolution(stride: [2, 1], padding: [1, 1], groups: 2)))
+      },
+      Case("dilated convolution", [[1, 2, 7, 7], [3, 2, 3, 3]]) {
+        square($0[0].convolved(with: $0[1], Convolution(dilation: [2, 2])))
+      },
       Case("max pool", [[2, 3, 5, 6]]) {
         square($0[0].maxPooled(Window(size: [2, 3], stride: [2, 1], padding: [1, 0])))
       },
