@@ -500,6 +500,8 @@ typedef struct temper_trainer_options {
   double clip_norm;          /* 0: none; else the norm over all gradients is at most this */
   int32_t drop_last;         /* 1: leave out a last batch with fewer samples */
   int32_t skip_non_finite;   /* 1: a step with NaN or infinity changes nothing, instead of ending in an error */
+  int32_t allow_non_finite;  /* 1: data with NaN or infinity is let through, instead of being an error */
+  int32_t reserved;          /* 0 */
 } temper_trainer_options;
 
 /* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of an

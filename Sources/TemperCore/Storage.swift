@@ -9,6 +9,10 @@ import Glibc
 
   /// Owned memory, all zero.
   public init(byteCount: Int) throws(TemperError) {
+    if byteCount >= SystemMemory.checkedFrom, let available = SystemMemory.available(), byteCount > available {
+      throw TemperError(
+        .outOfMemory, "\(byteCount) bytes were asked for and \(available) are free; use smaller batches or arrays.")
+    }
     var raw: UnsafeMutableRawPointer?
     let status = unsafe posix_memalign(&raw, 64, Swift.max(byteCount, 64))
     guard status == 0, let memory = unsafe raw else {

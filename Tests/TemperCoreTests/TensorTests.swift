@@ -1,5 +1,6 @@
-import TemperCore
 import Testing
+
+@testable import TemperCore
 
 @Suite struct TensorTests {
   @Test func viewsAndCopies() throws {
@@ -31,5 +32,13 @@ import Testing
     }
     #expect(throws: TemperError.self) { _ = try Shape(validating: [1 << 40, 1 << 40]) }
     #expect(throws: TemperError.self) { _ = try Shape(validating: [-1]) }
+  }
+
+  /// More than any machine has, and more than this one has left: both are refused before the system ends the process.
+  @Test func absurdSizesAreErrors() throws {
+    #expect(throws: TemperError.self) { try Tensor(zeros: [1 << 46], .float64) }
+    let left = try #require(SystemMemory.available())
+    #expect(left > 1 << 20)
+    #expect(throws: TemperError.self) { try Tensor(zeros: [left + left / 8], .uint8) }
   }
 }

@@ -70,36 +70,41 @@ package enum Initializer: Hashable, Sendable {
     }
   }
 
-  /// The elements of an array, row by row.
-  package func values(shape: Shape, fanIn: Int, fanOut: Int, random: Random) -> [Double] {
+  /// Fills a dense array. Elements are drawn in float64 and row by row, whatever its type.
+  package func fill(_ tensor: Tensor, fanIn: Int, fanOut: Int, random: Random) throws(TemperError) {
     var random = random
-    let count = shape.count
+    let flat = try tensor.reshaped([tensor.count])
+    if case .orthogonal(let gain) = self {
+      let rows = tensor.shape.sizes.first ?? 1
+      let values = Initializer.orthogonal(
+        rows: rows, columns: rows > 0 ? tensor.count / rows : 0, gain: gain, &random)
+      return try flat.assign(from: try Tensor(values))
+    }
+    // An even number at a time: a large array needs no second one of its size, and normals come in pairs.
+    for start in stride(from: 0, to: flat.count, by: 1 << 16) {
+      let range = start..<min(start + 1 << 16, flat.count)
+      try flat.slice(range).assign(from: try Tensor(values(range.count, fanIn, fanOut, &random)))
+    }
+  }
+
+  /// The next elements of any but the orthogonal one.
+  private func values(_ count: Int, _ fanIn: Int, _ fanOut: Int, _ random: inout Random) -> [Double] {
     let (fanIn, fanOut) = (Double(max(fanIn, 1)), Double(max(fanOut, 1)))
-    switch self {
-    case .zeros: return [Double](repeating: 0, count: count)
-    case .ones: return [Double](repeating: 1, count: count)
-    case .constant(let value): return [Double](repeating: value, count: count)
-    case .uniform(let low, let high): return random.uniforms(count, low, high)
-    case .normal(let mean, let std): return random.normals(count, mean: mean, std: std)
-    case .glorotUniform(let gain):
-      let bound = gain * (6 / (fanIn + fanOut)).squareRoot()
-      return random.uniforms(count, -bound, bound)
-    case .glorotNormal(let gain):
-      return random.normals(count, mean: 0, std: gain * (2 / (fanIn + fanOut)).squareRoot())
-    case .heUniform(let gain):
-      let bound = gain * (3 / fanIn).squareRoot()
-      return random.uniforms(count, -bound, bound)
-    case .heNormal(let gain): return random.normals(count, mean: 0, std: gain / fanIn.squareRoot())
-    case .lecunUniform:
-      let bound = (3 / fanIn).squareRoot()
-      return random.uniforms(count, -bound, bound)
-    case .lecunNormal: return random.normals(count, mean: 0, std: 1 / fanIn.squareRoot())
-    case .fanInUniform:
-      let bound = 1 / fanIn.squareRoot()
-      return random.uniforms(count, -bound, bound)
-    case .orthogonal(let gain):
-      let rows = shape.sizes.first ?? 1
-      return Initializer.orthogonal(rows: rows, columns: rows > 0 ? count / rows : 0, gain: gain, &random)
+    func symmetric(_ bound: Double) -> [Double] { random.uniforms(count, -bound, bound) }
+    func centred(_ std: Double) -> [Double] { random.normals(count, mean: 0, std: std) }
+    return switch self {
+    case .zeros, .orthogonal: [Double](repeating: 0, count: count)
+    case .ones: [Double](repeating: 1, count: count)
+    case .constant(let value): [Double](repeating: value, count: count)
+    case .uniform(let low, let high): random.uniforms(count, low, high)
+    case .normal(let mean, let std): random.normals(count, mean: mean, std: std)
+    case .glorotUniform(let gain): symmetric(gain * (6 / (fanIn + fanOut)).squareRoot())
+    case .glorotNormal(let gain): centred(gain * (2 / (fanIn + fanOut)).squareRoot())
+    case .heUniform(let gain): symmetric(gain * (3 / fanIn).squareRoot())
+    case .heNormal(let gain): centred(gain / fanIn.squareRoot())
+    case .lecunUniform: symmetric((3 / fanIn).squareRoot())
+    case .lecunNormal: centred(1 / fanIn.squareRoot())
+    case .fanInUniform: symmetric(1 / fanIn.squareRoot())
     }
   }
 

@@ -39,11 +39,9 @@ package final class Model {
     try self.init(unfilled: description, input: input, dtype: dtype, catalogue: catalogue, absent: absent)
     for variable in parameters + buffers {
       guard let tensor = variable.tensor else { continue }
-      let initial = variable.initial
-      let values = initial.initializer.values(
-        shape: variable.shape, fanIn: initial.fanIn, fanOut: initial.fanOut,
+      try variable.initial.initializer.fill(
+        tensor, fanIn: variable.initial.fanIn, fanOut: variable.initial.fanOut,
         random: Random(seed: seed).stream(variable.name))
-      try tensor.assign(from: try Tensor(values, shape: variable.shape))
     }
   }
 
