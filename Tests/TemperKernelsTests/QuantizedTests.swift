@@ -141,6 +141,27 @@ private let forms: [PackedFixture.Form] =
     }
   }
 
+  /// Against arithmetic on the whole row as one number.
+  @Test func storedRowsAreOneLongNumber() {
+    for bits in 1...8 {
+      for columns in [0, 1, 3, 7, 8, 9, 15] {
+        let loose = PackedFixture(.init(bits: bits, rows: 2, columns: columns, groupSize: 8)).loose
+        let rowBytes = Int(temper_stored_row_bytes(Int64(columns), Int32(bits)))
+        #expect(rowBytes == (columns * bits + 7) / 8)
+        var stored = [UInt8](repeating: 0xff, count: 2 * rowBytes + 1)
+        temper_store_rows(Int64(columns), Int32(bits), loose, 0, 2, &stored)
+        #expect(stored.last == 0xff)
+        for row in 0..<2 {
+          let number = (0..<columns).reduce(UInt128(0)) { $0 | UInt128(loose[row * columns + $1]) << (bits * $1) }
+          #expect((0..<rowBytes).allSatisfy { stored[row * rowBytes + $0] == UInt8(truncatingIfNeeded: number >> (8 * $0)) })
+        }
+        var back = [UInt8](repeating: 0xff, count: 2 * columns)
+        temper_restore_rows(Int64(columns), Int32(bits), stored, 0, 2, &back)
+        #expect(back == loose, "\(bits) bits, \(columns) columns")
+      }
+    }
+  }
+
   @Test func fourBitUnitsInterleaveHalves() {
     let loose = (0..<32).map { UInt8($0 / 2) }
     var packed = [UInt8](repeating: 0, count: 16)

@@ -27,5 +27,5 @@ func failure(_ body: () throws -> Void) -> TemperError? {
 }
 
 func quantizer(_ name: String, _ parameters: [(name: String, value: Value)] = []) throws -> any Quantizer {
-  try Catalogue(quantizationMethods).find(name, kinds: [.quantizer]).quantizer(parameters)
+  try Catalogue(Quantizers.all).find(name, kinds: [.quantizer]).quantizer(parameters)
 }

@@ -45,6 +45,14 @@ void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64
                       uint8_t *codes);
 void temper_unpack_rows(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, uint8_t *loose);
 
+// To and from the layout of files: column c of a row takes bits [bits * c, bits * c + bits) of the row's bytes, lowest
+// first; a row fills whole bytes, the last one up with zeros.
+int64_t temper_stored_row_bytes(int64_t columns, int32_t bits);
+void temper_store_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64_t row_begin, int64_t row_end,
+                       uint8_t *stored);
+void temper_restore_rows(int64_t columns, int32_t bits, const uint8_t *stored, int64_t row_begin, int64_t row_end,
+                         uint8_t *loose);
+
 // How far a row is from the weights it stands for.
 typedef struct temper_row_error {
   double squared_error, squared_weight, largest_error;

@@ -2,8 +2,7 @@
 
 #include "kernels.h"
 
-// A panel of decoded weights stays in the second-level cache. Its depth is below that where matrix products start to
-// sum parts of k in separate pieces.
+// A panel of decoded weights stays in the second-level cache.
 enum { PANEL_ROWS = 128, PANEL_DEPTH = 768, ROW_GRAIN = 32, ALIGNMENT = 64 };
 
 // Multiply-adds below which a second thread does not pay.
@@ -94,7 +93,8 @@ static temper_matmul_job panel_job(const temper_packed_product *product, int64_t
 
 static temper_matmul_plan panel_plan(const temper_matmul_job *job) {
   temper_matmul_plan plan = temper_matmul_plan_make(job);
-  plan.row_pieces = plan.column_pieces = 1;
+  plan.row_pieces = plan.column_pieces = plan.depth_pieces = 1;
+  plan.phase_count = 1;
   plan.piece_counts[0] = 1;
   return plan;
 }

@@ -73,9 +73,55 @@ extension PackedMatrix {
     return loose
   }
 
+  /// The codes in the layout of files, (rows, bytes of a row).
+  func storedCodes(workers: Workers) throws(TemperError) -> Tensor {
+    let loose = try looseCodes(workers: workers)
+    let stored = try Tensor(zeros: [rows, Int(temper_stored_row_bytes(Int64(columns), Int32(bits)))], .uint8)
+    workers.runRows(rows, columns) { begin, end in
+      unsafe temper_store_rows(
+        Int64(columns), Int32(bits), loose.pointer.assumingMemoryBound(to: UInt8.self), Int64(begin), Int64(end),
+        stored.pointer.assumingMemoryBound(to: UInt8.self))
+    }
+    return stored
+  }
+
+  /// Codes one a byte, (rows, columns), from the layout of files.
+  static func restoredCodes(
+    _ stored: Tensor, shape: Shape, bits: Int, workers: Workers
+  ) throws(TemperError) -> Tensor {
+    let rows = PackedMatrix.rows(of: shape)
+    let columns = PackedMatrix.columns(of: shape)
+    let expected: Shape = [rows, Int(temper_stored_row_bytes(Int64(columns), Int32(bits)))]
+    guard stored.dtype == .uint8, stored.shape == expected else {
+      throw TemperError(
+        .invalidShape,
+        "Stored codes must be uint8 of shape \(expected); \(stored.dtype.name) of shape \(stored.shape) came.")
+    }
+    let stored = try stored.dense()
+    let loose = try Tensor(zeros: [rows, columns], .uint8)
+    workers.runRows(rows, columns) { begin, end in
+      unsafe temper_restore_rows(
+        Int64(columns), Int32(bits), stored.pointer.assumingMemoryBound(to: UInt8.self), Int64(begin), Int64(end),
+        loose.pointer.assumingMemoryBound(to: UInt8.self))
+    }
+    return loose
+  }
+
   /// The weights that the codes stand for, float32 of the weight's shape.
   package func dequantize(workers: Workers) throws(TemperError) -> Tensor {
     let weights = try Tensor(zeros: shape, .float32)
+    try dequantize(into: weights, workers: workers)
+    return weights
+  }
+
+  /// The same into dense float32 or float64 memory of the weight's shape.
+  package func dequantize(into target: Tensor, workers: Workers) throws(TemperError) {
+    guard target.shape == shape, target.dtype.isFloating, target.isDense, !target.isReadOnly else {
+      throw TemperError(
+        .invalidShape,
+        "The weights go into a dense float array of shape \(shape); \(target.dtype.name) of shape \(target.shape) came.")
+    }
+    let weights = target.dtype == .float32 ? target : try Tensor(zeros: shape, .float32)
     unsafe withKernelMatrix { matrix in
       workers.runRows(rows, columns) { begin, end in
         for row in begin..<end {
@@ -85,7 +131,7 @@ extension PackedMatrix {
         }
       }
     }
-    return weights
+    if target.dtype != .float32 { try target.assign(from: weights) }
   }
 
   /// y = x Wᵀ: x (…, columns) to y (…, rows), both dense float32 or both dense float64. The weights enter with exactly
@@ -138,13 +184,23 @@ extension PackedMatrix {
     return y
   }
 
-  /// Row `index` of the weights, into dense float32 memory of `columns` elements at element `offset` of `target`.
-  func decode(row index: Int, into target: Tensor, at offset: Int) {
-    unsafe withKernelMatrix { matrix in
-      unsafe temper_dequantize_row(
-        matrix, TEMPER_VARIANT_BEST, Int64(index), 0, Int64(columns),
-        target.pointer.assumingMemoryBound(to: Float.self) + offset)
+  /// The rows that dense int32 `indices` (…) name, into dense float32 or float64 `target` (…, columns).
+  func lookUp(_ indices: Tensor, into target: Tensor, workers: Workers) throws(TemperError) {
+    let wanted = try indices.array(of: Int32.self).map(Int.init)
+    if let wrong = wanted.first(where: { !(0..<rows).contains($0) }) {
+      throw TemperError(.outOfRange, "Indices must be from 0 to \(rows - 1); \(wrong) came.")
     }
+    let decoded = target.dtype == .float32 ? target : try Tensor(zeros: target.shape, .float32)
+    unsafe withKernelMatrix { matrix in
+      workers.runRows(wanted.count, columns) { begin, end in
+        for place in begin..<end {
+          unsafe temper_dequantize_row(
+            matrix, TEMPER_VARIANT_BEST, Int64(wanted[place]), 0, Int64(columns),
+            decoded.pointer.assumingMemoryBound(to: Float.self) + place * columns)
+        }
+      }
+    }
+    if target.dtype != .float32 { try target.assign(from: decoded) }
   }
 
   /// Squared error, squared weight and largest error, by row.

@@ -74,6 +74,3 @@ extension RoundToNearest {
           granularity: try Granularity(arguments))
       }))
 }
-
-/// The records of this room.
-package let quantizationMethods: [Method] = [RoundToNearest.method]

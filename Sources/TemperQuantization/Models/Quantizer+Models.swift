@@ -1,0 +1,48 @@
+import TemperCatalogue
+import TemperCore
+import TemperNetworks
+
+/// What quantizing a model cost and saved, weight by weight.
+package struct ModelQuantizationReport: Sendable {
+  package let weights: [(name: String, report: QuantizationReport)]
+  /// Of the whole model: packed weights with everything that is not packed, and all of it in float32.
+  package let byteCount: Int
+  package let floatByteCount: Int
+}
+
+extension Quantizer {
+  /// A copy of `model` with every weight packed that can be, except those in `skip`: names of parameters ("0.weight") or
+  /// of layers ("0", "2.1").
+  package func quantize(
+    _ model: Model, skip: [String] = [], catalogue: Catalogue, workers: Workers
+  ) throws(TemperError) -> (model: QuantizedModel, report: ModelQuantizationReport) {
+    func covers(_ entry: String, _ name: String) -> Bool { name == entry || name.hasPrefix(entry + ".") }
+    for entry in skip where !model.parameters.contains(where: { covers(entry, $0.name) }) {
+      throw TemperError(.unknownName, "The model has no parameter or layer \"\(entry)\" that could be skipped.")
+    }
+    var weights: [(name: String, matrix: PackedMatrix)] = []
+    var reports: [(name: String, report: QuantizationReport)] = []
+    for variable in model.parameters {
+      guard let tensor = variable.tensor else {
+        throw TemperError(.wrongState, "The model's weights are packed already; quantize the float model.")
+      }
+      guard variable.isPackable, !skip.contains(where: { covers($0, variable.name) }) else { continue }
+      do throws(TemperError) {
+        let quantized = try quantize(tensor, workers: workers)
+        weights.append((variable.name, quantized.matrix))
+        reports.append((variable.name, quantized.report))
+      } catch {
+        throw TemperError(error.code, "\"\(variable.name)\": \(error.message)", origin: error.origin)
+      }
+    }
+    let packed = Set(weights.map(\.name))
+    var rest = model.fileContents
+    rest.tensors.removeAll { packed.contains($0.name) }
+    let copy = try Model(restoring: rest, catalogue: catalogue, absent: packed)
+    let result = try QuantizedModel(copy, weights)
+    return (
+      result,
+      ModelQuantizationReport(weights: reports, byteCount: result.byteCount, floatByteCount: result.floatByteCount)
+    )
+  }
+}
