@@ -153,7 +153,8 @@ private let forms: [PackedFixture.Form] =
         #expect(stored.last == 0xff)
         for row in 0..<2 {
           let number = (0..<columns).reduce(UInt128(0)) { $0 | UInt128(loose[row * columns + $1]) << (bits * $1) }
-          #expect((0..<rowBytes).allSatisfy { stored[row * rowBytes + $0] == UInt8(truncatingIfNeeded: number >> (8 * $0)) })
+          #expect(
+            (0..<rowBytes).allSatisfy { stored[row * rowBytes + $0] == UInt8(truncatingIfNeeded: number >> (8 * $0)) })
         }
         var back = [UInt8](repeating: 0xff, count: 2 * columns)
         temper_restore_rows(Int64(columns), Int32(bits), stored, 0, 2, &back)

@@ -57,6 +57,55 @@ private func largestDifference(_ a: Tensor, _ b: Tensor) -> Double {
     }
   }
 
+  private static let kinds: [(text: String, input: Shape, packed: [String])] = [
+    (
+      """
+      [{"conv2d": {"channels": 6, "kernel": 3, "padding": "same", "stride": 2}}, "batch_norm", "relu",
+       {"conv2d": {"channels": 4, "kernel": 2, "groups": 2}}, "flatten", {"dense": 5}]
+      """,
+      [3, 9, 8], ["0.weight", "3.weight", "5.weight"]
+    ),
+    (
+      """
+      [{"embedding": {"entries": 20, "size": 12}}, {"multi_head_attention": {"heads": 3}}, {"lstm": 7}, "flatten",
+       {"dense": 3}]
+      """,
+      [5], ["0.weight", "1.in_proj_weight", "1.out_proj.weight", "2.weight_ih", "2.weight_hh", "4.weight"]
+    ),
+  ]
+
+  @Test(arguments: 1..<2, [DType.float32, .float64]) func everyKindOfWeight(kind: Int, dtype: DType) throws {
+    let (text, input, packed) = Self.kinds[kind]
+    let model = try network(text, input: input, dtype: dtype)
+    let quantized = try fourBits().quantize(model, catalogue: catalogue, workers: workers).model
+    #expect(quantized.weights.map(\.name) == packed)
+    let reference = try decoded(quantized, of: model)
+    let count = 4
+    let x =
+      input.rank == 1
+      ? try Tensor((0..<(count * input.count)).map { Int32($0 * 7 % 20) }, shape: [count, input.count])
+      : try weights(Shape([count] + input.sizes), seed: 8, scale: 1).copy(as: dtype)
+    let y = try quantized.model.predict(x, workers: workers)
+    let expected = try reference.predict(x, workers: workers)
+    #expect(largestDifference(y, expected) < (dtype == .float32 ? 1e-5 : 1e-14))
+    #expect(largestDifference(y, try model.predict(x, workers: workers)) > 1e-4)
+    let file = try quantized.fileContents(workers: workers)
+    let loaded = try QuantizedModel(restoring: file, catalogue: catalogue, workers: workers)
+    #expect(doubles(try loaded.model.predict(x, workers: workers)) == doubles(y))
+    let serial = try loaded.model.predict(x, workers: Workers(count: 1))
+    #expect(doubles(serial) == doubles(y))
+  }
+
+  @Test func lookUpsOutsideTheTable() throws {
+    let matrix = try fourBits().quantize(weights([6, 5]), workers: workers).matrix
+    for bad in [-1, 6, Int32.max, Int32.min] {
+      let error = failure {
+        try matrix.lookUp(try Tensor([0, bad]), into: try Tensor(zeros: [2, 5]), workers: workers)
+      }
+      #expect(error?.code == .outOfRange)
+    }
+  }
+
   @Test func packsWeightsAndLeavesTheRest() throws {
     let model = try network(denseNetwork, input: [64])
     let before = model.parameters.map { floats($0.tensor!) }

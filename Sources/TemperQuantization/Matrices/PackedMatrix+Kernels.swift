@@ -119,7 +119,8 @@ extension PackedMatrix {
     guard target.shape == shape, target.dtype.isFloating, target.isDense, !target.isReadOnly else {
       throw TemperError(
         .invalidShape,
-        "The weights go into a dense float array of shape \(shape); \(target.dtype.name) of shape \(target.shape) came.")
+        "The weights go into a dense float array of shape \(shape); \(target.dtype.name) of shape \(target.shape) came."
+      )
     }
     let weights = target.dtype == .float32 ? target : try Tensor(zeros: shape, .float32)
     unsafe withKernelMatrix { matrix in
