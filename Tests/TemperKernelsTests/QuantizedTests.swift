@@ -263,7 +263,7 @@ private let forms: [PackedFixture.Form] =
   }
 
   @Test func rangesOfGroups() {
-    let weights: [Float] = [3, -1, 2, 0, 5, 5, /**/ -7, -8, -9, 1, 0, -0.5]
+    let weights: [Float] = [3, -1, 2, 0, 5, 5, -7, -8, -9, 1, 0, -0.5]
     var minima = [Float](repeating: .nan, count: 4)
     var maxima = minima
     #expect(temper_group_ranges(weights, 6, 4, 0, 2, &minima, &maxima))
