@@ -103,7 +103,9 @@ extension Input {
 
 extension Input.Form {
   var json: JSON {
-    .object([JSON.Member("shape", .array(shape.map { .text($0) })), JSON.Member("dtype", .text(element.word))])
+    var members = [JSON.Member("shape", .array(shape.map { .text($0) })), JSON.Member("dtype", .text(element.word))]
+    if case .index(let below?) = element { members.append(JSON.Member("below", .text(below))) }
+    return .object(members)
   }
 }
 
