@@ -1,0 +1,32 @@
+"""Temper: robust training, losses and quantization.
+
+    loss = temper.loss("focal", gamma=2.0)
+    value, gradients = loss.value_and_grad(logits, targets)
+
+    model = temper.Model([{"dense": 128}, "relu", {"dense": 10}], input=(64,), seed=0)
+    temper.Trainer(model, loss=loss, optimizer="adam").fit(x, y, epochs=10)
+    temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
+
+temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is.
+"""
+
+from . import errors
+from ._catalogue import catalog, describe, loss, op, optimizer, quantizer, schedule
+from ._context import Context
+from ._library import library as _library
+from ._losses import Loss
+from ._models import Model, load
+from ._operators import Operator
+from ._optimizers import Optimizer, Schedule
+from ._plugins import Plugin, inspect_plugin, load_plugin
+from ._quantizers import Quantized, Quantizer
+from ._training import Trainer
+from .errors import Error
+
+__all__ = [
+    "Context", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer", "Schedule",
+    "Trainer", "catalog", "describe", "errors", "inspect_plugin", "load", "load_plugin", "loss", "op", "optimizer",
+    "quantizer", "schedule",
+]  # fmt: skip
+
+__version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

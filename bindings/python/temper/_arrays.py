@@ -1,0 +1,170 @@
+"""Arrays in and out of the library: NumPy views of whatever came, borrowed for one call, never copied without need.
+
+What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers.
+"""
+
+import ctypes
+
+import numpy as np
+
+from . import errors
+from ._handles import Handle
+from ._library import library
+
+_NAMES = ("float32", "float64", "int32", "int64", "uint8", "bool")
+# By type and byte order: an array in the other order is not among them.
+_CODES = {np.dtype(name): library.constants["TEMPER_" + name.upper()] for name in _NAMES}
+_DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_READ_ONLY = library.constants["TEMPER_BUFFER_READ_ONLY"]
+# Element types without a counterpart, and the next wider one that holds their values.
+_WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
+
+
+def is_plain(value):
+    """Numbers and lists of them: they have no element type of their own and take that of the arrays beside them."""
+    return isinstance(value, (list, tuple, int, float))
+
+
+def view(value):
+    """A NumPy view of the memory of `value`."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__dlpack__"):
+        if getattr(value, "requires_grad", False):
+            value = value.detach()
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise errors.InvalidType(
+                f"An array on the CPU with one of the element types {', '.join(_NAMES)} is needed; "
+                f"this {type(value).__module__}.{type(value).__qualname__} cannot be viewed: {error}"
+            ) from error
+    return np.asarray(value)
+
+
+def readable(value):
+    """An array to read from, in an element type of the library."""
+    array = view(value)
+    dtype = array.dtype
+    if dtype in _CODES and not any(stride % dtype.itemsize for stride in array.strides):
+        return array
+    name = dtype.name
+    if name == "uint64":
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise errors.OutOfRange(f"Integers up to 2^63 - 1 may come; {array.max()} came.")
+        return array.astype(np.int64)
+    if name in _NAMES or name in _WIDER:
+        return array.astype(_WIDER.get(name, name))
+    raise errors.InvalidType(f"An array of numbers is needed; elements of type {dtype} came.")
+
+
+def writable(value):
+    """An array to write results to: the memory of `value` itself."""
+    if is_plain(value):
+        raise errors.InvalidType(f"Results are written to an array; a {type(value).__name__} came.")
+    array = view(value)
+    if array.dtype not in _CODES:
+        raise errors.InvalidType(f"Results are written as float32 or float64; an array of {array.dtype} came.")
+    if any(stride % array.itemsize for stride in array.strides):
+        raise errors.InvalidShape(f"Results are written in steps of whole elements; strides {array.strides} came.")
+    return array
+
+
+def gather(values):
+    """Arrays to read from by name, and the type that floating results have: float64 if any floating array has it.
+
+    Plain numbers take the floating type of the arrays beside them, and are float64 alone.
+    """
+    arrays = {name: readable(value) for name, value in values.items()}
+    plain = {name for name, value in values.items() if is_plain(value) and arrays[name].dtype.kind == "f"}
+    floats = [a.dtype for name, a in arrays.items() if a.dtype.kind == "f" and name not in plain]
+    if floats:
+        dtype = max(floats, key=lambda dtype: dtype.itemsize)
+        for name in plain:
+            arrays[name] = arrays[name].astype(dtype)
+    else:
+        dtype = np.dtype("float64" if plain else "float32")
+    return arrays, dtype
+
+
+class Borrow:
+    """Tensors over arrays for the length of one call. The arrays must outlive the `with` block."""
+
+    __slots__ = ("_pointers",)
+
+    def __enter__(self):
+        self._pointers = []
+        return self
+
+    def __exit__(self, *_):
+        for pointer in self._pointers:
+            library.tensor_free(pointer)
+
+    def tensor(self, array):
+        """A handle to the memory of a NumPy array, or None for None."""
+        if array is None:
+            return None
+        buffer = library.struct("buffer")
+        buffer.dtype = _CODES[array.dtype]
+        buffer.rank = rank = array.ndim
+        buffer.flags = 0 if array.flags.writeable else _READ_ONLY
+        buffer.data = array.ctypes.data
+        buffer.byte_length = array.nbytes
+        buffer.sizes = (ctypes.c_int64 * rank)(*array.shape)
+        if not array.flags.c_contiguous:
+            low, high = np.lib.array_utils.byte_bounds(array)
+            buffer.byte_offset, buffer.data, buffer.byte_length = array.ctypes.data - low, low, high - low
+            buffer.strides = (ctypes.c_int64 * rank)(*(stride // array.itemsize for stride in array.strides))
+        pointer = library.handle(library.tensor_borrow, ctypes.byref(buffer))
+        self._pointers.append(pointer)
+        return pointer
+
+    def tensors(self, arrays):
+        """A C array of handles."""
+        return (ctypes.c_void_p * len(arrays))(*(self.tensor(array).value for array in arrays))
+
+    def named(self, arrays):
+        """A C array of named tensors, and its length."""
+        items = [(name.encode(), self.tensor(array)) for name, array in arrays.items()]
+        return library.array("named_tensor", items)
+
+    def samples(self, x, y, inputs, name=None):
+        """A struct of samples."""
+        named, count = self.named(inputs)
+        return library.struct(
+            "samples", name=name and name.encode(), x=self.tensor(x), y=self.tensor(y), inputs=named, input_count=count
+        )
+
+
+class _Memory(Handle):
+    """A tensor of the library, for NumPy to view; NumPy keeps it alive as long as a view needs it."""
+
+    _kind = "tensor"
+
+    @property
+    def __array_interface__(self):
+        info = library.struct("tensor_info")
+        library.tensor_get_info(ctypes.byref(info), self)
+        dtype = _DTYPES[info.dtype]
+        read_only = bool(info.flags & library.constants["TEMPER_TENSOR_READ_ONLY"])
+        return {
+            "version": 3,
+            "typestr": dtype.str,
+            "shape": tuple(info.sizes[: info.rank]),
+            "strides": tuple(stride * dtype.itemsize for stride in info.strides[: info.rank]),
+            "data": (info.data or 0, read_only),
+        }
+
+
+def mapped(pointer):
+    """The arrays of a tensor map by name, as views of its memory. The map is given back."""
+    try:
+        count, arrays = ctypes.c_uint64(), {}
+        library.tensor_map_count(ctypes.byref(count), pointer)
+        for index in range(count.value):
+            name, tensor = ctypes.c_char_p(), ctypes.c_void_p()
+            library.tensor_map_get(ctypes.byref(name), ctypes.byref(tensor), pointer, index)
+            arrays[name.value.decode()] = np.asarray(_Memory(tensor))
+        return arrays
+    finally:
+        library.tensor_map_free(pointer)

@@ -1,0 +1,70 @@
+"""Methods by name, and every method of a kind as a function."""
+
+from . import _context
+from ._losses import Loss
+from ._methods import constructor_signature
+from ._operators import Operator
+from ._optimizers import Optimizer, Schedule
+from ._quantizers import Quantizer
+
+
+def catalog(kind=None, area=None):
+    """The records of all methods, as a list of dicts with name, aliases, kind, area, summary, parameters, inputs,
+    reference and more; with `kind` or `area` only those."""
+    return _context.default().catalog(kind, area)
+
+
+def describe(name):
+    """What a method is, its parameters, inputs and source, as text."""
+    return _context.default().describe(name)
+
+
+def loss(name, /, **parameters):
+    """The loss of this name: temper.loss("focal", gamma=2.0)(logits, targets) -> (N,) values."""
+    return Loss(_context.default(), name, parameters)
+
+
+def op(name, /, **parameters):
+    """The operator or activation of this name: temper.op("sparsemax")(x, axis=-1)."""
+    return Operator(_context.default(), name, parameters)
+
+
+def optimizer(name, /, **parameters):
+    """The optimizer of this name: temper.optimizer("adam", learning_rate=0.001).step(params, grads)."""
+    return Optimizer(_context.default(), name, parameters)
+
+
+def schedule(name, /, **parameters):
+    """The schedule of this name: temper.schedule("cosine")(step) -> float."""
+    return Schedule(_context.default(), name, parameters)
+
+
+def quantizer(name, /, **parameters):
+    """The quantizer of this name: temper.quantizer("round_to_nearest", bits=4).quantize(weight)."""
+    return Quantizer(_context.default(), name, parameters)
+
+
+def namespace(make, *kinds):
+    """`__getattr__` and `__dir__` for a module in which every method of these kinds is a function."""
+
+    def find(name):
+        context = _context.default()
+        try:
+            record = context.record(name)
+        except KeyError as error:
+            raise AttributeError(str(error)) from None
+        if record["kind"] not in kinds:
+            raise AttributeError(f"{name} is of kind {record['kind']}, not {' or '.join(kinds)}")
+
+        def method(**parameters):
+            return make(name, **parameters)
+
+        method.__name__ = method.__qualname__ = name
+        method.__doc__ = context.describe(name)
+        method.__signature__ = constructor_signature(record)
+        return method
+
+    def names():
+        return sorted(name for kind in kinds for name in _context.default().names(kind))
+
+    return find, names

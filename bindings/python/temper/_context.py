@@ -1,0 +1,109 @@
+"""Contexts: threads, seed, log, and a catalogue with the plug-ins loaded into it."""
+
+import ctypes
+import functools
+import itertools
+import json
+import os
+
+from ._handles import Handle
+from ._library import library, pending
+
+
+class Context(Handle):
+    """What methods are made from: threads, seed, log, and the catalogue with its plug-ins.
+
+    threads: how many threads share the work, None: one for each processor. seed: the seed wherever 0 is passed.
+    plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
+    (level, text) for what the library has to say.
+
+    The functions of the module `temper` work with a context of their own; a context has the same functions as methods.
+    """
+
+    _kind = "context"
+
+    def __init__(self, threads=None, seed=0, plugin_directories=(), log=None):
+        directories = [os.fsencode(directory) for directory in plugin_directories]
+        options = library.struct("context_options", threads=threads or 0, seed=seed)
+        options.plugin_directories = (ctypes.c_char_p * len(directories))(*directories)
+        options.plugin_directory_count = len(directories)
+        if log is not None:
+            options.log, options.log_user, options.log_destroy = _kept(log)
+        try:
+            super().__init__(library.handle(library.context_create, ctypes.byref(options)))
+        except BaseException:
+            _drop(options.log_user)
+            raise
+        self._records = {}
+
+    @property
+    def threads(self):
+        """How many threads work is shared among, the caller's included."""
+        out = ctypes.c_int32()
+        library.context_threads(ctypes.byref(out), self)
+        return out.value
+
+    def find(self, kind, name):
+        """The name of the method of this kind that a name or alias stands for."""
+        return library.text(library.catalogue_find, self, kind and kind.encode(), name.encode())
+
+    def names(self, kind=None):
+        """The names of all methods of a kind, in alphabetical order."""
+        kind, count = kind and kind.encode(), ctypes.c_uint64()
+        library.catalogue_count(ctypes.byref(count), self, kind)
+        return [library.text(library.catalogue_name, self, kind, index) for index in range(count.value)]
+
+    def record(self, name):
+        """The record of one method, as a dict."""
+        if name not in self._records:
+            self._records[name] = json.loads(
+                library.text(library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_JSON"])
+            )
+        return self._records[name]
+
+    def describe(self, name):
+        """What a method is, its parameters, inputs and source, as text."""
+        return library.text(
+            library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_TEXT"]
+        )
+
+    def catalog(self, kind=None, area=None):
+        """The records of all methods, as a list of dicts with name, aliases, kind, area, summary, parameters, inputs,
+        reference and more; with `kind` or `area` only those."""
+        records = json.loads(
+            library.text(library.catalogue_describe, self, None, library.constants["TEMPER_FORMAT_JSON"])
+        )
+        return [r for r in records if kind in (None, r["kind"]) and area in (None, r["area"])]
+
+
+# Log functions by the number that the library knows them under, until it says that nothing needs them any more.
+_logs = {}
+_numbers = itertools.count(1)
+
+
+def _kept(log):
+    number = next(_numbers)
+    _logs[number] = log
+    return _receive, number, _destroy
+
+
+def _receive(number, level, text):
+    try:
+        _logs[number](level, text.decode(errors="replace"))
+    except BaseException as exception:
+        pending.exceptions.append(exception)
+    return 0
+
+
+def _drop(number):
+    _logs.pop(number, None)
+
+
+_receive = library.callback("log_function", _receive)
+_destroy = library.callback("destroy_function", _drop)
+
+
+@functools.cache
+def default():
+    """The context of the functions of the module `temper`."""
+    return Context()

@@ -1,0 +1,111 @@
+"""Models."""
+
+import ctypes
+import json
+import os
+
+import numpy as np
+
+from . import _context
+from ._arrays import _CODES, _DTYPES, Borrow, mapped, readable, writable
+from ._handles import Handle
+from ._library import library
+
+
+class Model(Handle):
+    """A network, from a list of layers: each a name or {name: size or options}; lists nest.
+
+        temper.Model([{"dense": 128}, "relu", {"dense": 10}], input=(64,), seed=0)
+
+    layers: the list, or the same as JSON text. input: the shape of one sample, without the batch. seed: decides the
+    initial parameters. dtype: of parameters and results, "float32" or "float64".
+    """
+
+    _kind = "model"
+
+    def __init__(self, layers, input, seed=0, dtype="float32", context=None):
+        context = context or _context.default()
+        description = layers if isinstance(layers, str) else json.dumps(layers)
+        sizes = (input,) if isinstance(input, int) else tuple(input)
+        self._adopt(
+            context,
+            library.handle(
+                library.model_create, context, description.encode(), (ctypes.c_int64 * len(sizes))(*sizes), len(sizes),
+                _CODES[np.dtype(dtype)], seed,
+            ),
+        )  # fmt: skip
+
+    def _adopt(self, context, pointer):
+        super().__init__(pointer)
+        self._context = context
+        return self
+
+    @classmethod
+    def _from(cls, context, pointer):
+        return cls.__new__(cls)._adopt(context, pointer)
+
+    def predict(self, x, mask=None, out=None):
+        """Outputs (such as logits) for inputs x (N, ...), as in evaluation. mask (N, T), 1 where attention may look:
+        for models that need one. `out` receives the outputs."""
+        x, mask = readable(x), None if mask is None else readable(mask)
+        with self._lock, Borrow() as borrow:
+            if out is None:
+                shape = library.shape(library.model_result_shape, self, len(x) if x.ndim else 1)
+                out = result = np.empty(shape, _DTYPES[self._info().dtype])
+            else:
+                result = writable(out)
+            library.model_predict(borrow.tensor(result), self, borrow.tensor(x), borrow.tensor(mask))
+        return out
+
+    def parameters(self):
+        """All parameters by name, as arrays that share the model's memory: writing to them changes the model.
+
+        Those of quantized layers are copies, dequantized.
+        """
+        with self._lock:
+            return mapped(library.handle(library.model_parameters, self))
+
+    def save(self, path):
+        """Writes the model as safetensors; the file appears whole or not at all."""
+        with self._lock:
+            library.model_save(self, os.fsencode(path))
+
+    def summary(self):
+        """A table of layers, shapes and parameters, as text."""
+        return library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_TEXT"])
+
+    __str__ = summary
+
+    @property
+    def description(self):
+        """The list of layers."""
+        return json.loads(library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
+
+    @property
+    def nbytes(self):
+        """Memory of all parameters as they are held, packed ones packed."""
+        return self._info().parameter_bytes
+
+    @property
+    def parameter_count(self):
+        """How many numbers training changes."""
+        return self._info().parameter_count
+
+    @property
+    def is_quantized(self):
+        """Whether some weights are packed."""
+        return bool(self._info().is_quantized)
+
+    def __repr__(self):
+        return f"<temper.Model: {self.parameter_count} parameters, {self.nbytes} bytes>"
+
+    def _info(self):
+        info = library.struct("model_info")
+        library.model_get_info(ctypes.byref(info), self)
+        return info
+
+
+def load(path, context=None):
+    """A model from a file that Model.save wrote, quantized or not."""
+    context = context or _context.default()
+    return Model._from(context, library.handle(library.model_load, context, os.fsencode(path)))

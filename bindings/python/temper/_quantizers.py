@@ -1,0 +1,78 @@
+"""Quantizers and what they make."""
+
+import ctypes
+
+import numpy as np
+
+from ._arrays import Borrow, readable, writable
+from ._handles import Handle
+from ._library import library
+from ._methods import Method, documentation
+from ._models import Model
+
+
+class Quantizer(Method):
+    __doc__ = documentation("""A quantizer with its parameters: made by temper.quantizer(name, **parameters).""")
+    _kind = "quantizer"
+
+    def quantize(self, weight, calibration=None):
+        """Packs a matrix (outputs, inputs). calibration (samples, inputs): for methods that look at data."""
+        weight, calibration = readable(weight), None if calibration is None else readable(calibration)
+        with self._lock, Borrow() as borrow:
+            return Quantized(
+                library.handle(library.quantizer_quantize, self, borrow.tensor(weight), borrow.tensor(calibration))
+            )
+
+    def quantize_model(self, model, calibration=None):
+        """A model with packed weights, made from `model`, which stays as it is. calibration: inputs of the model."""
+        calibration = None if calibration is None else readable(calibration)
+        with self._lock, model._lock, Borrow() as borrow:
+            return Model._from(
+                model._context,
+                library.handle(library.quantizer_quantize_model, self, model, borrow.tensor(calibration)),
+            )
+
+
+class Quantized(Handle):
+    """A quantized matrix, packed: made by Quantizer.quantize."""
+
+    _kind = "quantized"
+
+    def dequantize(self, out=None):
+        """The matrix (outputs, inputs) as floats. `out` receives it."""
+        out = np.empty(self.shape, np.float32) if out is None else out
+        with Borrow() as borrow:
+            library.quantized_dequantize(borrow.tensor(writable(out)), self)
+        return out
+
+    def matmul(self, x, out=None):
+        """x (M, inputs) times the transposed matrix: (M, outputs), straight from the packed weights."""
+        x = readable(x)
+        out = np.empty((len(x) if x.ndim else 1, self.shape[0]), np.float32) if out is None else out
+        with self._lock, Borrow() as borrow:
+            library.quantized_matmul(borrow.tensor(writable(out)), self, borrow.tensor(x))
+        return out
+
+    @property
+    def shape(self):
+        """(outputs, inputs)"""
+        info = self._info()
+        return info.outputs, info.inputs
+
+    @property
+    def bits(self):
+        """Bits of one weight."""
+        return self._info().bits
+
+    @property
+    def nbytes(self):
+        """Bytes of the packed weights with their scales and zero points."""
+        return self._info().byte_count
+
+    def __repr__(self):
+        return f"<temper.Quantized: {self.shape[0]} x {self.shape[1]}, {self.bits} bits, {self.nbytes} bytes>"
+
+    def _info(self):
+        info = library.struct("quantized_info")
+        library.quantized_get_info(ctypes.byref(info), self)
+        return info

@@ -1,0 +1,218 @@
+"""Trainers."""
+
+import ctypes
+import os
+
+from . import errors
+from ._arrays import Borrow, mapped, readable
+from ._handles import Handle
+from ._interrupts import Interrupts
+from ._library import library, pending
+from ._losses import Loss
+from ._models import Model
+from ._optimizers import Optimizer, Schedule
+from ._progress import Bar
+
+_MONITORS = {
+    name.removeprefix("TEMPER_MONITOR_").lower(): number
+    for name, number in library.constants.items()
+    if name.startswith("TEMPER_MONITOR_")
+}
+
+
+class Trainer(Handle):
+    """Trains a model, whose parameters it changes.
+
+    loss, optimizer, schedule: a name of the catalogue, or what temper.loss, temper.optimizer and temper.schedule make.
+    The schedule gives the learning rate of each step; without it the optimizer's own is constant.
+    seed: of shuffling and dropout. clip_value: every element of a gradient goes into [-clip_value, clip_value].
+    clip_norm: the norm over all gradients is at most this. drop_last: leave out a last batch with fewer samples.
+    skip_non_finite: a step with NaN or infinity changes nothing, instead of ending in an error.
+    """
+
+    _kind = "trainer"
+
+    def __init__(
+        self,
+        model,
+        loss="cross_entropy",
+        optimizer="adam",
+        schedule=None,
+        procedure=None,
+        batch_size=128,
+        seed=0,
+        clip_value=None,
+        clip_norm=None,
+        drop_last=False,
+        skip_non_finite=False,
+    ):
+        if not isinstance(model, Model):
+            raise errors.InvalidType(f"A temper.Model is needed; a {type(model).__name__} came.")
+        if procedure is not None:
+            raise errors.Unsupported("This version has no training procedures; procedure must be None.")
+        options = library.struct(
+            "trainer_options", batch_size=batch_size, seed=seed, clip_value=clip_value or 0, clip_norm=clip_norm or 0,
+            drop_last=drop_last, skip_non_finite=skip_non_finite,
+        )  # fmt: skip
+        context = model._context
+        with model._lock:
+            pointer = library.handle(
+                library.trainer_create, model, _made(Loss, context, loss), _made(Optimizer, context, optimizer),
+                schedule and _made(Schedule, context, schedule), ctypes.byref(options),
+            )  # fmt: skip
+        # The trainer writes to the model: one of the two at a time.
+        super().__init__(pointer, lock=model._lock)
+        self.model = model
+
+    def fit(
+        self,
+        x,
+        y=None,
+        epochs=1,
+        validation=None,
+        tests=None,
+        monitor=None,
+        patience=0,
+        minimum_delta=0.0,
+        restore_best=False,
+        progress=False,
+        callback=None,
+        checkpoint=None,
+        checkpoint_every=1,
+        **inputs,
+    ):
+        """Trains on x (N, ...) and y until `epochs` are done in all, and returns the history: {name: array}.
+
+        validation: (x, y), measured after each epoch. tests: {name: (x, y)}, measured too and never looked at by
+        training. monitor: "training_loss", "validation_loss" or "validation_accuracy"; with it training stops after
+        `patience` epochs without an improvement larger than minimum_delta, and restore_best puts the parameters of the
+        best epoch back. progress: True, or a title, draws a bar on stderr. callback: called after each epoch with a
+        dict of its numbers; a true result stops training. checkpoint: a path to save to after every checkpoint_every
+        epochs. inputs: further inputs of loss and model by name, (N, ...) for each sample or as a whole; validation and
+        tests take theirs as a third element, (x, y, {name: array}).
+
+        Control-C stops between two steps: finished steps stay, and fit may be called again to go on.
+        """
+        tests = tests or {}
+        arrays = [_arrays(x, y, inputs), *(_arrays(*s) for s in tests.values())]
+        validation = validation and _arrays(*validation)
+        with self._lock, Borrow() as borrow, Interrupts() as interrupts, Bar(progress) as bar:
+            data, *others = (
+                borrow.samples(*s, name=name) for name, s in zip([None, *tests], arrays)
+            )
+            measured = validation and borrow.samples(*validation)
+            others, other_count = library.array("samples", others)
+            receive = library.callback(
+                "progress_function", _receiving(interrupts, bar, callback, list(tests))
+            )
+            options = library.struct(
+                "fit_options", epochs=epochs, validation=measured and ctypes.pointer(measured), tests=others,
+                test_count=other_count, monitor=_monitor(monitor), patience=patience, minimum_delta=minimum_delta,
+                restore_best=restore_best, every_step=1, progress=receive,
+                checkpoint_path=checkpoint and os.fsencode(checkpoint), checkpoint_every=checkpoint_every,
+            )  # fmt: skip
+            try:
+                library.trainer_fit(self, ctypes.byref(data), ctypes.byref(options))
+            except errors.Cancelled:
+                pass  # by the callback, which wanted it; or by an interrupt, which is raised on leaving
+        return self.history
+
+    def evaluate(self, x, y=None, **inputs):
+        """Mean loss and accuracy on a set of samples: {"loss": float, "accuracy": float}; changes nothing."""
+        out = library.struct("measurement")
+        arrays = _arrays(x, y, inputs)
+        with self._lock, Borrow() as borrow:
+            library.trainer_evaluate(ctypes.byref(out), self, ctypes.byref(borrow.samples(*arrays)))
+        return {"loss": out.loss, "accuracy": out.accuracy}
+
+    @property
+    def history(self):
+        """The epochs so far: training_loss, learning_rate, seconds, and what else was measured, as arrays by name."""
+        with self._lock:
+            return mapped(library.handle(library.trainer_history, self))
+
+    @property
+    def epochs(self):
+        """How many epochs are done in all."""
+        return self._info().epochs
+
+    @property
+    def best_epoch(self):
+        """The best epoch so far by what is monitored, from 1; None while nothing is."""
+        return self._info().best_epoch or None
+
+    def save(self, path):
+        """Writes a checkpoint: parameters, optimizer, loss and place in the data. Whole or not at all."""
+        with self._lock:
+            library.trainer_save(self, os.fsencode(path))
+
+    def resume(self, path):
+        """Goes back to a checkpoint of a trainer of the same making: fit goes on with the same bits."""
+        with self._lock:
+            library.trainer_resume(self, os.fsencode(path))
+
+    def _info(self):
+        info = library.struct("trainer_info")
+        library.trainer_get_info(ctypes.byref(info), self)
+        return info
+
+
+def _made(kind, context, method):
+    """A method that came as an object or by name."""
+    if isinstance(method, kind):
+        return method
+    if isinstance(method, str):
+        return kind(context, method, {})
+    raise errors.InvalidType(
+        f"A name of the catalogue or what temper.{kind._kind} makes is needed; a {type(method).__name__} came."
+    )
+
+
+def _monitor(name):
+    name = name or "none"
+    if name not in _MONITORS:
+        raise errors.InvalidArgument(f"What is monitored is one of {', '.join(_MONITORS)}; {name!r} came.")
+    return _MONITORS[name]
+
+
+def _arrays(x, y=None, inputs=None):
+    inputs = {name: readable(value) for name, value in (inputs or {}).items() if value is not None}
+    return readable(x), None if y is None else readable(y), inputs
+
+
+def _receiving(interrupts, bar, callback, tests):
+    """What the library calls after each step: 1 stops. Exceptions wait until its call returns."""
+
+    def receive(_, progress):
+        try:
+            if interrupts.came:
+                return 1
+            progress = progress.contents
+            if not progress.is_epoch_end:
+                bar.step(progress.epoch, progress.epochs, progress.step, progress.steps)
+                return 0
+            numbers = _numbers(progress, tests)
+            bar.epoch(numbers)
+            return 1 if callback is not None and callback(numbers) else 0
+        except BaseException as exception:
+            pending.exceptions.append(exception)
+            return 1
+
+    return receive
+
+
+def _numbers(progress, tests):
+    """The numbers of an epoch, under the names of the history."""
+    numbers = {
+        "epoch": progress.epoch,
+        "epochs": progress.epochs,
+        "training_loss": progress.loss,
+        "learning_rate": progress.learning_rate,
+        "seconds": progress.seconds,
+    }
+    measured = {"validation": progress.validation, **dict(zip(tests, progress.tests[: progress.test_count]))}
+    for name, measurement in measured.items():
+        for field, value in (("loss", measurement.loss), ("accuracy", measurement.accuracy)):
+            if value == value:  # NaN stands for what there is not
+                numbers[f"{name}_{field}"] = value
+    return numbers
