@@ -1,0 +1,18 @@
+"""Tests of the Python binding. In a source tree they test bindings/python; where `temper` is installed, that."""
+
+import importlib.util
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("temper") is None:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bindings/python"))
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers that differ from test to test and not from run to run."""
+    seed = np.frombuffer(request.node.nodeid.encode(), np.uint8)
+    return np.random.default_rng(seed)

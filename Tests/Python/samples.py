@@ -1,0 +1,103 @@
+"""Inputs for any method of the catalogue, made from its record: shapes from the letters of its forms, values that lie
+where the input's meaning wants them."""
+
+import itertools
+
+import numpy as np
+
+# What the letters in shapes stand for, "..." included, and what single methods need.
+SIZES = {"N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3, "...": 3}
+OTHER_SIZE = 3
+SIZES_OF = {"soft_topk": {"D": 6}, "lssar_attention": {"M": 6}, "partial_fc": {"C": 12, "S": 5}}
+
+POSITIVE = {"class_weights", "class_counts", "lambdas", "sample_weights", "tau", "t"}
+SIMPLEX = {"class_priors", "ema_targets", "conditional_transport.p", "conditional_transport.q"}
+SHARES = {"binary_cross_entropy_with_logits.targets"}
+NEGATIVE = {"natural_gaussian_nll.eta2"}
+COUNTS = {"chosen_lengths", "rejected_lengths"}
+
+# Optional inputs that the default parameters need.
+NEEDED = {"napo_loss": {"chosen_lengths", "rejected_lengths"}}
+
+
+def _see_targets(inputs):
+    inputs["visible"][np.arange(len(inputs["targets"])), inputs["targets"]] = True
+
+
+# Relations between inputs.
+REPAIR = {
+    "masked_softmax_ce": _see_targets,
+    "partial_fc": lambda inputs: inputs.update(sampled_classes=np.array([0, 3, 4, 8, 11])),
+}
+
+
+def _values(rng, method, name, form, dtype):
+    sizes = {**SIZES, **SIZES_OF.get(method, {})}
+    shape = tuple(int(s) if s.isdigit() else sizes.get(s, OTHER_SIZE) for s in form["shape"])
+    if form["dtype"] == "int":
+        below = form.get("below", "2")
+        return rng.integers(0, int(below) if below.isdigit() else sizes[below], shape)
+    if form["dtype"] == "bool":
+        return rng.random(shape) < 0.75
+    kinds = {name, f"{method}.{name}"}
+    if kinds & SIMPLEX or name == "targets" and form["shape"][-1:] == ["C"] and not kinds & SHARES:
+        return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
+    if kinds & SHARES:
+        return rng.uniform(0.05, 0.95, shape).astype(dtype)
+    if kinds & POSITIVE:
+        return rng.uniform(0.3, 2.3, shape).astype(dtype)
+    if kinds & NEGATIVE:
+        return rng.uniform(-2.3, -0.3, shape).astype(dtype)
+    if kinds & COUNTS:
+        return rng.integers(3, 9, shape).astype(dtype)
+    return rng.normal(size=shape).astype(dtype)
+
+
+def inputs(rng, record, variant, dtype=np.float64):
+    """Arrays by name for one way to call a method."""
+    name = record["name"]
+    made = {entry["name"]: _values(rng, name, entry["name"], form, dtype) for entry, form in variant}
+    if name in REPAIR:
+        REPAIR[name](made)
+    return made
+
+
+def differentiable(variant):
+    return [entry["name"] for entry, form in variant if entry["differentiable"] and form["dtype"] == "float"]
+
+
+def cases(records):
+    """(record, variant, identifier) of every way to call every method. A variant is a list of (input, form): every
+    choice of a form for each input, and each optional input left out or not."""
+    found = []
+    for record in records:
+        needed = NEEDED.get(record["name"], set())
+        choices = [
+            [(entry, form) for form in entry["forms"]]
+            + ([None] if entry["optional"] and entry["name"] not in needed else [])
+            for entry in record["inputs"]
+        ]
+        for chosen in itertools.product(*choices):
+            variant = [choice for choice in chosen if choice]
+            # What tells the ways apart: forms of inputs that have several, and optional inputs that came.
+            words = "-".join(
+                f"{entry['name']}_{form['dtype']}"
+                for entry, form in variant
+                if len(entry["forms"]) > 1 or entry["optional"]
+            )
+            found.append((record, variant, record["name"] + (f"[{words}]" if words else "")))
+    return found
+
+
+def numeric_gradient(function, array, step=1e-6):
+    """Central differences of a scalar function by every element of a float64 array."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        kept = array[index]
+        array[index] = kept + step
+        above = function()
+        array[index] = kept - step
+        below = function()
+        array[index] = kept
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
