@@ -20,7 +20,7 @@ import temper
 matplotlib.use("Agg")  # a file is wanted, not a window
 from matplotlib import pyplot  # noqa: E402
 
-SEEDS, EPOCHS, BATCH = 5, 100, 128
+SEEDS, EPOCHS, BATCH = 5, 200, 128
 METHODS = {  # the name in the table: the name in the catalogue
     "cross_entropy": "cross_entropy",
     "generalized_cross_entropy": "generalized_cross_entropy",
