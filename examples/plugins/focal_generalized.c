@@ -17,7 +17,10 @@ static int32_t compose(void *state, temper_build *b, const temper_builder *make,
   const temper_expr p = make->unary(b, TEMPER_EXP, log_p);
   const temper_expr robust =
       make->binary(b, TEMPER_DIVIDE, make->binary(b, TEMPER_SUBTRACT, one, make->binary(b, TEMPER_POWER, p, q)), q);
-  const temper_expr focus = make->binary(b, TEMPER_POWER, make->binary(b, TEMPER_SUBTRACT, one, p), gamma);
+  /* At a sure prediction 1 - p rounds to 0, where its power has no derivative. */
+  const temper_expr rest =
+      make->binary(b, TEMPER_MAXIMUM, make->binary(b, TEMPER_SUBTRACT, one, p), make->constant(b, 1e-7));
+  const temper_expr focus = make->binary(b, TEMPER_POWER, rest, gamma);
   *result = make->binary(b, TEMPER_MULTIPLY, robust, focus);
   return 0;
 }
