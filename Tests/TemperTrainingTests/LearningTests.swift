@@ -75,4 +75,29 @@ struct LearningTests {
     let trainer = try makeTrainer(makeModel(network, [3, 4]))
     #expect(message { try trainer.fit(Dataset(x: x, y: data.y), epochs: 1) }.contains("\"mask\" of shape (24, 3)"))
   }
+
+  /// Images of a horizontal or a vertical bar; statistics of batch normalization serve at evaluation.
+  @Test func imagesAreLearned() throws {
+    func bars(_ count: Int, seed: UInt64) throws -> Dataset {
+      var random = Random(seed: seed)
+      var (x, y): ([Float], [Int32]) = ([], [])
+      for index in 0..<count {
+        let place = random.below(6)
+        for row in 0..<6 {
+          for column in 0..<6 {
+            let isBar = (index % 2 == 0 ? row : column) == place
+            x.append((isBar ? 1 : 0) + Float(random.uniform()) * 0.4)
+          }
+        }
+        y.append(Int32(index % 2))
+      }
+      return Dataset(x: try Tensor(x, shape: [count, 1, 6, 6]), y: try Tensor(y))
+    }
+    let network = """
+      [{"conv2d": {"channels": 6, "kernel": 3}}, "batch_norm", "relu", "global_average_pool", {"dense": 2}]
+      """
+    let trainer = try makeTrainer(makeModel(network, [1, 6, 6]), optimizer: "adam", [("learning_rate", .real(0.02))])
+    let history = try trainer.fit(bars(128, seed: 1), epochs: 15, validation: bars(64, seed: 2))
+    #expect(history.epochs.last?.validation?.accuracy ?? 0 > 0.95)
+  }
 }
