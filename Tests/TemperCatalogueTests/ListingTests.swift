@@ -6,7 +6,7 @@ import Testing
 @Suite struct ListingTests {
   /// What programs read: valid JSON with the fields that they look for.
   @Test func theListingIsJSON() throws {
-    let text = catalogue.json.description
+    let text = catalogue.json.serialized
     let list = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [[String: Any]])
     #expect(list.count == catalogue.methods.count)
     for (entry, method) in zip(list, catalogue.methods) {
@@ -24,7 +24,7 @@ import Testing
   @Test func textsAreQuoted() throws {
     let text = "a\"b\\c\nd\u{1}é"
     let parsed = try JSONSerialization.jsonObject(
-      with: Data(JSON.array([.text(text), .real(.infinity), .real(0.5), .null]).description.utf8))
+      with: Data(JSON.array([.text(text), .real(.infinity), .real(0.5), .null]).serialized.utf8))
     let list = try #require(parsed as? [Any])
     #expect(list[0] as? String == text && list[1] as? String == "inf" && list[2] as? Double == 0.5)
   }
