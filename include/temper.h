@@ -464,7 +464,7 @@ typedef struct temper_model_info {
   int32_t is_quantized;     /* 1 if some weights are packed */
   int32_t needs_mask;       /* 1 if predictions and training take a mask */
   int64_t parameter_count;  /* numbers that training changes, packed ones included */
-  int64_t parameter_bytes;  /* memory of all parameters as they are held, packed ones packed */
+  int64_t parameter_bytes;  /* memory of parameters and running statistics as they are held, packed ones packed */
 } temper_model_info;
 
 /* [any] */
@@ -609,7 +609,8 @@ int32_t temper_quantizer_quantize(temper_quantized **out, temper_quantizer *quan
                                   temper_tensor *calibration, temper_error *error);
 
 /* A model with packed weights, made from `model`, which stays as it is. It predicts from the packed weights, and saves
- * and loads like any model. `calibration`: inputs (N, ...) of the model, or NULL. [one-per-handle] */
+ * and loads like any model. `calibration`: inputs (N, ...) of the model, or NULL; methods that look at the weights alone
+ * do not read it. [one-per-handle] */
 int32_t temper_quantizer_quantize_model(temper_model **out, temper_quantizer *quantizer, temper_model *model,
                                         temper_tensor *calibration, temper_error *error);
 

@@ -4,9 +4,10 @@ import TemperCore
 import TemperLosses
 import TemperNetworks
 import TemperOptimizers
+import TemperQuantization
 
 /// All methods that come with Temper.
-let builtInMethods: [Method] = Losses.all + Activations.all + Layers.all + Optimizers.all
+let builtInMethods: [Method] = Losses.all + Activations.all + Layers.all + Optimizers.all + Quantizers.all
 
 extension Context {
   /// A method of the catalogue with checked parameters.

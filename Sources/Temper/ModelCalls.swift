@@ -2,13 +2,55 @@ import CTemper
 import TemperCatalogue
 import TemperCore
 import TemperNetworks
+import TemperQuantization
 
-/// A model with the context whose threads run it.
+/// A model, perhaps with packed weights, with the context whose threads run it.
 final class ContextModel: Handled {
   static var kind: HandleKind { .model }
   let model: Model
+  let packed: QuantizedModel?
   let context: Context
-  init(_ model: Model, _ context: Context) { (self.model, self.context) = (model, context) }
+
+  init(_ model: Model, _ context: Context) { (self.model, packed, self.context) = (model, nil, context) }
+  init(_ packed: QuantizedModel, _ context: Context) {
+    (model, self.packed, self.context) = (packed.model, packed, context)
+  }
+
+  /// From a file of either kind.
+  convenience init(loading path: String, _ context: Context) throws(TemperError) {
+    let file = try Safetensors(reading: path)
+    do throws(TemperError) {
+      if QuantizedModel.isDescribed(by: file) {
+        self.init(
+          try QuantizedModel(restoring: file, catalogue: context.catalogue, workers: context.workers), context)
+      } else {
+        self.init(try Model(restoring: file, catalogue: context.catalogue), context)
+      }
+    } catch { throw error.from(path) }
+  }
+
+  func save(to path: String) throws(TemperError) {
+    if let packed { try packed.save(to: path, workers: context.workers) } else { try model.save(to: path) }
+  }
+
+  /// Parameters by name: those of the model itself share its memory, packed ones come dequantized.
+  func parameters() throws(TemperError) -> [(name: String, tensor: Tensor)] {
+    var parameters: [(name: String, tensor: Tensor)] = []
+    for variable in model.parameters {
+      if let tensor = variable.tensor {
+        parameters.append((variable.name, tensor))
+      } else if let matrix = packed?.matrix(variable.name) {
+        let floats = try matrix.dequantize(workers: context.workers)
+        parameters.append((variable.name, try floats.reshaped(variable.shape)))
+      }
+    }
+    return parameters
+  }
+
+  /// Parameters and running statistics as they are held.
+  var byteCount: Int {
+    packed?.byteCount ?? (model.parameters + model.buffers).reduce(0) { $0 + ($1.tensor?.byteCount ?? 0) }
+  }
 }
 
 func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextModel {
@@ -41,14 +83,14 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let context = unsafe try context(handle, 1)
     let path = unsafe try path(file, 2)
-    return ContextModel(try Model(loading: path, catalogue: context.catalogue), context)
+    return try ContextModel(loading: path, context)
   }
 }
 
 @implementation @c public func temper_model_save(
   _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
-  unsafe edge(error) { () throws(TemperError) in unsafe try model(handle, 0).model.save(to: try path(file, 1)) }
+  unsafe edge(error) { () throws(TemperError) in unsafe try model(handle, 0).save(to: try path(file, 1)) }
 }
 
 @implementation @c public func temper_model_predict(
@@ -91,10 +133,7 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(returning: out, error) { () throws(TemperError) in
-    unsafe try TensorMap(
-      try model(handle, 1).model.parameters.compactMap { variable in
-        variable.tensor.map { (variable.name, $0) }
-      })
+    try TensorMap(unsafe try model(handle, 1).parameters())
   }
 }
 
@@ -114,13 +153,14 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
-    let model = unsafe try model(handle, 1).model
+    let handle = unsafe try model(handle, 1)
+    let model = handle.model
     var info = temper_model_info()
     info.dtype = model.dtype.rawValue
-    info.is_quantized = model.replacements.isEmpty ? 0 : 1
+    info.is_quantized = handle.packed == nil ? 0 : 1
     info.needs_mask = model.needsMask ? 1 : 0
     info.parameter_count = Int64(model.parameterCount)
-    info.parameter_bytes = Int64(model.parameters.reduce(0) { $0 + ($1.tensor?.byteCount ?? 0) })
+    info.parameter_bytes = Int64(handle.byteCount)
     unsafe try fill(out, "out", 0, info)
   }
 }

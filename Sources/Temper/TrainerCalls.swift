@@ -121,9 +121,13 @@ private struct FitSettings {
     var tests: [(name: String, data: Dataset)] = []
     _ = unsafe try list(options.tests, options.test_count, "tests", 2, limit: 256) { samples throws(TemperError) in
       let name = unsafe try text(samples.name, "name of test set \(tests.count)", 2)
-      unsafe tests.append((name, try withUnsafePointer(to: samples) { pointer throws(TemperError) in
-        unsafe try dataset(pointer, "test set \(name)", 2)
-      }))
+      unsafe tests.append(
+        (
+          name,
+          try withUnsafePointer(to: samples) { pointer throws(TemperError) in
+            unsafe try dataset(pointer, "test set \(name)", 2)
+          }
+        ))
     }
     self.tests = tests
     monitoring = unsafe try FitSettings.monitoring(options)

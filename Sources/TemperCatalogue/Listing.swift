@@ -59,6 +59,7 @@ extension Parameter {
     }
     members += [
       JSON.Member("default", initial.json), JSON.Member("optional", .boolean(allowsNone)),
+      JSON.Member("required", .boolean(isRequired)),
       JSON.Member("domain", .text(domain)),
       JSON.Member("aliases", .array(aliases.map { .text($0) })), JSON.Member("doc", .text(summary)),
     ]
@@ -66,7 +67,7 @@ extension Parameter {
   }
 
   var documentation: String {
-    "\(name) = \(initial.description): \(summary) (\(domain)"
+    "\(name)\(isRequired ? ", required" : " = \(initial.description)"): \(summary) (\(domain)"
       + (aliases.isEmpty ? ")" : "; also \(aliases.joined(separator: ", ")))")
   }
 }

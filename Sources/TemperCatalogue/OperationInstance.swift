@@ -51,8 +51,8 @@ package final class OperationInstance {
         let expressions = expressions(match)
         let result = try result(expressions)
         guard let seed = expressions["dy"] else { throw TemperError(.internalFault, "dy is lost.") }
-        guard seed.shape == result.shape else {
-          let expected = try resultTarget(inputs, result.shape, axis, nil).shape
+        let expected = try resultTarget(inputs, result.shape, axis, nil).shape
+        guard dy.shape == expected else {
           throw TemperError(.invalidShape, "dy must have the result's shape \(expected); shape \(dy.shape) came.")
         }
         let outputs = try Differentiate.gradients(

@@ -110,6 +110,15 @@ package struct Parameter: Sendable {
     return copy
   }
 
+  /// The same parameter without a default: it must be given.
+  package var required: Parameter {
+    Parameter(name: name, kind: kind, initial: .none, summary: summary, aliases: aliases)
+  }
+
+  package var isRequired: Bool { initial == .none && !allowsNone }
+
+  package func isCalled(_ name: String) -> Bool { self.name == name || aliases.contains(name) }
+
   /// What came, as the parameter's own type, or an error that says what may come.
   func accept(_ value: Value) throws(TemperError) -> Value {
     switch (kind, value) {
@@ -154,13 +163,17 @@ package struct Arguments: Sendable, Hashable {
   package init(_ given: [(name: String, value: Value)], for parameters: [Parameter]) throws(TemperError) {
     for parameter in parameters { values[parameter.name] = parameter.initial }
     for (name, value) in given {
-      guard let parameter = parameters.first(where: { $0.name == name || $0.aliases.contains(name) }) else {
+      guard let parameter = parameters.first(where: { $0.isCalled(name) }) else {
         let known = parameters.map(\.name).joined(separator: ", ")
         throw TemperError(
           .unknownName,
           "There is no parameter \"\(name)\"; " + (known.isEmpty ? "there are none." : "there are: \(known)."))
       }
       values[parameter.name] = try parameter.accept(value)
+    }
+    if let missing = parameters.first(where: { $0.isRequired && values[$0.name] == Value.none }) {
+      throw TemperError(
+        .invalidArgument, "Parameter \(missing.name) is missing; it takes \(missing.domain). \(missing.summary)")
     }
   }
 

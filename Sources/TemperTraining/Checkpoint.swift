@@ -104,7 +104,7 @@ extension Trainer {
       ("loss", text(loss.method, loss.arguments)),
       ("optimizer", text(optimizer, optimizerArguments)),
       ("schedule", schedule.map { text($0.method, $0.arguments) } ?? "none"),
-      ("procedure", procedure.name),
+      ("procedure", "\(procedure.name)(\(procedure.settings))"),
       ("batch size", "\(options.batchSize)\(options.dropsLast ? ", last dropped" : "")"),
       ("seed", "\(options.seed)"),
       ("clipping", "value \(clipping.value?.description ?? "none"), norm \(clipping.norm?.description ?? "none")"),

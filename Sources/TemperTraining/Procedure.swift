@@ -19,6 +19,8 @@ import TemperGraph
 package protocol Procedure: AnyObject {
   /// The catalogue's name.
   var name: String { get }
+  /// Its parameters as text: what a checkpoint must fit.
+  var settings: String { get }
   /// Networks trained side by side; each has its own parameters and optimizer state.
   var networkCount: Int { get }
   /// Arrays beside the loss's own that `fit` must bring: a second view, group ids, …
@@ -35,6 +37,7 @@ package protocol Procedure: AnyObject {
 }
 
 extension Procedure {
+  package var settings: String { "" }
   package var networkCount: Int { 1 }
   package var inputs: [Input] { [] }
 

@@ -25,6 +25,9 @@ extension Trainer {
       throw TemperError(.outOfRange, "A checkpoint is written every 1 or more epochs; \(checkpoint.everyEpochs) came.")
     }
     try History.validate(testNames: tests.map(\.name))
+    // A call that failed before its first step binds the next one to nothing.
+    if run.position.step == 0 { run.order = nil }
+    if run.position.steps == 0 { run.kept = [] }
     let session = try Session(self, data, epochs: epochs, validation: validation, tests: tests)
     try begin(monitoring, hasValidation: validation != nil, hasClasses: session.hasClasses)
 

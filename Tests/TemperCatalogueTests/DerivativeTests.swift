@@ -11,8 +11,10 @@ import Testing
       let input = try #require(probe.inputs[name])
       let gradient = try Differentiate.gradients(of: probe.total, withRespectTo: [input])[0]
       var interpreter = ReferenceInterpreter(probe.example.values)
-      let exact = try interpreter.evaluate(gradient)
-      let slopes = try probe.finiteDifferences(probe.total, name).map { $0[0] }
+      let all = try interpreter.evaluate(gradient)
+      let elements = probe.someElements(name)
+      let exact = elements.map { all[$0] }
+      let slopes = try probe.finiteDifferences(probe.total, name, at: elements)
       let error = deviation(exact, slopes)
       #expect(error < 1e-7, "\(variant.testDescription), \(name): \(exact) against \(slopes)")
     }
@@ -30,8 +32,10 @@ import Testing
     let product = try Differentiate.hessianVectorProducts(
       of: probe.total, withRespectTo: [input], directions: [direction])[0]
     var interpreter = ReferenceInterpreter(probe.example.values)
-    let exact = try interpreter.evaluate(product)
-    let columns = try probe.finiteDifferences((gradient * direction).sumAll(), name).map { $0[0] }
+    let all = try interpreter.evaluate(product)
+    let elements = probe.someElements(name)
+    let exact = elements.map { all[$0] }
+    let columns = try probe.finiteDifferences((gradient * direction).sumAll(), name, at: elements)
     #expect(deviation(exact, columns) < 1e-6, "\(variant.testDescription): \(exact) against \(columns)")
   }
 }

@@ -20,15 +20,21 @@ struct Example {
   /// How many each letter stands for, unless a method says otherwise.
   static let sizes = ["N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3]
 
-  /// `form` chooses among the forms of inputs that have several.
-  init(_ method: Method, _ settings: [(name: String, value: Value)] = [], form: Int = 0, seed: UInt64 = 1) throws {
+  /// `form` chooses among the forms of inputs that have several; `scale` multiplies the number of samples.
+  init(
+    _ method: Method, _ settings: [(name: String, value: Value)] = [], form: Int = 0, scale: Int = 1,
+    sizes special: [String: Int] = [:], seed: UInt64 = 1
+  ) throws {
     self.method = method
     arguments = try Arguments(settings, for: method.parameters)
-    let sizes = Example.sizes.merging(Domain.sizes[method.name] ?? [:]) { $1 }
+    var sizes = Example.sizes.merging(Domain.sizes[method.name] ?? [:]) { $1 }
+    sizes["N"]! *= scale
+    sizes.merge(special) { $1 }
+    if Domain.squares.contains(method.name) { sizes["M"] = sizes["N"] }
     for input in method.inputs {
       var random = Random(seed: seed, stream: method.name + input.name)
       let chosen = input.forms[min(form, input.forms.count - 1)]
-      let shape = Shape(chosen.shape.flatMap { $0 == "..." ? [3] : [sizes[$0] ?? Int($0)!] })
+      let shape = Shape(chosen.shape.flatMap { $0 == "..." ? [3 * scale] : [sizes[$0] ?? Int($0)!] })
       let bound: Int =
         if case .index(let below?) = chosen.element { sizes[below] ?? Int(below)! } else { 2 }
       let values =
@@ -61,7 +67,8 @@ struct Example {
 
 /// Which numbers an input may hold.
 enum Domain {
-  case any, positive, unit, simplex, binary, belowZero, whole(ClosedRange<Int>)
+  case any, positive, unit, simplex, binary, belowZero
+  case whole(ClosedRange<Int>)
 
   static func of(_ input: String, in method: String, _ form: Input.Form) -> Domain {
     if let special = special[method + "." + input] { return special }
@@ -84,9 +91,12 @@ enum Domain {
     "natural_gaussian_nll.eta2": .belowZero,
   ]
 
+  /// Methods with as many M as N.
+  static let squares: Set<String> = ["lssar_attention"]
+
   /// Sizes that a method needs.
   static let sizes: [String: [String: Int]] = [
-    "soft_topk": ["D": 6], "lssar_attention": ["M": 6], "partial_fc": ["C": 12, "S": 5],
+    "soft_topk": ["D": 6], "partial_fc": ["C": 12, "S": 5],
   ]
 
   /// Relations between inputs that no single domain expresses.
@@ -94,8 +104,10 @@ enum Domain {
     // Classes differ; the target is visible.
     "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },
     "masked_softmax_ce": { example in
-      guard let ids = example.arrays["targets"]?.values else { return }
-      for (n, id) in ids.enumerated() { example.arrays["visible"]?.values[n * 5 + Int(id)] = 1 }
+      guard let ids = example.arrays["targets"]?.values, let classes = example.arrays["visible"]?.shape.last else {
+        return
+      }
+      for (n, id) in ids.enumerated() { example.arrays["visible"]?.values[n * classes + Int(id)] = 1 }
     },
   ]
 

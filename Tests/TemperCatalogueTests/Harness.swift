@@ -9,6 +9,7 @@ import Testing
 
 let catalogue = Catalogue(Losses.all + Activations.all + Optimizers.all)
 let oneWorker = Workers(count: 1)
+let threeWorkers = Workers(count: 3)
 
 func method(_ name: String) throws -> Method { try catalogue.find(name) }
 
@@ -64,23 +65,29 @@ struct Probe {
     }
   }
 
+  /// At most a dozen elements of an input, spread over it.
+  func someElements(_ name: String) -> [Int] {
+    let count = example.values[name]!.count
+    return Array(stride(from: 0, to: count, by: max(1, (count + 11) / 12)))
+  }
+
   var total: Expression { (result * seed).sumAll() }
 
-  /// Central differences of `expression` for input `name` at 1 + |x| times `h`, stopped nodes held fixed.
-  func finiteDifferences(_ expression: Expression, _ name: String, h: Double = 1e-5) throws -> [[Double]] {
+  /// Central differences of a scalar for the elements `at` of input `name`, stopped nodes held fixed.
+  func finiteDifferences(_ expression: Expression, _ name: String, at elements: [Int]) throws -> [Double] {
+    let h = 1e-5
     var base = ReferenceInterpreter(example.values)
     _ = try base.evaluate(expression)
-    var slopes: [[Double]] = []
-    for i in example.values[name]!.indices {
-      func value(_ step: Double) throws -> [Double] {
+    var slopes: [Double] = []
+    for i in elements {
+      func value(_ step: Double) throws -> Double {
         var moved = example.values
         moved[name]![i] += step
         var interpreter = ReferenceInterpreter(moved, frozen: base.stopped)
-        return try interpreter.evaluate(expression)
+        return try interpreter.evaluate(expression)[0]
       }
       // Fourth order: (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h.
-      let (near, far) = (zip(try value(h), try value(-h)), zip(try value(2 * h), try value(-2 * h)))
-      slopes.append(zip(near, far).map { (8 * ($0.0 - $0.1) - ($1.0 - $1.1)) / (12 * h) })
+      slopes.append((8 * (try value(h) - value(-h)) - (try value(2 * h) - value(-2 * h))) / (12 * h))
     }
     return slopes
   }

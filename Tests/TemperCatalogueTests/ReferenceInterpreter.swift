@@ -5,6 +5,8 @@ import TemperGraph
 /// Expressions in float64, node by node, as plainly as they are defined: the oracle for plans.
 struct ReferenceInterpreter {
   private var values: [ObjectIdentifier: [Double]] = [:]
+  /// Nodes seen: while they live no other node gets their identity.
+  private var nodes: [Node] = []
   /// What `stopGradient` nodes gave at another point: derivatives hold them constant, so finite differences must too.
   private let frozen: [ObjectIdentifier: [Double]]
   private let inputs: [String: [Double]]
@@ -30,6 +32,7 @@ struct ReferenceInterpreter {
     let result = try apply(node, arguments)
     precondition(result.count == node.shape.count, "\(node.operation)")
     values[id] = result
+    nodes.append(node)
     if case .stopGradient = node.operation { stopped[id] = result }
     return result
   }

@@ -35,7 +35,7 @@ import Testing
       }
       if random.below(6) == 0 { return .text(method.name) }
       if random.below(4) == 0 { return .object([JSON.Member(method.name, number())]) }
-      let options = layer.options.filter { $0.isRequired || random.below(3) == 0 }
+      let options = layer.options.filter { $0.parameter.isRequired || random.below(3) == 0 }
       return .object([
         JSON.Member(
           method.name,

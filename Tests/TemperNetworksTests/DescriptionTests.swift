@@ -1,3 +1,4 @@
+import TemperCatalogue
 import TemperCore
 import Testing
 
@@ -40,6 +41,29 @@ import Testing
   func mistakesNameWhatIsValid(text: String, part: String) {
     let found = message { () throws(TemperError) in _ = try makeModel(text, input: [5]) }
     #expect(found?.contains(part) == true, "\(text): \(found ?? "no error")")
+  }
+
+  @Test func optionsHaveAliases() throws {
+    #expect(throws: Never.self) { try makeModel(#"[{"leaky_relu": {"negative_slope": 0.2}}]"#, input: [5]) }
+    #expect(throws: TemperError.self) {
+      try makeModel(#"[{"leaky_relu": {"negative_slope": 0.2, "slope": 0.2}}]"#, input: [5])
+    }
+  }
+
+  /// What the catalogue shows of a layer is what a description takes.
+  @Test func everyLayerIsListed() throws {
+    for method in Layers.all {
+      #expect(method.kind == .layer && !method.summary.isEmpty, "\(method.name)")
+      let required = method.parameters.filter(\.isRequired)
+      let found = message { () throws(TemperError) in _ = try makeModel("[\"\(method.name)\"]", input: [2, 4, 4]) }
+      if let first = required.first { #expect(found?.contains("\"\(first.name)\"") == true, "\(method.name)") }
+      for parameter in method.parameters {
+        #expect(parameter.summary.hasSuffix("."), "\(method.name) \(parameter.name)")
+        #expect(method.documentation.contains(parameter.name))
+      }
+      #expect(try JSON(parsing: method.json.serialized) == method.json)
+    }
+    #expect(Set(Layers.all.map(\.name)).count == Layers.all.count)
   }
 
   @Test func absurdShapesAreErrors() {

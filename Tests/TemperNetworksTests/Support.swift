@@ -15,7 +15,8 @@ let testMethods: [Method] = [
     implementation: .operation { x in tanh(x["x"]) }),
   Method(
     "leaky_relu", kind: .activation, area: "activations", summary: "x or slope x",
-    parameters: [.real("slope", 0.01, in: .unit, "Slope below 0.")], inputs: [Input("x", [], "Any array.")],
+    parameters: [.real("slope", 0.01, in: .unit, "Slope below 0.").named(also: "negative_slope")],
+    inputs: [Input("x", [], "Any array.")],
     implementation: .operation { x in .select(x["x"] .> 0, x["x"], x["x"] * x.real("slope")) }),
   // exp(x) over its sum, by hand: what a normaliser of the catalogue looks like.
   Method(

@@ -74,7 +74,7 @@ private func largestDifference(_ a: Tensor, _ b: Tensor) -> Double {
     ),
   ]
 
-  @Test(arguments: 1..<2, [DType.float32, .float64]) func everyKindOfWeight(kind: Int, dtype: DType) throws {
+  @Test(arguments: 0..<2, [DType.float32, .float64]) func everyKindOfWeight(kind: Int, dtype: DType) throws {
     let (text, input, packed) = Self.kinds[kind]
     let model = try network(text, input: input, dtype: dtype)
     let quantized = try fourBits().quantize(model, catalogue: catalogue, workers: workers).model

@@ -221,6 +221,17 @@ struct DataTests {
     #expect(try model.flat.array(of: Float.self).allSatisfy(\.isFinite))
   }
 
+  /// A call that fails before its first step leaves a trainer that takes other data.
+  @Test func afterAFailureOtherDataMayCome() throws {
+    let data = try clouds(40)
+    let broken = Dataset(x: try Tensor([Float](repeating: .nan, count: 160), shape: [40, 4]), y: data.y)
+    let model = try makeModel("[{\"dense\": 3}]", [4])
+    let trainer = try makeTrainer(model, loss: "early_learning_regularization") { $0.allowsNonFiniteData = true }
+    #expect(message { try trainer.fit(broken, epochs: 2) }.contains("epoch 1, step 1"))
+    #expect(try trainer.fit(clouds(25), epochs: 2).epochs.count == 2)
+    #expect(trainer.run.kept.map(\.tensor.shape) == [[25, 3]])
+  }
+
   @Test func sumsOfSquaresDoNotDependOnThreads() throws {
     var random = Random(seed: 3)
     for count in [0, 1, 31, 32, 33, 1000, 200_003] {

@@ -13,6 +13,7 @@ private final class CoTeaching: Procedure {
   let name = "co_teaching"
   let networkCount = 2
   let forgetRate: Double
+  var settings: String { "forget_rate=\(forgetRate)" }
   init(forgetRate: Double) { self.forgetRate = forgetRate }
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {
@@ -194,8 +195,8 @@ struct ProcedureTests {
     #expect(try bits(second) == bits(whole))
     #expect(figures(second.history) == figures(whole.history))
     #expect(
-      message { try self.make(CoTeaching(forgetRate: 0)).resume(file.path) }.contains(
-        "its procedure is pruned_mean_teacher"))
+      message { try self.make(CoTeaching(forgetRate: 0.2)).resume(file.path) }.contains(
+        "its procedure is pruned_mean_teacher(), the trainer's is co_teaching(forget_rate=0.2)"))
   }
 
   /// A view equal to x doubles the objective; a missing one is an error.

@@ -69,6 +69,42 @@ struct ResumeTests {
     #expect(figures(second.history) == figures(first.history))
   }
 
+  /// Running statistics are part of a run, and a checkpoint may be written from a callback.
+  @Test func runningStatisticsAreResumed() throws {
+    func make() throws -> Trainer {
+      try makeTrainer(makeModel("[{\"dense\": 8}, \"batch_norm\", \"relu\", {\"dense\": 3}]", [4]))
+    }
+    let file = TemporaryFile("statistics")
+    defer { file.remove() }
+    let whole = try make()
+    let start = try bits(whole)
+    let history = try whole.fit(
+      clouds(70), epochs: 3, validation: clouds(30),
+      callbacks: Callbacks(step: { (report) throws(TemperError) in
+        if report.epoch == 2 && report.step == 3 { try whole.save(file.path) }
+        return .goOn
+      }))
+    #expect(whole.weights.count == 3)
+    for (before, after) in zip(start, try bits(whole)) { #expect(before != after) }
+    let resumed = try make()
+    try resumed.resume(file.path)
+    #expect(resumed.position.steps == 8)
+    #expect(figures(try resumed.fit(clouds(70), epochs: 3, validation: clouds(30))) == figures(history))
+    #expect(try bits(resumed) == bits(whole))
+  }
+
+  @Test func aPathThatCannotBeWrittenIsAnError() throws {
+    let trainer = try make()
+    let text = message {
+      try trainer.fit(clouds(70), epochs: 3, checkpoint: CheckpointPolicy(path: "/nowhere/at/all"))
+    }
+    #expect(text.contains("/nowhere/at/all") && trainer.history.epochs.count == 1)
+    #expect(
+      message { try trainer.fit(clouds(70), epochs: 3, checkpoint: CheckpointPolicy(path: "/tmp/x", everyEpochs: 0)) }
+        .contains("0 came"))
+    #expect(try trainer.fit(clouds(70), epochs: 3).epochs.count == 3)
+  }
+
   @Test func aFinishedRunIsLeftAsItIs() throws {
     let trainer = try make()
     let history = try fit(trainer)

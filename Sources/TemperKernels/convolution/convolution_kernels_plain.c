@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "convolution_kernels.h"
 
 #include "../vectors/plain_f32.h"

@@ -97,19 +97,23 @@ typedef struct strip {
   bool relu;
 } strip;
 
-// The results among `width` flat positions from `first`.
-static int64_t find_runs(const shape *shape, const strip *strip, int64_t first, int64_t width, run *runs) {
+// The results among `width` positions from `first`, where a row of results takes `line` positions.
+static int64_t find_runs(const shape *shape, const strip *strip, int64_t line, int64_t first, int64_t width, run *runs) {
   const int64_t row_step = result_step(&shape->geometry.rows), column_step = result_step(&shape->geometry.columns);
+  const int64_t written = shape->geometry.columns.written;
+  if (line == written && row_step == 1 && column_step == 1) {
+    runs[0] = (run){.from = 0, .length = width, .to = strip->rows.first * written + first};
+    return 1;
+  }
   int64_t count = 0;
-  for (int64_t i = first / shape->pitch; i < strip->rows.count && i * shape->pitch < first + width; i++) {
-    const int64_t begin = maximum(0, first - i * shape->pitch);
-    const int64_t end = minimum(strip->columns.count, first + width - i * shape->pitch);
+  for (int64_t i = first / line; i < strip->rows.count && i * line < first + width; i++) {
+    const int64_t begin = maximum(0, first - i * line);
+    const int64_t end = minimum(strip->columns.count, first + width - i * line);
     if (begin >= end) continue;
     runs[count++] = (run){
-        .from = i * shape->pitch + begin - first,
+        .from = i * line + begin - first,
         .length = end - begin,
-        .to = (strip->rows.first + i * row_step) * shape->geometry.columns.written + strip->columns.first +
-              begin * column_step,
+        .to = (strip->rows.first + i * row_step) * written + strip->columns.first + begin * column_step,
     };
   }
   return count;
@@ -123,22 +127,27 @@ static void run_strip(const shape *shape, const strip *strip, range tiles, const
   _Alignas(ALIGNMENT) double sums[MAX_STRIP_ROWS * STRIP_VECTORS * MOST_LANES];  // room for either element type
   run runs[MOST_POSITIONS];
   const convolution_kernels *kernels = shape->kernels;
-  const int64_t size = shape->size, lanes = kernels->lanes;
+  const int64_t size = shape->size, lanes = kernels->lanes, pitch = shape->pitch, columns = strip->columns.count;
   const int64_t plane_written = shape->geometry.rows.written * shape->geometry.columns.written;
-  const int64_t positions = (strip->rows.count - 1) * shape->pitch + strip->columns.count;
   const bool is_single = shape->tile_rows == 1;
   const int64_t most = lanes * (is_single ? MAX_SINGLE_VECTORS : STRIP_VECTORS);
+  const int64_t segments = is_single ? 0 : dense_segments(kernels, columns);
+  const int64_t line = segments > 0 ? columns : pitch;
+  const int64_t positions = (strip->rows.count - 1) * line + columns;
   for (int64_t first = 0; first < positions; first += most) {
     const int64_t width = minimum(most, positions - first), vectors = divide_up(width, lanes);
-    const int64_t run_count = find_runs(shape, strip, first, width, runs);
+    const int64_t run_count = find_runs(shape, strip, line, first, width, runs);
     if (run_count == 0) continue;
+    const int64_t second = first + lanes;
+    const int64_t place = first / line * pitch + first % line, second_place = second / line * pitch + second % line;
+    const layout layout = {.vector_step = second_place - place, .segment_step = segments > 1 ? pitch - columns : 0};
     for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
       const int64_t first_row = tile * shape->tile_rows, rows = minimum(shape->tile_rows, shape->written_group - first_row);
-      strip_function *function =
-          is_single ? kernels->singles[vectors_index(vectors)] : kernels->strips[vectors - 1][rows - 1];
+      strip_function *function = is_single ? kernels->singles[vectors_index(vectors)]
+                                           : kernels->strips[segments_index(segments)][vectors - 1][rows - 1];
       const int64_t tile_begin = (tile - tiles.begin) * tile_filters(shape);
       function(strip->taps, offset(filters, tile_begin + strip->first_tap * rows, size),
-               offset(strip->planes, first, size), strip->offsets, sums, most);
+               offset(strip->planes, place, size), strip->offsets, layout, sums, most);
       kernels->scatter(rows, sums, most, runs, run_count, offset(strip->written, first_row * plane_written, size),
                        plane_written, result_step(&shape->geometry.columns),
                        strip->bias ? offset(strip->bias, first_row, size) : NULL, strip->relu);

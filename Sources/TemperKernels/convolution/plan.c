@@ -55,7 +55,7 @@ shape temper_convolution_shape(const temper_convolution_job *job, const temper_c
   }
   shape.plane = shape.plane_rows * shape.pitch;
   shape.channel_planes = plane_residues(rows) * plane_residues(columns);
-  shape.slack = (MAX_SINGLE_VECTORS + 1) * kernels->lanes + shape.pitch;
+  shape.slack = (MAX_SINGLE_VECTORS + 1) * kernels->lanes + 5 * shape.pitch;
   shape.left = round_up(plan->band_rows * shape.pitch, kernels->lanes);
   return shape;
 }

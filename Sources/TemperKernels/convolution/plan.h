@@ -19,6 +19,16 @@ typedef struct shape {
   int64_t left;                         // weight gradient: one channel of the output gradient, laid out like a plane
 } shape;
 
+// How many rows of so many results make a vector: 1, where a row is whole vectors, 2 or 4; 0 if none of these.
+static inline int64_t dense_segments(const convolution_kernels *kernels, int64_t columns) {
+  if (columns % kernels->lanes == 0) return 1;
+  if (columns * 2 == kernels->lanes) return 2;
+  if (columns * 4 == kernels->lanes) return 4;
+  return 0;
+}
+
+static inline int64_t segments_index(int64_t segments) { return segments == 4 ? 2 : segments == 2; }
+
 shape temper_convolution_shape(const temper_convolution_job *job, const temper_convolution_plan *plan);
 
 // The pieces of the two families of jobs.

@@ -63,13 +63,61 @@ static void tap_offsets(const shape *shape, int64_t channels, int64_t images, in
   }
 }
 
+// The left operand of a unit: output gradients in place where dense vectors fit them, else filled in.
+typedef struct left_operand {
+  const void *base;
+  int64_t channel_stride, image_stride;
+  int64_t lines, length, segments, right_line;
+} left_operand;
+
+static left_operand left_operand_of(const temper_convolution_job *job, const temper_convolution_plan *plan,
+                                    const shape *shape, unit unit, int64_t first_channel, int64_t channels,
+                                    void *left) {
+  const int64_t height = shape->geometry.rows.written, width = shape->geometry.columns.written;
+  const int64_t segments = dense_segments(shape->kernels, width);
+  const int64_t rows = minimum(plan->band_rows, height - unit.first_row);
+  if (segments > 0 && rows % segments == 0) {
+    const int64_t first = ((unit.first_image * job->out_channels + first_channel) * height + unit.first_row) * width;
+    left_operand operand = {
+        .base = offset(job->output, first, shape->size),
+        .channel_stride = height * width,
+        .image_stride = job->out_channels * height * width,
+        .lines = rows / segments,
+        .length = segments * width,
+        .segments = segments,
+        .right_line = segments * shape->pitch,
+    };
+    if (unit.images > 1) {  // side by side, so that they do not compete for the same cache sets
+      for (int64_t o = 0; o < channels; o++) {
+        for (int64_t g = 0; g < unit.images; g++) {
+          memcpy(offset(left, (o * unit.images + g) * rows * width, shape->size),
+                 offset(operand.base, o * operand.channel_stride + g * operand.image_stride, shape->size),
+                 (size_t)(rows * width * shape->size));
+        }
+      }
+      operand.base = left;
+      operand.image_stride = rows * width;
+      operand.channel_stride = unit.images * operand.image_stride;
+    }
+    return operand;
+  }
+  fill_left(job, plan, shape, unit, first_channel, channels, left);
+  return (left_operand){
+      .base = left,
+      .channel_stride = unit.images * shape->left,
+      .image_stride = shape->left,
+      .lines = 1,
+      .length = round_up((plan->band_rows - 1) * shape->pitch + width, shape->kernels->lanes),
+      .segments = 1,
+  };
+}
+
 // All products of `rows` output channels with `count` (channel, tap)s.
-static void multiply(const temper_convolution_plan *plan, const shape *shape, int64_t images, int64_t rows,
-                     int64_t count, const void *left, const void *right, const int64_t *offsets, void *sums,
-                     int64_t sums_stride) {
+static void multiply(const shape *shape, int64_t images, int64_t rows, int64_t count, const left_operand *left,
+                     const void *right, const int64_t *offsets, void *sums, int64_t sums_stride) {
   const convolution_kernels *kernels = shape->kernels;
-  const int64_t size = shape->size;
-  const int64_t length = round_up((plan->band_rows - 1) * shape->pitch + shape->geometry.columns.written, kernels->lanes);
+  const int64_t size = shape->size, width_written = shape->geometry.columns.written;
+  const int64_t segment_step = left->segments > 1 ? shape->pitch - width_written : 0;
   for (int64_t i = 0, height; i < rows; i += height) {
     const bool is_tall = rows - i >= kernels->dot_rows;
     height = is_tall ? kernels->dot_rows : 1;
@@ -77,9 +125,10 @@ static void multiply(const temper_convolution_plan *plan, const shape *shape, in
       const int64_t rest = count - t;
       width = rest >= kernels->dot_columns ? kernels->dot_columns : rest >= 3 ? 3 : 1;
       const int64_t index = width == kernels->dot_columns ? 2 : width == 3 ? 1 : 0;
-      kernels->dots[is_tall][index](images, length, offset(left, i * images * shape->left, size), images * shape->left,
-                                    shape->left, right, offsets + t, shape->plane,
-                                    offset(sums, i * sums_stride + t, size), sums_stride);
+      kernels->dots[segments_index(left->segments)][is_tall][index](
+          images, left->lines, left->length, offset(left->base, i * left->channel_stride, size), left->channel_stride,
+          left->image_stride, right, offsets + t, shape->plane, left->right_line, segment_step,
+          offset(sums, i * sums_stride + t, size), sums_stride);
     }
   }
 }
@@ -110,14 +159,14 @@ void temper_weight_gradient_run_piece(const temper_convolution_job *job, const t
     for (int64_t o = piece_rows.begin, rows; o < piece_rows.end; o += rows) {
       const int64_t group = o / shape.written_group;
       rows = minimum(plan->rows_together, minimum(piece_rows.end, (group + 1) * shape.written_group) - o);
-      fill_left(job, plan, &shape, unit, o, rows, left);
+      const left_operand operand = left_operand_of(job, plan, &shape, unit, o, rows, left);
       for (int64_t c = 0; c < shape.source_group; c += plan->channels_together) {
         const int64_t channels = minimum(plan->channels_together, shape.source_group - c);
         fill_right(job, &shape, unit, group * shape.source_group + c, channels, right);
         // Reads of the last channel's last taps run on into these.
         memset(offset(right, channels * shape.channel_planes * unit.images * shape.plane, size), 0,
                (size_t)(shape.slack * size));
-        multiply(plan, &shape, unit.images, rows, channels * shape.taps, left, right, offsets,
+        multiply(&shape, unit.images, rows, channels * shape.taps, &operand, right, offsets,
                  offset(sums, o * filter + c * shape.taps, size), filter);
       }
     }

@@ -18,14 +18,10 @@ package struct LayerOption: Sendable {
 
   package let parameter: Parameter
   package let form: Form
-  /// Without a default: the description must give it.
-  package let isRequired: Bool
 
   package var name: String { parameter.name }
 
-  package init(_ parameter: Parameter, _ form: Form = .value, isRequired: Bool = false) {
-    (self.parameter, self.form, self.isRequired) = (parameter, form, isRequired)
-  }
+  package init(_ parameter: Parameter, _ form: Form = .value) { (self.parameter, self.form) = (parameter, form) }
 
   static let sizeRange = 1...(1 << 40)
   /// Windows, strides and paddings.
@@ -33,7 +29,7 @@ package struct LayerOption: Sendable {
 
   /// A size that must be given.
   static func size(_ name: String, _ summary: String) -> LayerOption {
-    LayerOption(.integer(name, 1, in: sizeRange, summary + " (required)"), isRequired: true)
+    LayerOption(.integer(name, 1, in: sizeRange, summary).required)
   }
 
   static func integer(_ name: String, _ initial: Int, in range: ClosedRange<Int> = sizeRange, _ summary: String)
@@ -79,22 +75,26 @@ package struct LayerOptions: Sendable {
     var given: [String: JSON] = [:]
     switch setting {
     case .null: break
-    case .object(let members): for member in members { given[member.name] = member.value }
+    case .object(let members):
+      for member in members {
+        guard let option = declared.first(where: { $0.parameter.isCalled(member.name) }) else {
+          let known = declared.map(\.name).joined(separator: ", ")
+          throw TemperError(
+            .unknownName,
+            "There is no option \"\(member.name)\"; " + (known.isEmpty ? "there are none." : "there are: \(known)."))
+        }
+        guard given.updateValue(member.value, forKey: option.name) == nil else {
+          throw TemperError(.invalidArgument, "The option \"\(option.name)\" comes twice, under two names.")
+        }
+      }
     default:
       guard let main else {
         throw TemperError(.invalidArgument, "It takes no value; \(setting.serialized.prefix(80)) came.")
       }
       given[main] = setting
     }
-    let known = declared.map(\.name)
-    for name in given.keys.sorted() where !known.contains(name) {
-      throw TemperError(
-        .unknownName,
-        "There is no option \"\(name)\"; "
-          + (known.isEmpty ? "there are none." : "there are: \(known.joined(separator: ", "))."))
-    }
-    for option in declared where option.isRequired && given[option.name] == nil {
-      throw TemperError(.invalidArgument, "The option \"\(option.name)\" is missing: \(option.parameter.summary).")
+    for option in declared where option.parameter.isRequired && given[option.name] == nil {
+      throw TemperError(.invalidArgument, "The option \"\(option.name)\" is missing. \(option.parameter.summary)")
     }
     let plain = declared.filter { if case .value = $0.form { true } else { false } }
     var values: [(name: String, value: Value)] = []

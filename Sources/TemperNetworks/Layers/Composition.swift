@@ -9,7 +9,7 @@ extension Layers {
     reference: Reference(
       "He, Zhang, Ren, Sun", 2015, "Deep Residual Learning for Image Recognition", arXiv: "1512.03385"),
     options: [
-      LayerOption(.text("layers", "", "The layers, one after the other (required)"), .layers, isRequired: true),
+      LayerOption(.text("layers", "", "The layers, one after the other.").required, .layers),
       LayerOption(.text("shortcut", "", "Layers that give the input the shape of the result."), .layers),
     ],
     main: "layers"
@@ -31,8 +31,7 @@ extension Layers {
     "parallel", summary: "Branches over the same input, concatenated or added.",
     options: [
       LayerOption(
-        .text("branches", "", "A list of branches, each a layer or a list of layers (required)"), .branches,
-        isRequired: true),
+        .text("branches", "", "A list of branches, each a layer or a list of layers.").required, .branches),
       .choice("combine", ["concatenate", "sum"], "What becomes of the results."),
       .integer("axis", -1, in: -7...6, "Axis of a sample to concatenate along; -1 is the last."),
     ],

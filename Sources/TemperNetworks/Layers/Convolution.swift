@@ -8,7 +8,7 @@ extension Layers {
   static let conv2d = Method.layer(
     "conv2d", summary: "A two-dimensional convolution over images (channels, height, width).",
     options: [
-      .size("channels", "Channels that come out"), .pair("kernel", 3, "Size of the kernel."),
+      .size("channels", "Channels that come out."), .pair("kernel", 3, "Size of the kernel."),
       .pair("stride", 1, "Steps between windows."),
       LayerOption(
         .integer(

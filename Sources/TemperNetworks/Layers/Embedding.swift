@@ -8,7 +8,7 @@ extension Layers {
   static let embedding = Method.layer(
     "embedding", summary: "Looks up a trained vector for each index.",
     options: [
-      .size("entries", "Indices run from 0 to entries - 1"), .size("size", "Width of a vector"),
+      .size("entries", "Indices run from 0 to entries - 1."), .size("size", "Width of a vector."),
       .integer("padding_index", -1, in: -1...Int(Int32.max), "The index that stands for nothing; -1: none does."),
       LayerOption(
         .text(

@@ -11,7 +11,7 @@ extension Layers {
   static let reshape = Method.layer(
     "reshape", summary: "The elements of a sample, row by row, under another shape.",
     options: [
-      LayerOption(.text("shape", "", "Sizes of one sample; one may be -1 (required)"), .sizes, isRequired: true)
+      LayerOption(.text("shape", "", "Sizes of one sample; one may be -1.").required, .sizes)
     ],
     main: "shape"
   ) { (layer) throws(TemperError) in
@@ -35,8 +35,7 @@ extension Layers {
     "permute", summary: "The axes of a sample in another order.",
     options: [
       LayerOption(
-        .text("axes", "", "Order of the sample's axes, counted from 0, the batch left out (required)"), .sizes,
-        isRequired: true)
+        .text("axes", "", "Order of the sample's axes, counted from 0, the batch left out.").required, .sizes)
     ],
     main: "axes"
   ) { (layer) throws(TemperError) in

@@ -1,0 +1,136 @@
+import CTemper
+import TemperCatalogue
+import TemperCore
+import TemperNetworks
+import TemperQuantization
+
+/// A quantizer with the context whose threads run it.
+final class ContextQuantizer: Handled {
+  static var kind: HandleKind { .quantizer }
+  let quantizer: any Quantizer
+  let context: Context
+  init(_ quantizer: any Quantizer, _ context: Context) { (self.quantizer, self.context) = (quantizer, context) }
+}
+
+/// One packed matrix.
+final class ContextQuantized: Handled {
+  static var kind: HandleKind { .quantized }
+  let matrix: PackedMatrix
+  let context: Context
+  init(_ matrix: PackedMatrix, _ context: Context) { (self.matrix, self.context) = (matrix, context) }
+}
+
+private func quantizer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantizer {
+  unsafe try Handles.all.value(handle, argument: argument)
+}
+
+private func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantized {
+  unsafe try Handles.all.value(handle, argument: argument)
+}
+
+@implementation @c public func temper_quantizer_create(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?,
+  _ params: UnsafePointer<temper_param>?, _ paramCount: UInt64, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let context = unsafe try context(handle, 1)
+    let (method, arguments) = unsafe try context.method(name, kinds: [.quantizer], params, paramCount)
+    return ContextQuantizer(try method.quantizer(arguments.values.map { ($0.key, $0.value) }), context)
+  }
+}
+
+@implementation @c public func temper_quantizer_quantize(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ weight: OpaquePointer?,
+  _ calibration: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let handle = unsafe try quantizer(handle, 1)
+    let weight = unsafe try tensor(weight, 2)
+    let data = unsafe calibration == nil ? nil : try tensor(calibration, 3)
+    guard weight.shape.rank == 2 else {
+      throw TemperError(
+        .invalidShape, "`weight` is a matrix (outputs, inputs); shape \(weight.shape) came.", argument: 2)
+    }
+    let result = try handle.quantizer.quantize(weight, calibration: data, workers: handle.context.workers)
+    return ContextQuantized(result.matrix, handle.context)
+  }
+}
+
+@implementation @c public func temper_quantizer_quantize_model(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ modelHandle: OpaquePointer?,
+  _ calibration: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let (handle, model) = unsafe (try quantizer(handle, 1), try model(modelHandle, 2))
+    if unsafe calibration != nil {
+      let data = unsafe try tensor(calibration, 3)
+      try located(3) { () throws(TemperError) in try model.model.checkInput(data) }
+    }
+    let result = try handle.quantizer.quantize(
+      model.model, catalogue: model.context.catalogue, workers: model.context.workers)
+    return ContextModel(result.model, model.context)
+  }
+}
+
+@implementation @c public func temper_quantizer_free(_ handle: OpaquePointer?) -> Int32 {
+  unsafe edge(freeing: handle, ContextQuantizer.self)
+}
+
+@implementation @c public func temper_quantized_get_info(
+  _ out: UnsafeMutablePointer<temper_quantized_info>?, _ handle: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let matrix = unsafe try quantized(handle, 1).matrix
+    var info = temper_quantized_info()
+    info.bits = Int32(matrix.bits)
+    (info.outputs, info.inputs) = (Int64(matrix.rows), Int64(matrix.columns))
+    info.byte_count = Int64(matrix.byteCount)
+    unsafe try fill(out, "out", 0, info)
+  }
+}
+
+@implementation @c public func temper_quantized_dequantize(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (output, handle) = unsafe (try result(output, "result", 0), try quantized(handle, 1))
+    try located(0) { () throws(TemperError) in
+      if output.isDense { return try handle.matrix.dequantize(into: output, workers: handle.context.workers) }
+      try output.floats()
+      try output.assign(from: try handle.matrix.dequantize(workers: handle.context.workers))
+    }
+  }
+}
+
+@implementation @c public func temper_quantized_matmul(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ x: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (output, handle, x) = unsafe (try result(output, "result", 0), try quantized(handle, 1), try tensor(x, 2))
+    try output.apart(from: x, "result", "x", 0)
+    if output.isDense, output.dtype == x.dtype {
+      return try handle.matrix.matmul(try x.dense(), into: output, workers: handle.context.workers)
+    }
+    let made = try located(2) { () throws(TemperError) in
+      try handle.matrix.matmul(x, workers: handle.context.workers)
+    }
+    try located(0) { () throws(TemperError) in
+      try output.floats()
+      try output.assign(from: made)
+    }
+  }
+}
+
+@implementation @c public func temper_quantized_free(_ handle: OpaquePointer?) -> Int32 {
+  unsafe edge(freeing: handle, ContextQuantized.self)
+}
+
+extension Tensor {
+  fileprivate func floats() throws(TemperError) {
+    guard dtype.isFloating else {
+      throw TemperError(.invalidType, "`result` must be float32 or float64; \(dtype.name) came.")
+    }
+  }
+}
