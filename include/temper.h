@@ -501,7 +501,7 @@ typedef struct temper_trainer_options {
   int32_t drop_last;         /* 1: leave out a last batch with fewer samples */
   int32_t skip_non_finite;   /* 1: a step with NaN or infinity changes nothing, instead of ending in an error */
   int32_t allow_non_finite;  /* 1: data with NaN or infinity is let through, instead of being an error */
-  int32_t reserved;          /* 0 */
+  int32_t threads;           /* that share the training's work; 0: those of the model's context; at most 256 */
 } temper_trainer_options;
 
 /* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of an

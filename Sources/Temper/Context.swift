@@ -36,6 +36,14 @@ func context(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) ->
   unsafe try Handles.all.value(handle, argument: argument)
 }
 
+/// So many threads; 0: one for each processor.
+func workers(_ threads: Int32, _ argument: Int32) throws(TemperError) -> Workers {
+  guard threads >= 0, threads <= 256 else {
+    throw TemperError(.outOfRange, "`threads` is 0 to 256; \(threads) came.", argument: argument)
+  }
+  return Workers(count: Int(threads))
+}
+
 @implementation @c public func temper_context_create(
   _ out: UnsafeMutablePointer<OpaquePointer?>?, _ options: UnsafePointer<temper_context_options>?,
   _ error: UnsafeMutablePointer<temper_error>?
@@ -47,16 +55,13 @@ func context(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) ->
       } else {
         unsafe temper_context_options()
       }
-    let threads = unsafe options.threads
-    guard threads >= 0, threads <= 256 else {
-      throw TemperError(.outOfRange, "`threads` is 0 to 256; \(threads) came.", argument: 1)
-    }
+    let workers = unsafe try workers(options.threads, 1)
     let directories = unsafe try list(
       options.plugin_directories, options.plugin_directory_count, "plugin_directories", 1
     ) { directory throws(TemperError) in unsafe try text(directory, "an entry of plugin_directories", 1) }
     let log = unsafe Log(function: options.log, owner: ForeignOwner(options.log_user, options.log_destroy))
     return unsafe Context(
-      workers: Workers(count: Int(threads)), seed: options.seed, log: log, pluginDirectories: directories)
+      workers: workers, seed: options.seed, log: log, pluginDirectories: directories)
   }
 }
 

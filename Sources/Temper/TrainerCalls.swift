@@ -37,22 +37,20 @@ private func trainer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperE
     let optimizer = unsafe try Handles.all.value(optimizerHandle, as: OptimizerInstance.self, argument: 3)
     let schedule =
       unsafe scheduleHandle == nil ? nil : try Handles.all.value(scheduleHandle, as: ScheduleInstance.self, argument: 4)
-    let settings = unsafe try trainerOptions(options, model.context)
+    let (settings, workers) = unsafe try trainerOptions(options, model.context)
     return ContextTrainer(
       try Trainer(
-        [model.model],
-        loss: try LossInstance(loss.method, loss.arguments, workers: model.context.workers),
-        optimizer: optimizer.method, optimizer.arguments, schedule: schedule, options: settings,
-        workers: model.context.workers), model.context)
+        [model.model], loss: try LossInstance(loss.method, loss.arguments, workers: workers),
+        optimizer: optimizer.method, optimizer.arguments, schedule: schedule, options: settings, workers: workers),
+      model.context)
   }
 }
 
 private func trainerOptions(
   _ pointer: UnsafePointer<temper_trainer_options>?, _ context: Context
-) throws(TemperError) -> TrainerOptions {
+) throws(TemperError) -> (settings: TrainerOptions, workers: Workers) {
   var options = temper_trainer_options()
   if let pointer = unsafe pointer { options = unsafe try sized(pointer, options, "options", 5) }
-  guard options.reserved == 0 else { throw TemperError(.unsupported, "`reserved` must be 0.", argument: 5) }
   var settings = TrainerOptions()
   if options.batch_size != 0 { settings.batchSize = Int(options.batch_size) }
   settings.seed = context.seed(or: options.seed)
@@ -61,7 +59,7 @@ private func trainerOptions(
   settings.dropsLast = try flag(options.drop_last, "drop_last", 5)
   settings.nonFinite = try flag(options.skip_non_finite, "skip_non_finite", 5) ? .skip : .fail
   settings.allowsNonFiniteData = try flag(options.allow_non_finite, "allow_non_finite", 5)
-  return settings
+  return (settings, options.threads == 0 ? context.workers : try workers(options.threads, 5))
 }
 
 // MARK: - training

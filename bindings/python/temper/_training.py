@@ -25,9 +25,11 @@ class Trainer(Handle):
 
     loss, optimizer, schedule: a name of the catalogue, or what temper.loss, temper.optimizer and temper.schedule make.
     The schedule gives the learning rate of each step; without it the optimizer's own is constant.
-    seed: of shuffling and dropout. clip_value: every element of a gradient goes into [-clip_value, clip_value].
+    seed: of shuffling and dropout. threads: that share the work; None: those of the model's context; the results are
+    the same bits with any number. clip_value: every element of a gradient goes into [-clip_value, clip_value].
     clip_norm: the norm over all gradients is at most this. drop_last: leave out a last batch with fewer samples.
     skip_non_finite: a step with NaN or infinity changes nothing, instead of ending in an error.
+    allow_non_finite: data with NaN or infinity is let through, instead of being an error.
     """
 
     _kind = "trainer"
@@ -41,10 +43,12 @@ class Trainer(Handle):
         procedure=None,
         batch_size=128,
         seed=0,
+        threads=None,
         clip_value=None,
         clip_norm=None,
         drop_last=False,
         skip_non_finite=False,
+        allow_non_finite=False,
     ):
         if not isinstance(model, Model):
             raise errors.InvalidType(f"A temper.Model is needed; a {type(model).__name__} came.")
@@ -52,7 +56,8 @@ class Trainer(Handle):
             raise errors.Unsupported("This version has no training procedures; procedure must be None.")
         options = library.struct(
             "trainer_options", batch_size=batch_size, seed=seed, clip_value=clip_value or 0, clip_norm=clip_norm or 0,
-            drop_last=drop_last, skip_non_finite=skip_non_finite,
+            drop_last=drop_last, skip_non_finite=skip_non_finite, allow_non_finite=allow_non_finite,
+            threads=threads or 0,
         )  # fmt: skip
         context = model._context
         with model._lock:
