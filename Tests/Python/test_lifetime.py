@@ -1,0 +1,141 @@
+"""Handles are given back, memory stays as long as someone looks at it, and the end of the process is quiet."""
+
+import gc
+import subprocess
+import sys
+import textwrap
+import weakref
+
+import numpy as np
+import pytest
+
+import temper
+from temper._library import library
+
+
+def counted(monkeypatch, name):
+    """The pointers that are freed from now on."""
+    freed, free = [], getattr(library, name)
+    monkeypatch.setattr(library, name, lambda pointer: (freed.append(pointer.value), free(pointer))[1])
+    return freed
+
+
+def test_objects_give_their_handles_back(monkeypatch):
+    freed = counted(monkeypatch, "loss_free")
+    loss = temper.loss("focal")
+    pointer = loss._as_parameter_.value
+    assert freed == []
+    del loss
+    assert freed == [pointer]
+
+
+def test_calls_leave_no_tensors_behind(monkeypatch):
+    freed = counted(monkeypatch, "tensor_free")
+    made, borrow = [], library.tensor_borrow
+    monkeypatch.setattr(library, "tensor_borrow", lambda out, *rest: (borrow(out, *rest), made.append(out._obj.value)))
+    loss, x = temper.loss("cross_entropy"), np.zeros((2, 3))
+    loss.value_and_grad(x, [0, 1])
+    with pytest.raises(temper.Error):
+        loss.value_and_grad(x, [0, 7])
+    with pytest.raises(temper.Error):
+        loss(x, [0, 1], out=np.zeros(9))
+    assert len(made) > 6 and freed == made
+
+
+def test_views_keep_memory(monkeypatch):
+    freed = counted(monkeypatch, "tensor_free")
+    parameters = temper.Model([{"dense": 3}], input=4, seed=1).parameters()
+    count = len(freed)
+    view = parameters["0.weight"][1:, ::2] if "0.weight" in parameters else next(iter(parameters.values()))[1:]
+    expected = view.copy()
+    del parameters
+    gc.collect()
+    assert len(freed) == count + 1  # the bias, at which nobody looks any more
+    np.testing.assert_array_equal(view, expected)
+    del view
+    assert len(freed) == count + 2
+
+
+def test_callbacks_are_let_go():
+    class Callback:
+        def __call__(self, numbers):
+            pass
+
+    callback = Callback()
+    gone = weakref.ref(callback)
+    model = temper.Model([{"dense": 3}], input=4)
+    temper.Trainer(model).fit(np.zeros((8, 4), np.float32), np.zeros(8, int), callback=callback)
+    del callback
+    gc.collect()
+    assert gone() is None
+
+
+def test_logs_live_as_long_as_what_may_write_to_them():
+    class Log:
+        def __call__(self, level, text):
+            pass
+
+    log = Log()
+    gone = weakref.ref(log)
+    context = temper.Context(log=log, threads=1)
+    model = temper.Model([{"dense": 3}], input=4, context=context)
+    del log, context
+    gc.collect()
+    assert gone() is not None
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_context_has_its_own_threads():
+    assert temper.Context(threads=3).threads == 3
+    with pytest.raises(temper.Error):
+        temper.Context(threads=10**6)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model = temper.Model([{'dense': 3}], input=4); p = model.parameters()",
+        "import threading; loss = temper.loss('focal'); threading.Thread(target=loss, args=([[1.0]], [0])).start()",
+        "import atexit; loss = temper.loss('focal'); atexit.register(lambda: print(loss([[1.0]], [0])[0]))",
+        "class A: pass\na = A(); a.a = a; a.loss = temper.loss('focal'); a.context = temper.Context(log=print)",
+        "import sys; x = temper.loss('focal'); sys.exit(0)",
+    ],
+)
+def test_the_end_of_the_process_is_quiet(code):
+    result = subprocess.run([sys.executable, "-c", "import temper\n" + code], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_memory_does_not_grow():
+    code = textwrap.dedent("""
+        import resource, numpy as np, temper
+        x, y = np.zeros((200, 50)), np.zeros(200, int)
+        def work():
+            loss = temper.loss("cross_entropy")
+            loss.value_and_grad(x, y)
+            temper.Model([{"dense": 50}], input=50).parameters()
+            try: temper.loss("nothing")
+            except temper.Error: pass
+        for _ in range(300): work()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(1500): work()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 4096  # kilobytes; a leak of one array a round would be 120,000
+
+
+def test_import_is_quick_and_reads_no_catalogue():
+    code = textwrap.dedent("""
+        import time, numpy, sys
+        start = time.process_time()
+        import temper
+        print(time.process_time() - start)
+        from temper import _context
+        print(_context.default.cache_info().currsize)
+    """)
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+    seconds, contexts = zip(*(run.stdout.split() for run in runs))
+    assert min(map(float, seconds)) < 0.030 and set(contexts) == {"0"}

@@ -1,0 +1,61 @@
+"""Quantizers: matrices and models."""
+
+import numpy as np
+import pytest
+
+import temper
+
+RNG = np.random.default_rng(6)
+W = RNG.normal(size=(24, 64)).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits, step", [(8, 255), (4, 15)])
+def test_round_to_nearest_is_within_half_a_step(bits, step):
+    packed = temper.quantizer("round_to_nearest", bits=bits).quantize(W)
+    assert (packed.shape, packed.bits) == (W.shape, bits)
+    assert packed.nbytes < W.nbytes * (bits + 4) / 32
+    span = np.abs(W).max() * 2 / (step - 1)
+    assert np.abs(packed.dequantize() - W).max() <= span * 0.51
+
+
+def test_products_come_from_the_packed_weights():
+    packed = temper.quantizer("round_to_nearest", bits=4).quantize(W)
+    x = RNG.normal(size=(7, 64)).astype(np.float32)
+    np.testing.assert_allclose(packed.matmul(x), x @ packed.dequantize().T, rtol=1e-4, atol=1e-4)
+    out = np.empty((7, 24), np.float32)
+    assert packed.matmul(x, out=out) is out
+    np.testing.assert_array_equal(out, packed.matmul(x))
+    dense = np.empty(W.shape, np.float32)
+    assert packed.dequantize(out=dense) is dense
+
+
+def test_a_quantized_model_is_saved_and_loaded(tmp_path):
+    model = temper.Model([{"dense": 64}, "relu", {"dense": 10}], input=(64,), seed=1)
+    x = RNG.normal(size=(9, 64)).astype(np.float32)
+    before = model.predict(x)
+    quantized = temper.quantizer("round_to_nearest", bits=8).quantize_model(model)
+    assert quantized.is_quantized and not model.is_quantized
+    assert quantized.nbytes < 0.4 * model.nbytes
+    np.testing.assert_array_equal(model.predict(x), before)
+    np.testing.assert_allclose(quantized.predict(x), before, atol=0.1)
+    quantized.save(tmp_path / "model.safetensors")
+    loaded = temper.load(tmp_path / "model.safetensors")
+    assert loaded.is_quantized and loaded.nbytes == quantized.nbytes
+    np.testing.assert_array_equal(loaded.predict(x), quantized.predict(x))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: temper.quantizer("round_to_nearest", bits=77),
+        lambda: temper.quantizer("adam"),
+        lambda: temper.quantizer("round_to_nearest").quantize(W[0]),
+        lambda: temper.quantizer("round_to_nearest").quantize(np.where(W > 2, np.nan, W)),
+        lambda: temper.quantizer("round_to_nearest").quantize(W[:0]),
+        lambda: temper.quantizer("round_to_nearest").quantize(W).matmul(W[:, :-1]),
+        lambda: temper.quantizer("round_to_nearest").quantize(W).dequantize(out=np.empty((64, 24), np.float32)),
+    ],
+)
+def test_what_cannot_be_quantized(call):
+    with pytest.raises(temper.Error):
+        call()
