@@ -80,5 +80,5 @@ def constructor_signature(record):
 
 def _default(entry):
     """The default as a Python value; infinity comes as text, for which JSON has no word."""
-    value = entry["default"]
+    value = _NO_DEFAULT if entry["required"] else entry["default"]
     return float(value) if entry["type"] == "real" and isinstance(value, str) else value
