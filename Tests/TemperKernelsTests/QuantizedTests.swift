@@ -112,6 +112,12 @@ private func inputs<Element: BinaryFloatingPoint>(_ count: Int, as type: Element
   return (0..<count).map { _ in Element(random.next()) }
 }
 
+private func wholeLevels(bits: Int, lowest: Int, first: Float) -> temper_levels {
+  temper_levels(
+    lowest_code: Int32(lowest), highest_code: Int32((1 << bits) - 1), first_level: first, count: 0, thresholds: nil,
+    levels: nil, codes: nil)
+}
+
 private let forms: [PackedFixture.Form] =
   (1...8).flatMap { bits in
     [false, true].flatMap { levels in
@@ -295,7 +301,8 @@ private let forms: [PackedFixture.Form] =
           let weights = inputs(3000, as: Float.self).map { $0 * Float(1 << bits) }
           var codes = [UInt8](repeating: 0, count: 2 * Int(temper_packed_row_bytes(1500, Int32(bits))))
           let lowest = zeros ? 0 : 1
-          temper_encode_rows(&fixture.matrix, weights, Int32(lowest), 0, 2, &codes)
+          var levels = wholeLevels(bits: bits, lowest: lowest, first: fixture.matrix.first_level)
+          temper_encode_rows(&fixture.matrix, &levels, weights, 0, 2, &codes)
           var matrix = fixture.matrix
           let wrong = codes.withUnsafeBufferPointer { codes in
             matrix.codes = codes.baseAddress
@@ -324,8 +331,55 @@ private let forms: [PackedFixture.Form] =
     let fixture = PackedFixture(.init(bits: 4, rows: 1, columns: 6, groupSize: 6))
     UnsafeMutablePointer(mutating: fixture.matrix.scales!)[0] = 1
     var codes = [UInt8](repeating: 0, count: 16)
-    temper_encode_rows(&fixture.matrix, [0.5, 1.5, -0.5, -1.5, 2.5, -2.5], 1, 0, 1, &codes)
+    var levels = wholeLevels(bits: 4, lowest: 1, first: -8)
+    temper_encode_rows(&fixture.matrix, &levels, [0.5, 1.5, -0.5, -1.5, 2.5, -2.5], 0, 1, &codes)
     #expect(codes[0..<6] == [8, 10, 8, 6, 10, 6])
+  }
+
+  /// Tables short enough to count in, and long ones.
+  @Test func roundingToATable() {
+    for count in [1, 2, 3, 15, 16, 17, 100, 255, 256] {
+      let table = inputs(count, as: Float.self).sorted()
+      let thresholds = zip(table, table.dropFirst()).map { ($0 + $1) / 2 }
+      let codes = (0..<count).map { UInt8(255 - $0) }
+      let values = inputs(500, as: Float.self).map { $0 * 2 }
+      var rounded = [UInt8](repeating: 0, count: 500)
+      var error = 0.0
+      thresholds.withUnsafeBufferPointer { thresholds in
+        table.withUnsafeBufferPointer { table in
+          codes.withUnsafeBufferPointer { codes in
+            var levels = temper_levels(
+              lowest_code: 0, highest_code: 0, first_level: 0, count: Int32(count), thresholds: thresholds.baseAddress,
+              levels: table.baseAddress, codes: codes.baseAddress)
+            temper_round_values(&levels, values, 500, 0.5, 0, &rounded)
+            error = temper_rounding_error(&levels, values, 500, 0.5, 0)
+          }
+        }
+      }
+      var expected = 0.0
+      for (value, code) in zip(values, rounded) {
+        let nearest = table.map { abs($0 * 0.5 - value) }.min()!
+        #expect(abs(abs(table[255 - Int(code)] * 0.5 - value) - nearest) <= 1e-6)
+        expected += Double(nearest) * Double(nearest)
+      }
+      #expect(abs(error - expected) <= 1e-6 * expected)
+    }
+  }
+
+  @Test func errorOfRoundingToWholeLevels() {
+    let values = inputs(1003, as: Float.self)
+    for (bits, zero, scale) in [(4, Float(0), Float(0.1)), (8, 100, 0.01), (2, 1, 0.3)] {
+      let first = zero == 0 ? -Float(1 << (bits - 1)) : 0
+      var levels = wholeLevels(bits: bits, lowest: zero == 0 ? 1 : 0, first: first)
+      var codes = [UInt8](repeating: 0, count: 1003)
+      temper_round_values(&levels, values, 1003, scale, zero, &codes)
+      let expected = zip(values, codes).reduce(0.0) { sum, pair in
+        let difference = Double(pair.0) - Double(scale * (first + Float(pair.1) - zero))
+        return sum + difference * difference
+      }
+      let found = temper_rounding_error(&levels, values, 1003, scale, zero)
+      #expect(abs(found - expected) <= 1e-12 * expected)
+    }
   }
 
   @Test func errorsOfRows() {

@@ -35,10 +35,27 @@ int64_t temper_packed_row_bytes(int64_t columns, int32_t bits);
 bool temper_group_ranges(const float *weights, int64_t columns, int64_t group_size, int64_t row_begin, int64_t row_end,
                          float *minima, float *maxima);
 
-// Writes to `codes` the code of the level nearest to each weight under the matrix's scales and zeros, ties to even
-// levels; `lowest_code` and 2^bits - 1 bound it. Only for matrices without a table.
-void temper_encode_rows(const temper_packed_matrix *matrix, const float *weights, int32_t lowest_code,
+// The levels that weights may be rounded to. Whole ones: first_level + code for lowest_code <= code <= highest_code,
+// ties to even levels. Or the `count` levels of a table: a value v takes code codes[i] of level levels[i], where i is the
+// number of thresholds below v; the thresholds ascend.
+typedef struct temper_levels {
+  int32_t lowest_code, highest_code;
+  float first_level;
+  int32_t count;  // 0: whole levels
+  const float *thresholds, *levels;
+  const uint8_t *codes;
+} temper_levels;
+
+// Writes to `codes` the code of the level nearest to each weight under the matrix's scales, which are positive, and zeros.
+void temper_encode_rows(const temper_packed_matrix *matrix, const temper_levels *levels, const float *weights,
                         int64_t row_begin, int64_t row_end, uint8_t *codes);
+
+// The code of each value under one scale and zero point, one a byte.
+void temper_round_values(const temper_levels *levels, const float *values, int64_t count, float scale, float zero,
+                         uint8_t *loose);
+
+// Sum of (v - scale * (level - zero))^2 over values and the levels nearest to them.
+double temper_rounding_error(const temper_levels *levels, const float *values, int64_t count, float scale, float zero);
 
 // One code a byte, dense, to and from the packed layout.
 void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64_t row_begin, int64_t row_end,

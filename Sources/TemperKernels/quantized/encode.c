@@ -59,15 +59,67 @@ bool temper_group_ranges(const float *weights, int64_t columns, int64_t group_si
 // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, ties to even, for |x| < 2^22.
 static const float ROUNDER = 12582912;
 
-// code = clamp(round(w / scale) + shift, lowest, highest)
-CLONES static void encode_group(const float *weights, int64_t count, float scale, float shift, float lowest,
-                                float highest, uint8_t *codes) {
-  for (int64_t c = 0; c < count; c++) {
-    float steps = weights[c] / scale;
-    steps = steps < lowest - shift ? lowest - shift : steps;
-    steps = steps > highest - shift ? highest - shift : steps;
-    codes[c] = (uint8_t)(int32_t)(((steps + ROUNDER) - ROUNDER) + shift);
+// The whole number nearest to value / scale within [lowest, highest].
+static inline __attribute__((always_inline)) float whole_steps(float value, float scale, float lowest, float highest) {
+  float steps = value / scale;
+  steps = steps < lowest ? lowest : steps;
+  steps = steps > highest ? highest : steps;
+  return (steps + ROUNDER) - ROUNDER;
+}
+
+// How many thresholds lie below the value: counted where they are few, else by halving.
+static inline __attribute__((always_inline)) int thresholds_below(const float *thresholds, int count, float value) {
+  int below = 0;
+  if (count < 16) {
+    for (int i = 0; i < count; i++) below += value > thresholds[i];
+  } else {
+    for (int step = 128; step > 0; step /= 2) {
+      if (below + step <= count && value > thresholds[below + step - 1]) below += step;
+    }
   }
+  return below;
+}
+
+CLONES void temper_round_values(const temper_levels *levels, const float *values, int64_t count, float scale,
+                                float zero, uint8_t *loose) {
+  if (levels->count > 0) {
+    for (int64_t i = 0; i < count; i++) {
+      loose[i] = levels->codes[thresholds_below(levels->thresholds, levels->count - 1, values[i] / scale + zero)];
+    }
+  } else {
+    const float shift = zero - levels->first_level;
+    const float lowest = (float)levels->lowest_code - shift, highest = (float)levels->highest_code - shift;
+    for (int64_t i = 0; i < count; i++) {
+      loose[i] = (uint8_t)(int32_t)(whole_steps(values[i], scale, lowest, highest) + shift);
+    }
+  }
+}
+
+CLONES double temper_rounding_error(const temper_levels *levels, const float *values, int64_t count, float scale,
+                                    float zero) {
+  double sums[8] = {0};
+  const float shift = zero - levels->first_level;
+  const float lowest = (float)levels->lowest_code - shift, highest = (float)levels->highest_code - shift;
+  int64_t i = 0;
+  if (levels->count == 0) {
+    for (; i + 8 <= count; i += 8) {
+      for (int l = 0; l < 8; l++) {
+        const float value = values[i + l];
+        const double difference = (double)value - (double)(scale * whole_steps(value, scale, lowest, highest));
+        sums[l] += difference * difference;
+      }
+    }
+  }
+  for (; i < count; i++) {
+    float level = whole_steps(values[i], scale, lowest, highest);
+    if (levels->count > 0) {
+      const float *thresholds = levels->thresholds;
+      level = levels->levels[thresholds_below(thresholds, levels->count - 1, values[i] / scale + zero)] - zero;
+    }
+    const double difference = (double)values[i] - (double)(scale * level);
+    sums[0] += difference * difference;
+  }
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
 CLONES static void pack_units(int bits, int64_t units, const uint8_t *loose, uint8_t *out) {
@@ -121,11 +173,10 @@ void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64
   }
 }
 
-void temper_encode_rows(const temper_packed_matrix *matrix, const float *weights, int32_t lowest_code,
+void temper_encode_rows(const temper_packed_matrix *matrix, const temper_levels *levels, const float *weights,
                         int64_t row_begin, int64_t row_end, uint8_t *codes) {
   enum { BLOCK = 32 * UNIT };
   const int64_t columns = matrix->columns, row_bytes = temper_packed_row_bytes(columns, matrix->bits);
-  const float highest = (float)((1 << matrix->bits) - 1);
   uint8_t loose[BLOCK];
   for (int64_t row = row_begin; row < row_end; row++) {
     for (int64_t begin = 0; begin < columns; begin += BLOCK) {
@@ -134,8 +185,8 @@ void temper_encode_rows(const temper_packed_matrix *matrix, const float *weights
         const int64_t group = c / matrix->group_size, group_end = (group + 1) * matrix->group_size;
         const int64_t stop = group_end < end ? group_end : end, place = row * matrix->scale_row_stride + group;
         const float zero = matrix->zeros ? (float)matrix->zeros[place] : 0;
-        encode_group(weights + row * columns + c, stop - c, matrix->scales[place], zero - matrix->first_level,
-                     (float)lowest_code, highest, loose + c - begin);
+        temper_round_values(levels, weights + row * columns + c, stop - c, matrix->scales[place], zero,
+                            loose + c - begin);
         c = stop;
       }
       pack_row(end - begin, matrix->bits, loose, codes + row * row_bytes + begin / UNIT * 4 * matrix->bits);

@@ -1,25 +1,33 @@
 import TemperCore
 
-/// Scales and zero points from the range of values that a grid is to cover.
+/// Which part of a group's values its grid covers; what lies beyond goes to the grid's ends.
+package enum RangeSetting: Sendable, Hashable {
+  /// All of them.
+  case minMax
+  /// The part of least squared error: of the fractions 1/100, 2/100, …, 1 of the whole range.
+  case leastSquares
+  /// Values no larger in size than this percentile of the sizes, in (0, 100].
+  case percentile(Double)
+}
+
 extension Grid {
   /// The finest scale at which the grid reaches from `minimum` to `maximum`, zero always included.
   ///
-  /// Symmetric: scale = max |w| / (2^(b−1) − 1). Asymmetric: scale = (max − min) / (2^b − 1), zero point =
-  /// round(−min / scale), so that 0 is a level and no weight lies more than half a step from one.
+  /// Symmetric: scale = max |w| / (2^(b−1) − 1); codebooks: max |w| / largest level. Asymmetric: scale = (max − min) /
+  /// (2^b − 1), zero point = round(−min / scale), so that 0 is a level and no weight lies more than half a step from
+  /// one.
   func covering(_ minimum: Float, _ maximum: Float) -> (scale: Float, zero: UInt8) {
     let (low, high) = (min(Double(minimum), 0), max(Double(maximum), 0))
-    switch levels {
-    case .symmetric:
-      var scale = usable(max(-low, high) / Double(largestLevel))
-      // Of all scales with the same largest multiple the smallest, so that quantizing a second time changes no bit.
-      let reach = scale * Float(largestLevel)
-      while scale > .leastNormalMagnitude, scale.nextDown * Float(largestLevel) == reach { scale = scale.nextDown }
-      return (scale, 0)
-    case .asymmetric:
+    if hasZeroPoints {
       let scale = usable((high - low) / Double(highestCode))
       let zero = min((-low / Double(scale)).rounded(.toNearestOrEven), Double(highestCode))
       return (scale, UInt8(zero))
     }
+    var scale = usable(max(-low, high) / Double(largestLevel))
+    // Of all scales with the same largest multiple the smallest, so that quantizing a second time changes no bit.
+    let reach = scale * largestLevel
+    while scale > .leastNormalMagnitude, scale.nextDown * largestLevel == reach { scale = scale.nextDown }
+    return (scale, 0)
   }
 
   /// As float32, a scale that can be divided by. `Weight.largest` keeps its multiples finite.

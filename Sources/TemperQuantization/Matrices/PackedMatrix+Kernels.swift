@@ -1,18 +1,22 @@
 import TemperCore
 import TemperKernels
 
-/// The only file of this room that turns packed matrices into pointers.
+/// Packed matrices as the kernels see them.
 extension PackedMatrix {
   @unsafe func withKernelMatrix<Result>(_ body: (UnsafePointer<temper_packed_matrix>) -> Result) -> Result {
-    withExtendedLifetime(self) {
-      var matrix = unsafe temper_packed_matrix(
-        rows: Int64(rows), columns: Int64(columns), bits: Int32(bits), first_level: Float(grid.firstLevel),
-        levels: nil, codes: codes.pointer.assumingMemoryBound(to: UInt8.self), group_size: Int64(groupSize),
-        scale_row_stride: scales.shape[0] == rows ? Int64(scales.shape[1]) : 0,
-        scales: scales.pointer.assumingMemoryBound(to: Float.self),
-        zeros: zeros?.pointer.assumingMemoryBound(to: UInt8.self))
-      return unsafe withUnsafePointer(to: &matrix) { unsafe body($0) }
+    func with(_ levels: UnsafePointer<Float>?) -> Result {
+      withExtendedLifetime(self) {
+        var matrix = unsafe temper_packed_matrix(
+          rows: Int64(rows), columns: Int64(columns), bits: Int32(bits), first_level: Float(grid.firstLevel),
+          levels: levels, codes: codes.pointer.assumingMemoryBound(to: UInt8.self), group_size: Int64(groupSize),
+          scale_row_stride: scales.shape[0] == rows ? Int64(scales.shape[1]) : 0,
+          scales: scales.pointer.assumingMemoryBound(to: Float.self),
+          zeros: zeros?.pointer.assumingMemoryBound(to: UInt8.self))
+        return unsafe withUnsafePointer(to: &matrix) { unsafe body($0) }
+      }
     }
+    guard let codebook = grid.codebook else { return with(nil) }
+    return unsafe codebook.levels.withUnsafeBufferPointer { unsafe with($0.baseAddress) }
   }
 
   /// The code nearest to each weight under given scales and zero points. Scales are positive.
@@ -25,10 +29,12 @@ extension PackedMatrix {
       shape: weight.shape, grid: grid, groupSize: groupSize, scales: scales, zeros: zeros, codes: codes)
     let values = weight.values
     unsafe withKernelMatrix { matrix in
-      workers.runRows(rows, columns) { begin, end in
-        unsafe temper_encode_rows(
-          matrix, values.pointer.assumingMemoryBound(to: Float.self), Int32(grid.lowestCode), Int64(begin), Int64(end),
-          codes.pointer.assumingMemoryBound(to: UInt8.self))
+      unsafe grid.withKernelLevels { levels in
+        workers.runRows(rows, columns) { begin, end in
+          unsafe temper_encode_rows(
+            matrix, levels, values.pointer.assumingMemoryBound(to: Float.self), Int64(begin), Int64(end),
+            codes.pointer.assumingMemoryBound(to: UInt8.self))
+        }
       }
     }
   }
@@ -46,10 +52,9 @@ extension PackedMatrix {
       )
     }
     let loose = try looseCodes.dense()
-    for code in try loose.array(of: UInt8.self) where !(grid.lowestCode...grid.highestCode).contains(Int(code)) {
-      throw TemperError(
-        .outOfRange,
-        "Codes of this \(grid.bits)-bit grid are \(grid.lowestCode) to \(grid.highestCode); \(code) came.")
+    let isUsed = (0...255).map { grid.uses(UInt8($0)) }
+    for code in try loose.array(of: UInt8.self) where !isUsed[Int(code)] {
+      throw TemperError(.outOfRange, "A grid of \(grid.bits) bits and \(grid.name) levels has no code \(code).")
     }
     let codes = try Tensor(zeros: [rows, PackedMatrix.rowBytes(columns: columns, bits: grid.bits)], .uint8)
     workers.runRows(rows, columns) { begin, end in

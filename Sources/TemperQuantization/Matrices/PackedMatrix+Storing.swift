@@ -5,12 +5,12 @@ import TemperNetworks
 /// Packed matrices in safetensors files: codes as uint8 (rows, bytes of a row), column c of a row in bits [b c, b c + b)
 /// of its bytes, lowest first; scales as float32 and zero points as uint8; and a description in the metadata.
 extension PackedMatrix {
-  /// {"shape": [...], "bits": b, "levels": "symmetric" or "asymmetric", "group_size": g}
+  /// {"shape": [...], "bits": b, "levels": the grid's name, "group_size": g}
   var storedDescription: JSON {
     .object([
       JSON.Member("shape", .array(shape.sizes.map { .integer($0) })),
       JSON.Member("bits", .integer(bits)),
-      JSON.Member("levels", .text(grid.levels.rawValue)),
+      JSON.Member("levels", .text(grid.name)),
       JSON.Member("group_size", .integer(groupSize)),
     ])
   }
@@ -30,9 +30,8 @@ extension PackedMatrix {
       TemperError(.malformedFile, "The packed weight \"\(name)\" \(what).")
     }
     guard case .array(let extents)? = description["shape"], case .integer(let bits)? = description["bits"],
-      case .text(let levelsName)? = description["levels"], let levels = Grid.Levels(rawValue: levelsName),
-      case .integer(let groupSize)? = description["group_size"]
-    else { throw malformed("is not described by shape, bits, levels (symmetric or asymmetric) and group_size") }
+      case .text(let levels)? = description["levels"], case .integer(let groupSize)? = description["group_size"]
+    else { throw malformed("is not described by shape, bits, levels and group_size") }
     var sizes: [Int] = []
     for extent in extents {
       guard case .integer(let size) = extent else { throw malformed("has a shape that is not whole numbers") }
@@ -44,7 +43,7 @@ extension PackedMatrix {
     }
     do throws(TemperError) {
       let shape = try Shape(validating: sizes)
-      let grid = try Grid(levels, bits: bits)
+      let grid = try Grid(named: levels, bits: bits)
       // Copies: a view would keep the whole file in memory.
       try self.init(
         shape: shape, grid: grid, groupSize: groupSize, scales: try scales.copy(), zeros: try file[names[2]]?.copy(),

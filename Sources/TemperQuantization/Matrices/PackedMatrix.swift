@@ -51,7 +51,7 @@ package struct PackedMatrix: Sendable {
     else {
       throw TemperError(
         .invalidShape,
-        "A grid of \(grid.levels.rawValue) levels has \(grid.hasZeroPoints ? "zero points, uint8 of shape \(scales.shape)" : "no zero points")."
+        "A grid of \(grid.name) levels has \(grid.hasZeroPoints ? "zero points, uint8 of shape \(scales.shape)" : "no zero points")."
       )
     }
     let rowBytes = PackedMatrix.rowBytes(columns: columns, bits: grid.bits)
@@ -79,8 +79,8 @@ package struct PackedMatrix: Sendable {
         throw TemperError(
           .outOfRange, "Zero points of \(bits)-bit codes are 0 to \(grid.highestCode); \(zero) came.")
       }
-      let furthest = max(zero - grid.firstLevel - grid.lowestCode, grid.largestLevel - zero)
-      guard (scale * Float(furthest)).isFinite else {
+      let furthest = grid.hasZeroPoints ? Float(max(zero, grid.highestCode - zero)) : grid.largestLevel
+      guard (scale * furthest).isFinite else {
         throw TemperError(.notFinite, "Scales must be finite and make finite weights; \(scale) came.")
       }
     }
