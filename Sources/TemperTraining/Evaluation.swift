@@ -49,7 +49,10 @@ final class Evaluation {
       .reshaped(Shape([count] + samples.outputRow.sizes))
     var given = [samples.outputName: output]
     for name in samples.lossRows { given[name] = rows[name] }
-    for (name, array) in samples.whole { given[name] = .input(name, array.tensor.shape, array.kind) }
+    for name in samples.lossWhole {
+      guard let array = samples.whole[name] else { continue }
+      given[name] = .input(name, array.tensor.shape, array.kind)
+    }
     let value = try loss.build(given)
     let counted = value.counted?.sumAll() ?? .constant(Double(count))
     let sum = loss.isBatchLoss ? value.reduced(.mean) * counted : value.values.sumAll()

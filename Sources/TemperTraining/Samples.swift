@@ -32,8 +32,9 @@ package struct Samples {
   /// The loss's input that takes the model's output, and the shape of one row of it there.
   let outputName: String
   let outputRow: Shape
-  /// Rows that the loss reads.
+  /// What the loss reads, by row and as a whole.
   let lossRows: [String]
+  let lossWhole: [String]
 
   /// Checks all that is known before the first step: shapes, types, ids in range, numbers finite. `role` names the set
   /// in errors.
@@ -67,7 +68,7 @@ package struct Samples {
       let matched = try Samples.match(given, outputs: model.output, count, loss, procedureInputs)
       let output = matched[0]
       (outputName, outputRow) = (output.name, Shape(Array(output.shape.sizes.dropFirst())))
-      var lossRows: [String] = []
+      let ofLoss = Set(loss.inputs.map(\.name))
       for entry in matched.dropFirst() {
         let field = Field(
           tensor: try Samples.converted(entry.tensor, entry.shape, entry.kind, model.dtype), kind: entry.kind)
@@ -75,11 +76,11 @@ package struct Samples {
           whole[entry.name] = field
         } else if rows.updateValue(field, forKey: entry.name) != nil {
           throw TemperError(.invalidArgument, "The name \"\(entry.name)\" is taken by the model's own input.")
-        } else if loss.inputs.contains(where: { $0.name == entry.name }) {
-          lossRows.append(entry.name)
         }
       }
-      (self.rows, self.whole, self.lossRows) = (rows, whole, lossRows)
+      (self.rows, self.whole) = (rows, whole)
+      lossRows = matched.dropFirst().filter { $0.isByRow && ofLoss.contains($0.name) }.map(\.name)
+      lossWhole = matched.filter { !$0.isByRow && ofLoss.contains($0.name) }.map(\.name)
       if !allowsNonFinite { try checkFinite() }
     } catch {
       throw TemperError(

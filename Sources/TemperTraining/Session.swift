@@ -19,7 +19,8 @@ final class Session {
     let samples = try Samples(
       data, role: "training data", model: trainer.networks[0].model, loss: trainer.loss,
       procedureInputs: trainer.procedure.inputs, allowsNonFinite: trainer.options.allowsNonFiniteData)
-    training = try Training(networks: trainer.networks, samples: samples, seed: trainer.options.seed)
+    training = try Training(
+      networks: trainer.networks, samples: samples, seed: trainer.options.seed, workers: trainer.workers)
     if let validation {
       self.validation = try Evaluation(trainer, validation, role: "validation data")
     } else {

@@ -49,10 +49,14 @@ package final class StepGraph {
 
   private func batchShape(_ tensor: Tensor) -> Shape { Shape([count] + tensor.shape.sizes.dropFirst()) }
 
-  /// An array that is kept as a whole.
-  package func kept(_ name: String) throws(TemperError) -> Expression {
-    let tensor = try training.kept(name)
-    return input("whole." + name, tensor.shape, .whole(tensor))
+  /// An array that is not by row: of the loss, of the procedure (trusted samples), or kept.
+  package func whole(_ name: String) throws(TemperError) -> Expression {
+    if let array = training.samples.whole[name] {
+      return input("sample." + name, array.tensor.shape, .whole(array.tensor), array.kind)
+    }
+    let kept = try training.find(name)
+    guard !kept.isByRow else { throw TemperError(.internalFault, "\"\(name)\" is kept by row.") }
+    return input("kept." + name, kept.tensor.shape, .whole(kept.tensor))
   }
 
   /// The new value of what is kept, by row or as a whole; written after the step.
@@ -67,11 +71,17 @@ package final class StepGraph {
     input("number." + name, [], .number(value))
   }
 
-  /// A network's output for the batch, or for another view of it. Running statistics follow what passes through.
-  package func forward(_ network: Int = 0, _ x: Expression? = nil) throws(TemperError) -> Expression {
+  /// A network's output for the batch, or for `x`: another view of it, or other samples. Running statistics follow what
+  /// passes through, unless `parameters` stand in for the network's own (after a step that is only tried).
+  package func forward(
+    _ network: Int = 0, _ x: Expression? = nil, parameters: [Expression]? = nil
+  ) throws(TemperError) -> Expression {
     let model = training.networks[network].model
     var values: [String: Expression] = [:]
-    for variable in model.parameters + model.buffers { values[variable.name] = self.variable(network, variable) }
+    for (variable, value) in zip(model.parameters, parameters ?? self.parameters(network)) {
+      values[variable.name] = value
+    }
+    for variable in model.buffers { values[variable.name] = self.variable(network, variable) }
     // Each pass draws from streams of its own: no model has 2^16 draws.
     let pass = model.pass(
       .training, values: values, clock: input("clock", [4], .whole(training.clock), .index),
@@ -80,7 +90,7 @@ package final class StepGraph {
     let view: Expression
     if let x { view = x } else { view = try rows("x") }
     let output = model.forward(view, pass)
-    for update in pass.updates {
+    for update in pass.updates where parameters == nil {
       guard let buffer = model.buffers.first(where: { $0.name == update.name })?.tensor else { continue }
       changes.append((.whole(buffer), update.value))
     }
@@ -111,16 +121,24 @@ package final class StepGraph {
     return loss
   }
 
+  /// The loss of outputs for samples that are not the batch's, with these inputs and state at its initial value.
+  package func loss(of outputs: Expression, inputs: [String: Expression]) throws(TemperError) -> LossExpression {
+    try lossInstance.build(try outputsAndWhole(outputs).merging(inputs) { $1 })
+  }
+
   private func lossInputs(
     _ outputs: Expression, _ replacing: [String: Expression]
   ) throws(TemperError) -> [String: Expression] {
+    var given = try outputsAndWhole(outputs).merging(replacing) { $1 }
+    for name in training.samples.lossRows where given[name] == nil { given[name] = try rows(name) }
+    return given
+  }
+
+  private func outputsAndWhole(_ outputs: Expression) throws(TemperError) -> [String: Expression] {
     let samples = training.samples
-    var given = replacing
-    given[samples.outputName] = outputs.reshaped(Shape([count] + samples.outputRow.sizes))
-    for name in samples.lossRows where given[name] == nil { given[name] = try rows(name) }
-    for (name, array) in samples.whole where given[name] == nil {
-      given[name] = input("sample." + name, array.tensor.shape, .whole(array.tensor), array.kind)
-    }
+    let shape = Shape(outputs.shape.sizes.prefix(1) + samples.outputRow.sizes)
+    var given = [samples.outputName: outputs.reshaped(shape)]
+    for name in samples.lossWhole { given[name] = try whole(name) }
     return given
   }
 

@@ -9,6 +9,7 @@ package final class Training {
   /// Key and step of the random numbers inside a plan.
   let clock: Tensor
   package let samples: Samples
+  package let workers: Workers
   package internal(set) var position = Position()
   private let root: Random
   private let clockKey: UInt64
@@ -23,8 +24,8 @@ package final class Training {
     let isByRow: Bool
   }
 
-  init(networks: [Network], samples: Samples, seed: UInt64) throws(TemperError) {
-    (self.networks, self.samples) = (networks, samples)
+  init(networks: [Network], samples: Samples, seed: UInt64, workers: Workers) throws(TemperError) {
+    (self.networks, self.samples, self.workers) = (networks, samples, workers)
     clock = try Tensor(zeros: [4], .int32)
     root = Random(seed: seed)
     clockKey = root.stream("step").key
@@ -34,6 +35,12 @@ package final class Training {
 
   /// Independent random numbers for a purpose; split them further by epoch or step, so that a resume needs no state.
   package func random(_ stream: String) -> Random { root.stream(stream) }
+
+  /// A network's outputs for all samples as they are now, in inference mode, (N, …).
+  package func outputs(_ network: Int = 0) throws(TemperError) -> Tensor {
+    guard let x = samples.rows["x"] else { throw TemperError(.internalFault, "The samples have no x.") }
+    return try networks[network].model.predict(x.tensor, mask: samples.rows["mask"]?.tensor, workers: workers)
+  }
 
   /// Declares an array with a row of `shape` for each sample, of the working type.
   @discardableResult
