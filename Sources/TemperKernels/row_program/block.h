@@ -47,3 +47,10 @@ static inline void lanes_store(REAL *p, lanes v) { __builtin_memcpy(p, &v, sizeo
 static inline lanes row_lanes(row_values values, int64_t row) {
   return values.step ? lanes_at(values.values + row) : (lanes)values.values[0];
 }
+
+// The lanes from `first` on of v, and `other` in those before.
+static inline lanes lanes_from(int64_t first, lanes v, REAL other) {
+  REAL index[LANES];
+  for (int l = 0; l < LANES; ++l) index[l] = (REAL)l;
+  return lanes_at(index) >= (lanes)(REAL)first ? v : (lanes)other;
+}

@@ -2,6 +2,8 @@
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+enum { BLOCK_GRAIN = 64 };  // columns of a block are a multiple of this, so that most vectors are whole
+
 temper_block_shape temper_block_shape_of(int64_t columns) {
   if (columns <= TEMPER_TRANSPOSED_COLUMNS) {
     int64_t rows = TEMPER_BLOCK_ELEMENTS / (columns > 0 ? columns : 1) / TEMPER_ROW_LANES * TEMPER_ROW_LANES;
@@ -9,7 +11,8 @@ temper_block_shape temper_block_shape_of(int64_t columns) {
   }
   if (columns <= TEMPER_BLOCK_ELEMENTS)
     return (temper_block_shape){TEMPER_LAYOUT_WHOLE_ROWS, TEMPER_BLOCK_ELEMENTS / columns, columns};
-  return (temper_block_shape){TEMPER_LAYOUT_COLUMN_BLOCKS, 1, TEMPER_BLOCK_ELEMENTS};
+  const int64_t blocks = (columns + TEMPER_BLOCK_ELEMENTS - 1) / TEMPER_BLOCK_ELEMENTS;
+  return (temper_block_shape){TEMPER_LAYOUT_COLUMN_BLOCKS, 1, round_up((columns + blocks - 1) / blocks, BLOCK_GRAIN)};
 }
 
 // Storage that starts at the same place of every page would make a store wait for unrelated loads and crowd few cache
@@ -95,6 +98,11 @@ static bool load_needs_no_copy(const temper_plan *plan, int load) {
   return true;
 }
 
+// Whether the register gets a new value; PLACE_ADD onto itself only changes the one it has.
+static bool replaces(const temper_instruction *instruction, int16_t reg) {
+  return instruction->dst == reg && !(instruction->op == TEMPER_PLACE_ADD && instruction->a == reg);
+}
+
 // The STORE that lets `producer` compute straight into the memory of its slot, or -1: nothing may read that memory
 // between the producer and the STORE, and nothing else may store there while the register is still read.
 static int store_needing_no_copy(const temper_plan *plan, int producer, int64_t width, size_t element_size) {
@@ -103,7 +111,7 @@ static int store_needing_no_copy(const temper_plan *plan, int producer, int64_t 
   int store = -1;
   for (int i = producer + 1; i < plan->program->instruction_count && store < 0; ++i) {
     if (code[i].op == TEMPER_STORE && code[i].a == reg) store = i;
-    if (code[i].dst == reg) return -1;
+    if (replaces(&code[i], reg)) return -1;
   }
   if (store < 0 || !looks_like_register(plan, code[store].slot, reg, width, element_size)) return -1;
   const void *base = plan->slots[code[store].slot].slot->base;
@@ -119,7 +127,7 @@ static int store_needing_no_copy(const temper_plan *plan, int producer, int64_t 
   bool stored = false;
   for (int i = producer + 1; i < plan->program->instruction_count; ++i) {
     if (stored && reads(&code[i], reg)) return -1;
-    if (code[i].dst == reg) break;
+    if (replaces(&code[i], reg)) break;
     stored |= i != store && code[i].op == TEMPER_STORE && plan->slots[code[i].slot].slot->base == base;
     if (stored && i < store) return -1;
   }

@@ -8,18 +8,21 @@
 #define LARGER(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
 #define SMALLER(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
 
-// Joins the lanes of a vector pairwise.
-#define JOIN_LANES(v, JOIN)                                              \
-  ({                                                                     \
-    REAL part[LANES];                                                    \
-    lanes_store(part, v);                                                \
-    for (int width = LANES / 2; width > 0; width /= 2)                   \
-      for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]); \
-    part[0];                                                             \
-  })
-
 #define ROW_REDUCTION(name, JOIN, identity)                                                     \
+  static REAL name##_of_lanes(lanes v) {                                                        \
+    const __auto_type half = JOIN(v.lo, v.hi);                                                  \
+    REAL part[LANES / 2];                                                                       \
+    __builtin_memcpy(part, &half, sizeof part);                                                 \
+    for (int width = LANES / 4; width > 0; width /= 2)                                          \
+      for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]);                 \
+    return part[0];                                                                             \
+  }                                                                                             \
   static REAL name##_of_row(const REAL *a, int64_t n) {                                         \
+    if (n < LANES) {                                                                            \
+      REAL value = identity;                                                                    \
+      for (int64_t i = 0; i < n; ++i) value = JOIN(value, a[i]);                                \
+      return value;                                                                             \
+    }                                                                                           \
     lanes v0 = identity, v1 = identity, v2 = identity, v3 = identity;                           \
     int64_t i = 0;                                                                              \
     for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                \
@@ -29,16 +32,12 @@
       v3 = JOIN(v3, lanes_at(a + i + 3 * LANES));                                               \
     }                                                                                           \
     for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                          \
-    if (i < n) {                                                                                \
-      REAL rest[LANES];                                                                         \
-      for (int l = 0; l < LANES; ++l) rest[l] = identity;                                       \
-      __builtin_memcpy(rest, a + i, (size_t)(n - i) * sizeof(REAL));                            \
-      v1 = JOIN(v1, lanes_at(rest));                                                            \
-    }                                                                                           \
+    /* the last vector again, without what it shares with the one before */                     \
+    if (i < n) v1 = JOIN(v1, lanes_from(i + LANES - n, lanes_at(a + n - LANES), identity));     \
     v0 = JOIN(v0, v2);                                                                          \
     v1 = JOIN(v1, v3);                                                                          \
     v0 = JOIN(v0, v1);                                                                          \
-    return JOIN_LANES(v0, JOIN);                                                                \
+    return name##_of_lanes(v0);                                                                 \
   }                                                                                             \
   static void row_##name(const block *k, const temper_step *step) {                             \
     const REAL *a = address(k, step->a);                                                        \
@@ -65,6 +64,18 @@ ROW_REDUCTION(min, SMALLER, C(INFINITY))
 #define IS_LARGER(x, y) ((x) > (y))
 #define IS_SMALLER(x, y) ((x) < (y))
 
+// The first position of `value`, or of NaN if it is NaN, which is among the n.
+static int64_t position_of(REAL value, const REAL *a, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 * LANES <= n; i += 4 * LANES) {
+    int found = 0;
+    for (int l = 0; l < 4 * LANES; ++l) found |= (a[i + l] == value) | ((a[i + l] != a[i + l]) & (value != value));
+    if (found) break;
+  }
+  while (value == value ? a[i] != value : a[i] == a[i]) ++i;
+  return i;
+}
+
 // Index of the first of the extreme values, or of the first NaN. Not transposed: the extreme value of the block first,
 // then where it is.
 #define ROW_ARGUMENT(name, BETTER)                                                              \
@@ -86,9 +97,7 @@ ROW_REDUCTION(min, SMALLER, C(INFINITY))
     for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                      \
       const REAL best = name##_of_row(a, k->columns), before = (REAL)step->state;               \
       if (!k->first && !(BETTER(best, before) | ((best != best) & (before == before)))) continue; \
-      int64_t c = 0;                                                                            \
-      while (best == best ? a[c] != best : a[c] == a[c]) ++c;                                   \
-      dst[r] = (REAL)(k->column + c);                                                           \
+      dst[r] = (REAL)(k->column + position_of(best, a, k->columns));                            \
       step->state = best;                                                                       \
     }                                                                                           \
   }
