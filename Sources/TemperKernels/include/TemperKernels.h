@@ -3,6 +3,7 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
+#include "adam.h"
 #include "batch.h"
 #include "column_reduce.h"
 #include "gather.h"
@@ -14,6 +15,7 @@
 #include "quantized.h"
 #include "row_order.h"
 #include "row_program.h"
+#include "softmax.h"
 #include "strided_copy.h"
 #include "variant.h"
 

@@ -32,25 +32,6 @@ static row_values row_values_of(const block *k, temper_operand operand, const RE
   return (row_values){address(k, operand), 1};
 }
 
-// A vector register. Its width is part of the order of summation.
-enum { LANES = VECTOR_BYTES / sizeof(REAL) };
-typedef REAL lanes __attribute__((ext_vector_type(LANES)));
-
-static inline lanes lanes_at(const REAL *p) {
-  lanes v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-
-static inline void lanes_store(REAL *p, lanes v) { __builtin_memcpy(p, &v, sizeof v); }
-
 static inline lanes row_lanes(row_values values, int64_t row) {
   return values.step ? lanes_at(values.values + row) : (lanes)values.values[0];
-}
-
-// The lanes from `first` on of v, and `other` in those before.
-static inline lanes lanes_from(int64_t first, lanes v, REAL other) {
-  REAL index[LANES];
-  for (int l = 0; l < LANES; ++l) index[l] = (REAL)l;
-  return lanes_at(index) >= (lanes)(REAL)first ? v : (lanes)other;
 }

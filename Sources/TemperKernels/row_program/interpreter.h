@@ -1,23 +1,4 @@
-// Row programs for one element type and one instruction set. The including file defines
-//   SINGLE       1 for float, 0 for double
-//   INTERPRETER  name of the function defined here
-//   VECTOR_BYTES width of a vector register
-//   TARGET       the instruction set, if it is not the default one
-#include "../include/philox.h"
-#include "../mathematics/vector_math.h"
-#include "plan.h"
-
-#ifdef TARGET
-#pragma clang attribute push(__attribute__((target(TARGET))), apply_to = function)
-#endif
-
-// clang-format off: each of these uses the ones before it
-#include "block.h"
-#include "../mathematics/philox_uniform.h"
-#include "element_loops.h"
-#include "memory.h"
-#include "reductions.h"
-// clang-format on
+// Template over REAL: the interpreter.
 
 static void run_element_loop(const block *k, const temper_step *step) {
   const REAL immediate = (REAL)step->instruction->immediate;
@@ -63,7 +44,7 @@ static void run_step(const block *k, temper_step *step) {
   }
 }
 
-void INTERPRETER(const temper_row_program *program, const temper_slot *slots, int64_t row_begin, int64_t row_end,
+void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin, int64_t row_end,
                  int64_t column_begin, int64_t column_end, void *scratch) {
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
@@ -93,7 +74,3 @@ void INTERPRETER(const temper_row_program *program, const temper_slot *slots, in
     }
   }
 }
-
-#ifdef TARGET
-#pragma clang attribute pop
-#endif

@@ -1,7 +1,7 @@
 #if defined(__x86_64__)
-#define SINGLE 0
-#define INTERPRETER temper_row_program_run_f64_v4
+#define SINGLE 1
+#define VARIANT(name) name##_f32_v4
 #define TARGET "arch=x86-64-v4,no-prefer-256-bit"
 #define VECTOR_BYTES 64
-#include "interpreter.h"
+#include "kernels.h"
 #endif

@@ -1,0 +1,4 @@
+#define SINGLE 1
+#define VARIANT(name) name##_f32_baseline
+#define VECTOR_BYTES 16
+#include "kernels.h"

@@ -1,0 +1,4 @@
+#define SINGLE 0
+#define VARIANT(name) name##_f64_baseline
+#define VECTOR_BYTES 16
+#include "kernels.h"
