@@ -1,6 +1,7 @@
 """Tests of the Python binding. In a source tree they test bindings/python; where `temper` is installed, that."""
 
 import importlib.util
+import os
 import pathlib
 import sys
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 
 if importlib.util.find_spec("temper") is None:
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bindings/python"))
+    binding = str(pathlib.Path(__file__).resolve().parents[2] / "bindings/python")
+    sys.path.insert(0, binding)
+    # Some tests start a Python of their own.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [binding, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture

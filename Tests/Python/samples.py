@@ -40,7 +40,7 @@ def _values(rng, method, name, form, dtype):
     if form["dtype"] == "bool":
         return rng.random(shape) < 0.75
     kinds = {name, f"{method}.{name}"}
-    if kinds & SIMPLEX or name == "targets" and form["shape"][-1:] == ["C"] and not kinds & SHARES:
+    if kinds & SIMPLEX or (name == "targets" and form["shape"][-1:] == ["C"] and not kinds & SHARES):
         return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
     if kinds & SHARES:
         return rng.uniform(0.05, 0.95, shape).astype(dtype)

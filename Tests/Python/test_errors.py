@@ -15,6 +15,10 @@ from temper import errors
 X, Y = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, 0.5]]), np.array([0, 2])
 
 
+def grad(*inputs, **options):
+    return temper.loss("cross_entropy").value_and_grad(*inputs, **options)
+
+
 @pytest.mark.parametrize(
     "kind, built_in, word, call",
     [
@@ -35,9 +39,9 @@ X, Y = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, 0.5]]), np.array([0, 2])
         (errors.OutOfRange, ValueError, "0 to 2", lambda: temper.loss("cross_entropy")(X, [0, 3])),
         (errors.OutOfRange, ValueError, "0 to 2", lambda: temper.loss("cross_entropy")(X, [0, -1])),
         (errors.InvalidShape, ValueError, "no elements", lambda: temper.loss("cross_entropy")(X[:0], Y[:0])),
-        (errors.UnknownName, KeyError, "gradient", lambda: temper.loss("cross_entropy").value_and_grad(X, Y, wrt="targets")),
-        (errors.UnknownName, KeyError, "gradient", lambda: temper.loss("cross_entropy").value_and_grad(X, Y, wrt="logit")),
-        (errors.InvalidArgument, ValueError, "mean", lambda: temper.loss("cross_entropy").value_and_grad(X, Y, reduction="none")),
+        (errors.UnknownName, KeyError, "gradient", lambda: grad(X, Y, wrt="targets")),
+        (errors.UnknownName, KeyError, "gradient", lambda: grad(X, Y, wrt="logit")),
+        (errors.InvalidArgument, ValueError, "mean", lambda: grad(X, Y, reduction="none")),
         (errors.InvalidType, TypeError, "numbers", lambda: temper.loss("cross_entropy")(X, ["a", "b"])),
         (errors.InvalidType, TypeError, "numbers", lambda: temper.loss("cross_entropy")(X, object())),
         (errors.InvalidArgument, ValueError, "xis", lambda: temper.op("softmax")(X, axis=2)),

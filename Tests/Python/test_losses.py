@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 import samples
+
 import temper
 
 CASES = samples.cases(temper.catalog(kind="loss"))
@@ -163,8 +163,13 @@ def test_class_ids_of_every_integer_type(dtype):
 
 
 def test_parameters_of_every_python_type():
-    assert temper.loss("cross_entropy", label_smoothing=0.1)(LOGITS, IDS)[0] != temper.loss("cross_entropy")(LOGITS, IDS)[0]
-    smooth = [temper.loss("cross_entropy", label_smoothing=s)(LOGITS, IDS)[0] for s in (1, 1.0, np.float32(1), np.int64(1))]
+    assert (
+        temper.loss("cross_entropy", label_smoothing=0.1)(LOGITS, IDS)[0]
+        != temper.loss("cross_entropy")(LOGITS, IDS)[0]
+    )
+    smooth = [
+        temper.loss("cross_entropy", label_smoothing=s)(LOGITS, IDS)[0] for s in (1, 1.0, np.float32(1), np.int64(1))
+    ]
     assert len(set(smooth)) == 1
     assert temper.loss("mse", elements="sum")(LOGITS, LOGITS + 1)[0] == pytest.approx(3)
     assert temper.loss("active_passive_loss", A=-6.0).parameters == {"A": -6.0}

@@ -57,9 +57,7 @@ def test_what_a_model_says_of_itself(model):
 
 
 def test_lists_of_numbers_are_taken(model):
-    np.testing.assert_array_equal(
-        model.predict([[1, 2, 3, 4]]), model.predict(np.array([[1, 2, 3, 4]], np.float32))
-    )
+    np.testing.assert_array_equal(model.predict([[1, 2, 3, 4]]), model.predict(np.array([[1, 2, 3, 4]], np.float32)))
 
 
 def test_no_samples_give_no_outputs(model):

@@ -1,4 +1,4 @@
-"""Optimizers and schedules: calls, state, bad input. Their numbers are held to PyTorch's in test_torch_optimizers.py."""
+"""Optimizers and schedules: calls, state, bad input. test_torch_optimizers.py holds their numbers to PyTorch's."""
 
 import math
 

@@ -6,8 +6,8 @@ import subprocess
 
 import numpy as np
 import pytest
-
 import samples
+
 import temper
 from temper._library import _find
 

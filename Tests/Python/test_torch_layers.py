@@ -128,7 +128,9 @@ def test_recurrent_layers(rng, name, kind, output, bias):
     check({name: {"size": 7, "output": output, "bias": bias}}, module, rng.normal(size=(3, 6, 5)), unroll)
 
 
-@pytest.mark.parametrize("options", [{"size": 2}, {"size": [2, 3], "stride": 2}, {"size": 3, "stride": 1, "padding": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"size": 2}, {"size": [2, 3], "stride": 2}, {"size": 3, "stride": 1, "padding": 1}], ids=str
+)
 @pytest.mark.parametrize("name, kind", [("max_pool", nn.MaxPool2d), ("average_pool", nn.AvgPool2d)])
 def test_pooling(rng, name, kind, options):
     settings = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}

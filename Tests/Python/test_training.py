@@ -109,7 +109,13 @@ def test_checkpoints_of_another_making_change_nothing(tmp_path):
 def test_stopping_early_keeps_the_best_epoch():
     t = trainer(optimizer=temper.optimizer("adam", learning_rate=0.3))
     history = t.fit(
-        X, RNG.integers(0, 3, 250), epochs=200, validation=TEST, monitor="validation_loss", patience=3, restore_best=True
+        X,
+        RNG.integers(0, 3, 250),
+        epochs=200,
+        validation=TEST,
+        monitor="validation_loss",
+        patience=3,
+        restore_best=True,
     )
     best = int(np.argmin(history["validation_loss"]))
     assert len(history["validation_loss"]) == best + 1 + 3

@@ -19,7 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def version():
     header = (ROOT / "include/temper.h").read_text()
-    return ".".join(re.search(rf"#define TEMPER_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+    return ".".join(
+        re.search(rf"#define TEMPER_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH")
+    )
 
 
 def library():

@@ -1,5 +1,9 @@
 """Methods by name, and every method of a kind as a function."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import _context
 from ._losses import Loss
 from ._methods import constructor_signature
@@ -7,39 +11,42 @@ from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
 from ._quantizers import Quantizer
 
+if TYPE_CHECKING:
+    from ._types import Parameter
 
-def catalog(kind=None, area=None):
+
+def catalog(kind: str | None = None, area: str | None = None) -> list[dict]:
     """The records of all methods, as a list of dicts with name, aliases, kind, area, summary, parameters, inputs,
     reference and more; with `kind` or `area` only those."""
     return _context.default().catalog(kind, area)
 
 
-def describe(name):
+def describe(name: str) -> str:
     """What a method is, its parameters, inputs and source, as text."""
     return _context.default().describe(name)
 
 
-def loss(name, /, **parameters):
+def loss(name: str, /, **parameters: Parameter) -> Loss:
     """The loss of this name: temper.loss("focal", gamma=2.0)(logits, targets) -> (N,) values."""
     return Loss(_context.default(), name, parameters)
 
 
-def op(name, /, **parameters):
+def op(name: str, /, **parameters: Parameter) -> Operator:
     """The operator or activation of this name: temper.op("sparsemax")(x, axis=-1)."""
     return Operator(_context.default(), name, parameters)
 
 
-def optimizer(name, /, **parameters):
+def optimizer(name: str, /, **parameters: Parameter) -> Optimizer:
     """The optimizer of this name: temper.optimizer("adam", learning_rate=0.001).step(params, grads)."""
     return Optimizer(_context.default(), name, parameters)
 
 
-def schedule(name, /, **parameters):
+def schedule(name: str, /, **parameters: Parameter) -> Schedule:
     """The schedule of this name: temper.schedule("cosine")(step) -> float."""
     return Schedule(_context.default(), name, parameters)
 
 
-def quantizer(name, /, **parameters):
+def quantizer(name: str, /, **parameters: Parameter) -> Quantizer:
     """The quantizer of this name: temper.quantizer("round_to_nearest", bits=4).quantize(weight)."""
     return Quantizer(_context.default(), name, parameters)
 

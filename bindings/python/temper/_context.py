@@ -1,13 +1,21 @@
 """Contexts: threads, seed, log, and a catalogue with the plug-ins loaded into it."""
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import itertools
 import json
 import os
+from typing import TYPE_CHECKING
 
 from ._handles import Handle
 from ._library import library, pending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._types import Path
 
 
 class Context(Handle):
@@ -22,7 +30,13 @@ class Context(Handle):
 
     _kind = "context"
 
-    def __init__(self, threads=None, seed=0, plugin_directories=(), log=None):
+    def __init__(
+        self,
+        threads: int | None = None,
+        seed: int = 0,
+        plugin_directories: Sequence[Path] = (),
+        log: Callable[[int, str], object] | None = None,
+    ):
         directories = [os.fsencode(directory) for directory in plugin_directories]
         options = library.struct("context_options", threads=threads or 0, seed=seed)
         options.plugin_directories = (ctypes.c_char_p * len(directories))(*directories)
@@ -37,23 +51,23 @@ class Context(Handle):
         self._records = {}
 
     @property
-    def threads(self):
+    def threads(self) -> int:
         """How many threads work is shared among, the caller's included."""
         out = ctypes.c_int32()
         library.context_threads(ctypes.byref(out), self)
         return out.value
 
-    def find(self, kind, name):
+    def find(self, kind: str | None, name: str) -> str:
         """The name of the method of this kind that a name or alias stands for."""
         return library.text(library.catalogue_find, self, kind and kind.encode(), name.encode())
 
-    def names(self, kind=None):
+    def names(self, kind: str | None = None) -> list[str]:
         """The names of all methods of a kind, in alphabetical order."""
         kind, count = kind and kind.encode(), ctypes.c_uint64()
         library.catalogue_count(ctypes.byref(count), self, kind)
         return [library.text(library.catalogue_name, self, kind, index) for index in range(count.value)]
 
-    def record(self, name):
+    def record(self, name: str) -> dict:
         """The record of one method, as a dict."""
         if name not in self._records:
             self._records[name] = json.loads(
@@ -61,13 +75,11 @@ class Context(Handle):
             )
         return self._records[name]
 
-    def describe(self, name):
+    def describe(self, name: str) -> str:
         """What a method is, its parameters, inputs and source, as text."""
-        return library.text(
-            library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_TEXT"]
-        )
+        return library.text(library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_TEXT"])
 
-    def catalog(self, kind=None, area=None):
+    def catalog(self, kind: str | None = None, area: str | None = None) -> list[dict]:
         """The records of all methods, as a list of dicts with name, aliases, kind, area, summary, parameters, inputs,
         reference and more; with `kind` or `area` only those."""
         records = json.loads(

@@ -13,7 +13,7 @@ class Handle:
     callback.
     """
 
-    _kind = None
+    _kind: str
 
     def __init__(self, pointer, lock=None):
         self._as_parameter_ = pointer

@@ -1,8 +1,8 @@
 """Reads temper.h: its constants, structs, callback types and functions, as ctypes needs them.
 
-The header is the only description of the C interface; it is parsed at import (about two milliseconds), so that nothing
-generated can go stale. It is plain C written in one style, so a few patterns are a whole parser; a declaration that does
-not fit them is an error, never skipped.
+The header is the only description of the C interface; it is parsed at import (in about two milliseconds), so that
+nothing generated can go stale. It is plain C in one style, so a few patterns are a whole parser; a declaration that
+does not fit them is an error, never skipped.
 """
 
 import ctypes
@@ -68,9 +68,7 @@ class Header:
         function = re.fullmatch(r"(.+?)(temper_\w+)\((.*)\)", head)
         if not function:
             raise HeaderError(f"not a declaration of temper.h: {head}")
-        self.functions[function[2]] = Function(
-            function[2], self._type(function[1]), *self._parameters(function[3])
-        )
+        self.functions[function[2]] = Function(function[2], self._type(function[1]), *self._parameters(function[3]))
 
     def _declare_struct(self, name, body):
         fields = []

@@ -1,6 +1,6 @@
 """Control-C while the library works.
 
-Python would raise KeyboardInterrupt at the start of the next Python function, a callback of the library's, from where it
+Python would raise KeyboardInterrupt at the start of the next Python function, a callback of the library's, which it
 could not leave. So it is noted, the callback asks the library to stop, and it is raised when the call has returned.
 """
 

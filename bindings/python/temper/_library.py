@@ -23,9 +23,11 @@ def _find():
     if header is None:
         raise ImportError("temper.h is missing: neither " + " nor ".join(map(str, headers)) + " exists.")
     chosen = os.environ.get("TEMPER_LIBRARY")
-    places = [pathlib.Path(chosen)] if chosen else [
-        _HERE / "libtemper.so", source / ".build/release/libtemper.so", source / ".build/debug/libtemper.so"
-    ]
+    places = (
+        [pathlib.Path(chosen)]
+        if chosen
+        else [_HERE / "libtemper.so", source / ".build/release/libtemper.so", source / ".build/debug/libtemper.so"]
+    )
     library = next((path for path in places if path.is_file()), None)
     if library is None:
         raise ImportError(
@@ -85,7 +87,7 @@ class Library:
                 pending.exceptions.clear()
                 raise exception
             if status:
-                raise errors.from_status(error)
+                raise errors._from_status(error)
 
         return call
 
@@ -133,7 +135,7 @@ class Library:
 def _load():
     path, header = _find()
     header = Header(header.read_text())
-    errors.define(header.constants)
+    errors._number(header.constants)
     return Library(path, header)
 
 

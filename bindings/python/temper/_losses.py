@@ -1,6 +1,9 @@
 """Losses."""
 
+from __future__ import annotations
+
 import ctypes
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +11,12 @@ from . import errors
 from ._arrays import Borrow, gather, writable
 from ._library import library
 from ._methods import Method, call_signature, documentation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from ._types import Array, Out, Result
 
 _REDUCTIONS = {
     name.removeprefix("TEMPER_REDUCTION_").lower(): number
@@ -24,7 +33,7 @@ class Loss(Method):
     __signature__ = call_signature(("out", None))
     _kind = "loss"
 
-    def __call__(self, *inputs, out=None, **named):
+    def __call__(self, *inputs: Array | None, out: Out | None = None, **named: Array | None) -> Result:
         """The values, without reduction: (N,), or (1,) for a loss of the whole batch. `out` receives them."""
         arrays, dtype = gather(self._named(inputs, named))
         with self._lock, Borrow() as borrow:
@@ -38,7 +47,14 @@ class Loss(Method):
             library.loss_evaluate(borrow.tensor(values), self, *given)
         return out
 
-    def value_and_grad(self, *inputs, reduction="mean", wrt=None, out=None, **named):
+    def value_and_grad(
+        self,
+        *inputs: Array | None,
+        reduction: Literal["mean", "sum"] = "mean",
+        wrt: str | Sequence[str] | None = None,
+        out: Mapping[str, Out] | None = None,
+        **named: Array | None,
+    ) -> tuple[float, dict[str, Result]]:
         """The reduced value, and its gradients by name: (float, {name: array}).
 
         reduction: "mean" or "sum". wrt: the names of the inputs to differentiate by; without it the first that has a
@@ -55,7 +71,14 @@ class Loss(Method):
             )
         return value.value, results
 
-    def hessian_product(self, *inputs, directions, reduction="mean", out=None, **named):
+    def hessian_product(
+        self,
+        *inputs: Array | None,
+        directions: Mapping[str, Array],
+        reduction: Literal["mean", "sum"] = "mean",
+        out: Mapping[str, Out] | None = None,
+        **named: Array | None,
+    ) -> dict[str, Result]:
         """The Hessian of the reduced value times `directions`, arrays by name in the inputs' shapes: {name: array}."""
         arrays, dtype = gather(self._named(inputs, named))
         directions, _ = gather(directions)
@@ -63,9 +86,7 @@ class Loss(Method):
         with self._lock, Borrow() as borrow:
             products, count = borrow.named({name: writable(array) for name, array in results.items()})
             along, _ = borrow.named(directions)
-            library.loss_hessian_product(
-                products, along, count, self, *borrow.named(arrays), _reduction(reduction)
-            )
+            library.loss_hessian_product(products, along, count, self, *borrow.named(arrays), _reduction(reduction))
         return results
 
     def _differentiated(self, wrt):

@@ -37,8 +37,10 @@ class Method(Handle):
         """Inputs by name: those that came by position are in the order of the record. None stands for no input."""
         names = [entry["name"] for entry in self.record["inputs"]]
         if len(positional) > len(names):
-            raise TypeError(f"{self.name} takes at most {len(names)} inputs by position ({', '.join(names)}); "
-                            f"{len(positional)} came")
+            raise TypeError(
+                f"{self.name} takes at most {len(names)} inputs by position ({', '.join(names)}); "
+                f"{len(positional)} came"
+            )
         by_name = dict(zip(names, positional))
         twice = by_name.keys() & named.keys()
         if twice:
@@ -62,20 +64,23 @@ def call_signature(*options):
             inspect.Parameter(entry["name"], kind, default=None if entry["optional"] else _NO_DEFAULT)
             for entry in inputs
         ]
-        return inspect.Signature(parameters + [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in options
-        ])
+        return inspect.Signature(
+            parameters
+            + [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in options]
+        )
 
     return PerInstance(signature)
 
 
 def constructor_signature(record):
     """The signature of a function that makes this method: its parameters with their defaults."""
-    return inspect.Signature([
-        inspect.Parameter(entry["name"], inspect.Parameter.KEYWORD_ONLY, default=_default(entry))
-        for entry in record["parameters"]
-        if entry["name"].isidentifier()
-    ])
+    return inspect.Signature(
+        [
+            inspect.Parameter(entry["name"], inspect.Parameter.KEYWORD_ONLY, default=_default(entry))
+            for entry in record["parameters"]
+            if entry["name"].isidentifier()
+        ]
+    )
 
 
 def _default(entry):

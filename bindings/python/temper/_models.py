@@ -1,8 +1,11 @@
 """Models."""
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +13,13 @@ from . import _context
 from ._arrays import _CODES, _DTYPES, Borrow, mapped, readable, writable
 from ._handles import Handle
 from ._library import library
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from ._types import Array, Out, Path, Result
 
 
 class Model(Handle):
@@ -23,7 +33,14 @@ class Model(Handle):
 
     _kind = "model"
 
-    def __init__(self, layers, input, seed=0, dtype="float32", context=None):
+    def __init__(
+        self,
+        layers: list | str,
+        input: int | Sequence[int],
+        seed: int = 0,
+        dtype: DTypeLike = "float32",
+        context: _context.Context | None = None,
+    ):
         context = context or _context.default()
         description = layers if isinstance(layers, str) else json.dumps(layers)
         sizes = (input,) if isinstance(input, int) else tuple(input)
@@ -44,7 +61,7 @@ class Model(Handle):
     def _from(cls, context, pointer):
         return cls.__new__(cls)._adopt(context, pointer)
 
-    def predict(self, x, mask=None, out=None):
+    def predict(self, x: Array, mask: Array | None = None, out: Out | None = None) -> Result:
         """Outputs (such as logits) for inputs x (N, ...), as in evaluation. mask (N, T), 1 where attention may look:
         for models that need one. `out` receives the outputs."""
         x, mask = readable(x), None if mask is None else readable(mask)
@@ -57,7 +74,7 @@ class Model(Handle):
             library.model_predict(borrow.tensor(result), self, borrow.tensor(x), borrow.tensor(mask))
         return out
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Result]:
         """All parameters by name, as arrays that share the model's memory: writing to them changes the model.
 
         Those of quantized layers are copies, dequantized.
@@ -65,34 +82,34 @@ class Model(Handle):
         with self._lock:
             return mapped(library.handle(library.model_parameters, self))
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Writes the model as safetensors; the file appears whole or not at all."""
         with self._lock:
             library.model_save(self, os.fsencode(path))
 
-    def summary(self):
+    def summary(self) -> str:
         """A table of layers, shapes and parameters, as text."""
         return library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_TEXT"])
 
     __str__ = summary
 
     @property
-    def description(self):
+    def description(self) -> list:
         """The list of layers."""
         return json.loads(library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Memory of all parameters as they are held, packed ones packed."""
         return self._info().parameter_bytes
 
     @property
-    def parameter_count(self):
+    def parameter_count(self) -> int:
         """How many numbers training changes."""
         return self._info().parameter_count
 
     @property
-    def is_quantized(self):
+    def is_quantized(self) -> bool:
         """Whether some weights are packed."""
         return bool(self._info().is_quantized)
 
@@ -105,7 +122,7 @@ class Model(Handle):
         return info
 
 
-def load(path, context=None):
+def load(path: Path, context: _context.Context | None = None) -> Model:
     """A model from a file that Model.save wrote, quantized or not."""
     context = context or _context.default()
     return Model._from(context, library.handle(library.model_load, context, os.fsencode(path)))

@@ -1,10 +1,19 @@
 """Operators and activations."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ._arrays import Borrow, gather, readable, writable
 from ._library import library
 from ._methods import Method, call_signature, documentation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._types import Array, Out, Result
 
 
 class Operator(Method):
@@ -14,7 +23,7 @@ class Operator(Method):
     __signature__ = call_signature(("axis", -1), ("out", None))
     _kind = "op"
 
-    def __call__(self, *inputs, axis=-1, out=None, **named):
+    def __call__(self, *inputs: Array | None, axis: int = -1, out: Out | None = None, **named: Array | None) -> Result:
         """The result. `out` receives it."""
         arrays, dtype = gather(self._named(inputs, named))
         with self._lock, Borrow() as borrow:
@@ -26,7 +35,15 @@ class Operator(Method):
             library.op_evaluate(borrow.tensor(result), self, *given, axis)
         return out
 
-    def vjp(self, *inputs, dy=None, axis=-1, wrt=None, out=None, **named):
+    def vjp(
+        self,
+        *inputs: Array | None,
+        dy: Array | None = None,
+        axis: int = -1,
+        wrt: str | Sequence[str] | None = None,
+        out: Out | Mapping[str, Out] | None = None,
+        **named: Array | None,
+    ) -> Result | dict[str, Result]:
         """The gradient of sum(dy * result): for an operator of one input an array, vjp(x, dy); for others by name,
         vjp(dy=..., **inputs) -> {name: array}.
 

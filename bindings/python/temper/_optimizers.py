@@ -1,12 +1,20 @@
 """Optimizers and schedules."""
 
+from __future__ import annotations
+
 import ctypes
 import math
+from typing import TYPE_CHECKING
 
 from . import errors
 from ._arrays import Borrow, mapped, readable, writable
 from ._library import library
 from ._methods import Method, documentation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._types import Array, Out, Result
 
 
 class Optimizer(Method):
@@ -15,7 +23,7 @@ class Optimizer(Method):
     )
     _kind = "optimizer"
 
-    def step(self, params, grads, learning_rate=None):
+    def step(self, params: Sequence[Out], grads: Sequence[Array], learning_rate: float | None = None) -> None:
         """One step, in place, on lists of arrays: params[i] is updated from grads[i].
 
         The first step fixes how many there are and their shapes. `learning_rate`: of this step, in place of the
@@ -29,16 +37,14 @@ class Optimizer(Method):
             )
         rate = math.nan if learning_rate is None else learning_rate
         with self._lock, Borrow() as borrow:
-            library.optimizer_step(
-                self, borrow.tensors(parameters), borrow.tensors(gradients), len(parameters), rate
-            )
+            library.optimizer_step(self, borrow.tensors(parameters), borrow.tensors(gradients), len(parameters), rate)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Result]:
         """The state as copies by name: "step", and "<position>.<state>"; empty before the first step."""
         with self._lock:
             return mapped(library.handle(library.optimizer_get_state, self))
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Puts a state back that state_dict() gave: the next step goes on with the same bits."""
         arrays = {name: readable(array) for name, array in state.items()}
         with self._lock, Borrow() as borrow:
@@ -49,7 +55,7 @@ class Schedule(Method):
     __doc__ = documentation("""A schedule with its parameters: made by temper.schedule(name, **parameters).""")
     _kind = "schedule"
 
-    def __call__(self, step):
+    def __call__(self, step: float) -> float:
         """The value at a step; 0 is the first."""
         out = ctypes.c_double()
         library.schedule_value(ctypes.byref(out), self, step)

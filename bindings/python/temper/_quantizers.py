@@ -1,6 +1,9 @@
 """Quantizers and what they make."""
 
+from __future__ import annotations
+
 import ctypes
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,12 +13,15 @@ from ._library import library
 from ._methods import Method, documentation
 from ._models import Model
 
+if TYPE_CHECKING:
+    from ._types import Array, Out, Result
+
 
 class Quantizer(Method):
     __doc__ = documentation("""A quantizer with its parameters: made by temper.quantizer(name, **parameters).""")
     _kind = "quantizer"
 
-    def quantize(self, weight, calibration=None):
+    def quantize(self, weight: Array, calibration: Array | None = None) -> Quantized:
         """Packs a matrix (outputs, inputs). calibration (samples, inputs): for methods that look at data."""
         weight, calibration = readable(weight), None if calibration is None else readable(calibration)
         with self._lock, Borrow() as borrow:
@@ -23,7 +29,7 @@ class Quantizer(Method):
                 library.handle(library.quantizer_quantize, self, borrow.tensor(weight), borrow.tensor(calibration))
             )
 
-    def quantize_model(self, model, calibration=None):
+    def quantize_model(self, model: Model, calibration: Array | None = None) -> Model:
         """A model with packed weights, made from `model`, which stays as it is. calibration: inputs of the model."""
         calibration = None if calibration is None else readable(calibration)
         with self._lock, model._lock, Borrow() as borrow:
@@ -38,14 +44,14 @@ class Quantized(Handle):
 
     _kind = "quantized"
 
-    def dequantize(self, out=None):
+    def dequantize(self, out: Out | None = None) -> Result:
         """The matrix (outputs, inputs) as floats. `out` receives it."""
         out = np.empty(self.shape, np.float32) if out is None else out
         with Borrow() as borrow:
             library.quantized_dequantize(borrow.tensor(writable(out)), self)
         return out
 
-    def matmul(self, x, out=None):
+    def matmul(self, x: Array, out: Out | None = None) -> Result:
         """x (M, inputs) times the transposed matrix: (M, outputs), straight from the packed weights."""
         x = readable(x)
         out = np.empty((len(x) if x.ndim else 1, self.shape[0]), np.float32) if out is None else out
@@ -54,18 +60,18 @@ class Quantized(Handle):
         return out
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(outputs, inputs)"""
         info = self._info()
         return info.outputs, info.inputs
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits of one weight."""
         return self._info().bits
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of the packed weights with their scales and zero points."""
         return self._info().byte_count
 

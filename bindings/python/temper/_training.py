@@ -1,7 +1,10 @@
 """Trainers."""
 
+from __future__ import annotations
+
 import ctypes
 import os
+from typing import TYPE_CHECKING
 
 from . import errors
 from ._arrays import Borrow, mapped, readable
@@ -12,6 +15,12 @@ from ._losses import Loss
 from ._models import Model
 from ._optimizers import Optimizer, Schedule
 from ._progress import Bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Literal
+
+    from ._types import Array, LossLike, OptimizerLike, Path, Result, Samples, ScheduleLike
 
 _MONITORS = {
     name.removeprefix("TEMPER_MONITOR_").lower(): number
@@ -36,19 +45,19 @@ class Trainer(Handle):
 
     def __init__(
         self,
-        model,
-        loss="cross_entropy",
-        optimizer="adam",
-        schedule=None,
-        procedure=None,
-        batch_size=128,
-        seed=0,
-        threads=None,
-        clip_value=None,
-        clip_norm=None,
-        drop_last=False,
-        skip_non_finite=False,
-        allow_non_finite=False,
+        model: Model,
+        loss: LossLike = "cross_entropy",
+        optimizer: OptimizerLike = "adam",
+        schedule: ScheduleLike | None = None,
+        procedure: None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        threads: int | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        drop_last: bool = False,
+        skip_non_finite: bool = False,
+        allow_non_finite: bool = False,
     ):
         if not isinstance(model, Model):
             raise errors.InvalidType(f"A temper.Model is needed; a {type(model).__name__} came.")
@@ -71,21 +80,21 @@ class Trainer(Handle):
 
     def fit(
         self,
-        x,
-        y=None,
-        epochs=1,
-        validation=None,
-        tests=None,
-        monitor=None,
-        patience=0,
-        minimum_delta=0.0,
-        restore_best=False,
-        progress=False,
-        callback=None,
-        checkpoint=None,
-        checkpoint_every=1,
-        **inputs,
-    ):
+        x: Array,
+        y: Array | None = None,
+        epochs: int = 1,
+        validation: Samples | None = None,
+        tests: Mapping[str, Samples] | None = None,
+        monitor: Literal["training_loss", "validation_loss", "validation_accuracy"] | None = None,
+        patience: int = 0,
+        minimum_delta: float = 0.0,
+        restore_best: bool = False,
+        progress: bool | str = False,
+        callback: Callable[[dict[str, float]], object] | None = None,
+        checkpoint: Path | None = None,
+        checkpoint_every: int = 1,
+        **inputs: Array | None,
+    ) -> dict[str, Result]:
         """Trains on x (N, ...) and y until `epochs` are done in all, and returns the history: {name: array}.
 
         validation: (x, y), measured after each epoch. tests: {name: (x, y)}, measured too and never looked at by
@@ -102,14 +111,10 @@ class Trainer(Handle):
         arrays = [_arrays(x, y, inputs), *(_arrays(*s) for s in tests.values())]
         validation = validation and _arrays(*validation)
         with self._lock, Borrow() as borrow, Interrupts() as interrupts, Bar(progress) as bar:
-            data, *others = (
-                borrow.samples(*s, name=name) for name, s in zip([None, *tests], arrays)
-            )
+            data, *others = (borrow.samples(*s, name=name) for name, s in zip([None, *tests], arrays))
             measured = validation and borrow.samples(*validation)
             others, other_count = library.array("samples", others)
-            receive = library.callback(
-                "progress_function", _receiving(interrupts, bar, callback, list(tests))
-            )
+            receive = library.callback("progress_function", _receiving(interrupts, bar, callback, list(tests)))
             options = library.struct(
                 "fit_options", epochs=epochs, validation=measured and ctypes.pointer(measured), tests=others,
                 test_count=other_count, monitor=_monitor(monitor), patience=patience, minimum_delta=minimum_delta,
@@ -122,7 +127,7 @@ class Trainer(Handle):
                 pass  # by the callback, which wanted it; or by an interrupt, which is raised on leaving
         return self.history
 
-    def evaluate(self, x, y=None, **inputs):
+    def evaluate(self, x: Array, y: Array | None = None, **inputs: Array | None) -> dict[str, float]:
         """Mean loss and accuracy on a set of samples: {"loss": float, "accuracy": float}; changes nothing."""
         out = library.struct("measurement")
         arrays = _arrays(x, y, inputs)
@@ -131,27 +136,27 @@ class Trainer(Handle):
         return {"loss": out.loss, "accuracy": out.accuracy}
 
     @property
-    def history(self):
+    def history(self) -> dict[str, Result]:
         """The epochs so far: training_loss, learning_rate, seconds, and what else was measured, as arrays by name."""
         with self._lock:
             return mapped(library.handle(library.trainer_history, self))
 
     @property
-    def epochs(self):
+    def epochs(self) -> int:
         """How many epochs are done in all."""
         return self._info().epochs
 
     @property
-    def best_epoch(self):
+    def best_epoch(self) -> int | None:
         """The best epoch so far by what is monitored, from 1; None while nothing is."""
         return self._info().best_epoch or None
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Writes a checkpoint: parameters, optimizer, loss and place in the data. Whole or not at all."""
         with self._lock:
             library.trainer_save(self, os.fsencode(path))
 
-    def resume(self, path):
+    def resume(self, path: Path) -> None:
         """Goes back to a checkpoint of a trainer of the same making: fit goes on with the same bits."""
         with self._lock:
             library.trainer_resume(self, os.fsencode(path))

@@ -3,21 +3,6 @@
 All derive from `Error`, and from the built-in exception that Python programs expect in its place.
 """
 
-__all__ = ["Error", "from_status"]
-
-_BUILT_IN = {
-    "INVALID_ARGUMENT": ValueError,
-    "INVALID_SHAPE": ValueError,
-    "INVALID_TYPE": TypeError,
-    "UNKNOWN_NAME": KeyError,
-    "OUT_OF_RANGE": ValueError,
-    "NOT_FINITE": ValueError,
-    "OUT_OF_MEMORY": MemoryError,
-    "INPUT_OUTPUT": OSError,
-    "MALFORMED_FILE": ValueError,
-    "UNSUPPORTED": NotImplementedError,
-}
-
 
 class Error(Exception):
     """An error of Temper.
@@ -28,35 +13,91 @@ class Error(Exception):
 
     code = 0
 
-    def __init__(self, message, argument=-1, origin=""):
+    def __init__(self, message: str, argument: int = -1, origin: str = ""):
         super().__init__(message)
         self.message, self.argument, self.origin = message, argument, origin
 
     # KeyError and OSError have their own way to print, which would quote or number the sentence.
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.origin}: {self.message}" if self.origin else self.message
 
     def __reduce__(self):
         return type(self), (self.message, self.argument, self.origin)
 
 
-_classes = {}
+class InvalidArgument(Error, ValueError):
+    """Arguments that are missing, unknown constants, or contradict each other."""
 
 
-def define(constants):
-    """One class for each TEMPER_ERROR_* constant: TEMPER_ERROR_NOT_FINITE is errors.NotFinite."""
+class InvalidShape(Error, ValueError):
+    """Rank, sizes or strides of an array do not fit."""
+
+
+class InvalidType(Error, TypeError):
+    """Another element type is needed."""
+
+
+class UnknownName(Error, KeyError):
+    """No such method, parameter, input or state."""
+
+
+class OutOfRange(Error, ValueError):
+    """A value, label or size outside what is allowed."""
+
+
+class NotFinite(Error, ValueError):
+    """NaN or infinity where it cannot be worked with."""
+
+
+class OutOfMemory(Error, MemoryError):
+    """The system refused memory."""
+
+
+class InputOutput(Error, OSError):
+    """The system refused a file; the text has its reason."""
+
+
+class MalformedFile(Error, ValueError):
+    """A file that is truncated, damaged or hostile."""
+
+
+class PluginFailed(Error, RuntimeError):
+    """A plug-in was refused or returned an error."""
+
+
+class Cancelled(Error, RuntimeError):
+    """A callback asked to stop; what was done stays usable."""
+
+
+class WrongState(Error, RuntimeError):
+    """The call does not fit what was done so far."""
+
+
+class Unsupported(Error, NotImplementedError):
+    """Well formed, but this version or method does not do it."""
+
+
+class InvalidHandle(Error, RuntimeError):
+    """Not a handle, freed already, or of another kind."""
+
+
+class Internal(Error, RuntimeError):
+    """A fault of Temper itself; please report it."""
+
+
+_classes: "dict[int, type[Error]]" = {}
+
+
+def _number(constants):
+    """Gives every class the number of its status: TEMPER_ERROR_NOT_FINITE is that of NotFinite."""
     for constant, code in constants.items():
         word = constant.removeprefix("TEMPER_ERROR_")
-        if word == constant:
-            continue
-        name = word.title().replace("_", "")
-        bases = (Error, _BUILT_IN.get(word, RuntimeError))
-        _classes[code] = type(name, bases, {"__module__": __name__, "__doc__": constant + ".", "code": code})
-        globals()[name] = _classes[code]
-        __all__.append(name)
+        if word != constant:
+            _classes[code] = globals()[word.title().replace("_", "")]
+            _classes[code].code = code
 
 
-def from_status(error):
+def _from_status(error):
     """The exception for a filled temper_error."""
     kind = _classes.get(error.code, Error)
     return kind(error.message.decode(errors="replace"), error.argument, error.origin.decode(errors="replace"))

@@ -1,0 +1,28 @@
+"""What annotations stand for: read by type checkers, never imported at run time."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ._losses import Loss
+from ._optimizers import Optimizer, Schedule
+
+
+class SupportsDLPack(Protocol):
+    def __dlpack__(self, *args: Any, **options: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+# Anything with DLPack or the buffer protocol, and numbers in lists.
+Array = np.ndarray | SupportsDLPack | Sequence | memoryview | bytearray | bool | int | float
+# What results may be written to, and what they are without it.
+Out = np.ndarray | SupportsDLPack
+Result = np.ndarray
+Parameter = bool | int | float | str | None
+Path = str | bytes | os.PathLike[str]
+Samples = tuple[Array, Array] | tuple[Array, Array, dict[str, Array]]
+LossLike = str | Loss
+OptimizerLike = str | Optimizer
+ScheduleLike = str | Schedule
