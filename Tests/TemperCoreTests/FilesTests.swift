@@ -2,12 +2,17 @@ import Glibc
 import TemperCore
 import Testing
 
-@Suite struct FilesTests {
+@Suite final class FilesTests {
   private let directory: String
 
   init() {
     var template = Array("/tmp/temper-files-XXXXXX".utf8CString)
     directory = String(cString: mkdtemp(&template)!)
+  }
+
+  deinit {
+    for name in names { unlink(directory + "/" + name) }
+    rmdir(directory)
   }
 
   private var names: [String] {

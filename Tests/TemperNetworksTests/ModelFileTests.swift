@@ -4,10 +4,11 @@ import Testing
 @testable import TemperNetworks
 
 @Suite struct ModelFileTests {
+  private let directory = TemporaryDirectory()
   private let text = #"[{"dense": 3}, {"leaky_relu": 0.1}, [{"dense": 2}]]"#
 
   @Test(arguments: [DType.float32, .float64]) func aModelSurvives(dtype: DType) throws {
-    let path = temporaryDirectory() + "/m.safetensors"
+    let path = directory.path + "/m.safetensors"
     let model = try makeModel(text, input: [4], dtype: dtype, seed: 3)
     try model.save(to: path)
     let loaded = try Model(loading: path, catalogue: testCatalogue)

@@ -5,6 +5,8 @@ import Testing
 @testable import TemperNetworks
 
 @Suite struct SafetensorsTests {
+  private let directory = TemporaryDirectory()
+
   /// A file of bytes: length, header, data.
   private func file(_ header: String, _ data: [UInt8] = [], length: Int? = nil) throws -> Tensor {
     let text = Array(header.utf8)
@@ -30,8 +32,7 @@ import Testing
   }
 
   @Test func everyTypeSurvives() throws {
-    let directory = temporaryDirectory()
-    let path = directory + "/x.safetensors"
+    let path = directory.path + "/x.safetensors"
     let written = try sample()
     try written.write(to: path)
     let read = try Safetensors(reading: path)
@@ -39,7 +40,7 @@ import Testing
     #expect(Set(read.tensors.map(\.name)) == Set(written.tensors.map(\.name)))
     for (name, tensor) in written.tensors { #expect(try same(tensor, try #require(read[name])), "\(name)") }
     for (_, tensor) in read.tensors { #expect(tensor.byteOffset % tensor.dtype.byteCount == 0) }
-    #expect(entries(of: directory) == ["x.safetensors"])
+    #expect(directory.entries == ["x.safetensors"])
   }
 
   @Test func halfPrecisionBecomesFloat32() throws {
@@ -115,7 +116,7 @@ import Testing
   /// Mutated and truncated files give an error or a file; never a crash. What is read again equals what is meant only
   /// where the header did not change.
   @Test func mutationsNeverCrash() throws {
-    let path = temporaryDirectory() + "/x.safetensors"
+    let path = directory.path + "/x.safetensors"
     try sample().write(to: path)
     let original = try File.read(path).array(of: UInt8.self)
     let headerEnd = 8 + Int(original[0]) + Int(original[1]) << 8
@@ -151,10 +152,10 @@ import Testing
   @Test func namesMustDiffer() throws {
     let t = try Tensor(zeros: [1])
     #expect(throws: TemperError.self) {
-      try Safetensors(tensors: [("a", t), ("a", t)]).write(to: temporaryDirectory() + "/x")
+      try Safetensors(tensors: [("a", t), ("a", t)]).write(to: directory.path + "/x")
     }
     #expect(throws: TemperError.self) {
-      try Safetensors(tensors: [("__metadata__", t)]).write(to: temporaryDirectory() + "/x")
+      try Safetensors(tensors: [("__metadata__", t)]).write(to: directory.path + "/x")
     }
   }
 }

@@ -47,21 +47,30 @@ func message(_ body: () throws(TemperError) -> Void) -> String? {
   }
 }
 
-/// A directory of its own below /tmp.
-func temporaryDirectory() -> String {
-  var template = Array("/tmp/temper-networks-XXXXXX".utf8CString)
-  return String(cString: mkdtemp(&template)!)
-}
+/// A directory of its own below /tmp, gone with its owner: a member of a suite, which outlives its test.
+final class TemporaryDirectory {
+  let path: String
 
-func entries(of directory: String) -> [String] {
-  guard let handle = opendir(directory) else { return [] }
-  defer { closedir(handle) }
-  var names: [String] = []
-  while let entry = readdir(handle) {
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-    }
-    if name != "." && name != ".." { names.append(name) }
+  init() {
+    var template = Array("/tmp/temper-networks-XXXXXX".utf8CString)
+    path = String(cString: mkdtemp(&template)!)
   }
-  return names.sorted()
+
+  deinit {
+    for name in entries { unlink(path + "/" + name) }
+    rmdir(path)
+  }
+
+  var entries: [String] {
+    guard let handle = opendir(path) else { return [] }
+    defer { closedir(handle) }
+    var names: [String] = []
+    while let entry = readdir(handle) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
 }
