@@ -55,4 +55,43 @@ import Testing
     #expect(throws: TemperError.self) { try model.restore(tensors) }
     #expect(try model.flat.array(of: Double.self) == before)
   }
+
+  /// A small file that describes a model of terabytes is refused before memory is asked for.
+  @Test func sizesComeFromTheTensors() throws {
+    var file = try makeModel(text, input: [4]).fileContents
+    file.metadata["temper.model"] =
+      #"{"version": 1, "layers": [{"dense": 1000000000}], "input": [1000], "dtype": "float64"}"#
+    let hostile = file
+    let found = message { () throws(TemperError) in _ = try Model(restoring: hostile, catalogue: testCatalogue) }
+    #expect(found?.contains("\"0.weight\" has the shape (1000000000, 1000)") == true)
+  }
+
+  /// Files with bytes changed, lost and inserted: an error or a model, never a crash.
+  @Test func mutationsNeverCrash() throws {
+    let path = directory.path + "/m.safetensors"
+    try makeModel(text, input: [4]).save(to: path)
+    let original = try File.read(path).array(of: UInt8.self)
+    let headerEnd = 8 + Int(original[0]) + Int(original[1]) << 8
+    var random = Random(seed: 31)
+    var (loaded, rejected) = (0, 0)
+    for round in 0..<3000 {
+      var bytes = original
+      switch round % 3 {
+      case 0: bytes[8 + random.below(headerEnd - 8)] = UInt8(0x20 + random.below(0x5F))
+      case 1:
+        let digits = (8..<headerEnd).filter { (0x30...0x39).contains(bytes[$0]) }
+        bytes[digits[random.below(digits.count)]] = UInt8(0x30 + random.below(10))
+      default: bytes.swapAt(8 + random.below(headerEnd - 8), 8 + random.below(headerEnd - 8))
+      }
+      do throws(TemperError) {
+        let model = try Model(restoring: try Safetensors(parsing: try Tensor(bytes)), catalogue: testCatalogue)
+        #expect(model.output.rank == 1)
+        loaded += 1
+      } catch {
+        #expect(error.code != .internalFault && !error.message.isEmpty)
+        rejected += 1
+      }
+    }
+    #expect(rejected > 2000 && loaded > 20)
+  }
 }

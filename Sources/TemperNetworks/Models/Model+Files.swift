@@ -66,9 +66,10 @@ extension Model {
       guard case .integer(let size) = extent else { throw Model.malformed("input") }
       sizes.append(size)
     }
+    let own = file.tensors.filter { !isForeign($0.name) }
     try self.init(
-      unfilled: Description(layers), input: Shape(sizes), dtype: dtype, catalogue: catalogue, absent: absent)
-    try restore(file.tensors.filter { !isForeign($0.name) })
+      unfilled: Description(layers), input: Shape(sizes), dtype: dtype, catalogue: catalogue, absent: absent, for: own)
+    try restore(own)
   }
 
   private static func malformed(_ field: String) -> TemperError {
@@ -79,23 +80,32 @@ extension Model {
   /// Fills every parameter and buffer; names and shapes must match one to one.
   package func restore(_ tensors: [(name: String, tensor: Tensor)]) throws(TemperError) {
     let own = (parameters + buffers).filter { !$0.isAbsent }
+    // Only when all are there: a model is changed whole or not at all.
+    for (variable, tensor) in zip(own, try Model.match(tensors, own)) { try variable.tensor?.assign(from: tensor) }
+  }
+
+  /// The tensor of each variable; one that is missing, left over or of another shape is an error.
+  static func match(
+    _ tensors: [(name: String, tensor: Tensor)], _ variables: [Variable]
+  ) throws(TemperError) -> [Tensor] {
     var given: [String: Tensor] = [:]
-    for (name, tensor) in tensors {
-      guard let variable = variables[name], !variable.isAbsent else {
-        throw TemperError(.malformedFile, "The file holds \"\(name)\", which the model does not have.")
+    for (name, tensor) in tensors { given[name] = tensor }
+    var matched: [Tensor] = []
+    for variable in variables {
+      guard let tensor = given.removeValue(forKey: variable.name) else {
+        throw TemperError(.malformedFile, "The file holds no \"\(variable.name)\", which the model needs.")
       }
       guard tensor.shape == variable.shape, tensor.dtype.isFloating else {
         throw TemperError(
           .malformedFile,
-          "\"\(name)\" is \(dtype.name) of shape \(variable.shape) in the model, and \(tensor.dtype.name) of shape \(tensor.shape) in the file."
+          "\"\(variable.name)\" has the shape \(variable.shape) in the model, and is \(tensor.dtype.name) of shape \(tensor.shape) in the file."
         )
       }
-      given[name] = tensor
+      matched.append(tensor)
     }
-    for variable in own where given[variable.name] == nil {
-      throw TemperError(.malformedFile, "The file holds no \"\(variable.name)\", which the model needs.")
+    if let name = given.keys.min() {
+      throw TemperError(.malformedFile, "The file holds \"\(name)\", which the model does not have.")
     }
-    // Only now, when all are there: a model is changed whole or not at all.
-    for variable in own { try variable.tensor?.assign(from: given[variable.name]!) }
+    return matched
   }
 }

@@ -45,9 +45,11 @@ package final class Model {
     }
   }
 
-  /// The same with all parameters and buffers zero, to be filled from a file.
+  /// The same with all parameters and buffers zero. `tensors` of a file that is to fill them are compared with what the
+  /// model needs before any memory is taken for it.
   init(
-    unfilled description: Description, input: Shape, dtype: DType, catalogue: Catalogue, absent: Set<String>
+    unfilled description: Description, input: Shape, dtype: DType, catalogue: Catalogue, absent: Set<String>,
+    for tensors: [(name: String, tensor: Tensor)]? = nil
   ) throws(TemperError) {
     guard dtype.isFloating else {
       throw TemperError(.invalidType, "A model computes in float32 or float64; \(dtype.name) came.")
@@ -69,6 +71,9 @@ package final class Model {
     (self.description, self.input, output, self.dtype) = (description, signature, built.output.shape, dtype)
     (indexLimit, needsMask) = (assembly.indexLimit, assembly.needsMask)
     (rows, forwardLayers) = (assembly.rows, built.forward)
+    if let tensors {
+      _ = try Model.match(tensors, (assembly.parameters + assembly.buffers).filter { !absent.contains($0.name) })
+    }
     (variables, flat) = try Model.allocate(assembly, dtype, absent)
   }
 
