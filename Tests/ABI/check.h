@@ -11,12 +11,12 @@
 static temper_error error;
 static int checks, failures;
 
-static void check_fail(const char *file, int line, const char *what, const char *why) {
+static inline void check_fail(const char *file, int line, const char *what, const char *why) {
   fprintf(stderr, "%s:%d: %s: %s\n", file, line, what, why);
   ++failures;
 }
 
-static int check_is_sentence(const char *text) {
+static inline int check_is_sentence(const char *text) {
   const size_t length = strlen(text);
   return length > 12 && length < sizeof error.message && strchr(".?", text[length - 1]) && !strstr(text, "  ");
 }

@@ -3,7 +3,7 @@
 
 surface.py --write   writes what follows from the header: temper_api.h, the version script, the table of functions
 surface.py           fails if one of them is not what the header says
-surface.py --names   prints the names of the functions
+surface.py --names   prints the names of the functions, sorted; --slots: in the order of their slots
 """
 import pathlib
 import re
@@ -110,6 +110,9 @@ const struct temper_api *temper_get_api(uint32_t wanted, uint32_t *granted) {{
 
 def main():
   all_functions = functions()
+  if "--slots" in sys.argv:
+    print("\n".join(name for _, name, _ in all_functions))
+    return 0
   if "--names" in sys.argv:
     print("\n".join(sorted(name for _, name, _ in all_functions)))
     return 0
