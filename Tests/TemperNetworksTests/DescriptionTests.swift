@@ -35,7 +35,8 @@ import Testing
     (#"[{"dense": {"size": 2, "initializer": 3}}]"#, "a name or {name: options}"),
     (#"["two_inputs"]"#, "x, y"), (#"[{"leaky_relu": {"slope": 2}}]"#, "[0.0, 1.0]"),
     (#"[{"reshape": [2, 2]}]"#, "cannot become"), (#"[{"reshape": [-1, -1]}]"#, "one of them"),
-    (#"[{"permute": [1, 0]}]"#, "no order"), (#"[{"dense": 1000000000000}, {"dense": 1000000000000}]"#, "2^46"),
+    (#"[{"permute": [1, 0]}]"#, "no order"), (#"[{"reshape": [1, 1, 5]}, {"max_pool": {"padding": "same"}}]"#, "same"),
+    (#"[{"dense": 1000000000000}, {"dense": 1000000000000}]"#, "2^46"),
     (#"[{"dense": 1}"#, "column 14"),
   ])
   func mistakesNameWhatIsValid(text: String, part: String) {

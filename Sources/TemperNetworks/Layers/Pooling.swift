@@ -15,7 +15,7 @@ extension Layers {
     let stride = try layer.options.pair("stride")
     return Window(
       size: size, stride: (0..<2).map { stride[$0] == 0 ? size[$0] : stride[$0] },
-      padding: try layer.options.padding("padding") ?? [0, 0])
+      padding: try layer.options.pair("padding"))
   }
 
   static let maxPool = Method.layer(
