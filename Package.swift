@@ -72,12 +72,5 @@ let package = Package(
       ]),
     tests(
       "TemperQuantization", ["TemperQuantization", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
-    .executableTarget(
-      name: "TrainingBenchmark",
-      dependencies: [
-        "TemperTraining", "TemperLosses", "TemperOptimizers", "TemperNetworks", "TemperCatalogue", "TemperGraph",
-        "TemperCore",
-      ],
-      path: "Tests/Benchmarks/Training", swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

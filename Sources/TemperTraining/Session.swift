@@ -55,7 +55,7 @@ final class Session {
         guard old.tensor.shape == new.tensor.shape else {
           throw TemperError(
             .invalidShape,
-            "\"\(old.name)\" is kept with shape \(old.tensor.shape), which does not fit these data (\(new.tensor.shape)); go on with the same samples."
+            "\"\(old.name)\" is kept with shape \(old.tensor.shape), and these data need \(new.tensor.shape): they do not fit; go on with the same samples."
           )
         }
         new.tensor.copyBytes(from: old.tensor)

@@ -74,6 +74,12 @@ struct DataTests {
           $0.dropsLast = true
         }.fit(good, epochs: 1)
       }.contains("no batch of 64"))
+    #expect(
+      message { try makeTrainer(makeModel("[\"relu\"]", [3])).fit(clouds(20, features: 3), epochs: 1) }.contains(
+        "parameter"))
+    let packed = try Model(
+      Description(parsing: "[{\"dense\": 3}]"), input: [4], catalogue: catalogue, absent: ["0.weight"])
+    #expect(message { _ = try makeTrainer(packed) }.contains("packed weights"))
     let shared = try makeModel("[{\"dense\": 3}]", [4])
     #expect(message { _ = try makeTrainer(shared, peers: [shared]) }.contains("2 models came"))
   }

@@ -168,7 +168,9 @@ struct ResumeTests {
     // The same settings, but other data than the state by sample belongs to.
     let fitting = try make()
     try fitting.resume(file.path)
-    #expect(message { try fitting.fit(clouds(71), epochs: 4) }.contains("does not fit these data"))
+    #expect(
+      message { try fitting.fit(clouds(71), epochs: 4) }.contains(
+        "is kept with shape (70, 3), and these data need (71, 3)"))
     #expect(message { try fitting.fit(clouds(20), epochs: 4) }.contains("x has 20 samples"))
     #expect(message { try make().resume("/nowhere/at/all") }.contains("/nowhere/at/all"))
   }
