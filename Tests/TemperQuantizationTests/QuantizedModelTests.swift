@@ -155,6 +155,61 @@ private func largestDifference(_ a: Tensor, _ b: Tensor) -> Double {
     #expect(error?.code == .notFinite && error?.message.contains("\"2.weight\"") == true)
   }
 
+  /// Each layer of a model is calibrated with the inputs that the float model gives it.
+  @Test(arguments: 0..<2) func calibrationReachesEveryLayer(kind: Int) throws {
+    let (text, input, packed) = Self.kinds[kind]
+    let model = try network(text, input: input)
+    let count = 300
+    let x =
+      input.rank == 1
+      ? try Tensor((0..<(count * input.count)).map { Int32($0 * $0 % 20) }, shape: [count, input.count])
+      : try correlatedInputs(count, input.count).reshaped(Shape([count] + input.sizes))
+    let three: [(name: String, value: Value)] = [("bits", .integer(3))]
+    let plain = try quantizer("round_to_nearest", three + [("symmetric", .boolean(false))])
+      .quantize(model, calibration: x, catalogue: catalogue, workers: workers)
+    let found = try quantizer("gptq", three).quantize(model, calibration: x, catalogue: catalogue, workers: workers)
+    #expect(found.report.weights.map(\.name) == packed)
+    #expect(found.report.byteCount == plain.report.byteCount)
+    for (one, other) in zip(found.report.weights, plain.report.weights) {
+      // Tables and grouped convolutions have no inputs to look at.
+      let hasInputs = !(kind == 0 && one.name == "3.weight" || kind == 1 && one.name == "0.weight")
+      #expect((one.report.outputError != nil) == hasInputs, "\(one.name)")
+      if let error = one.report.outputError { #expect(error < other.report.outputError!, "\(one.name)") }
+    }
+    #expect(model.replacements.isEmpty)
+    #expect(
+      failure { _ = try quantizer("gptq").quantize(model, catalogue: catalogue, workers: workers) }?.code
+        == .invalidArgument)
+    #expect(
+      failure {
+        _ = try quantizer("gptq").quantize(
+          model, calibration: try x.slice(0..<0), catalogue: catalogue, workers: workers)
+      }?.code == .invalidShape)
+  }
+
+  /// A convolution is the product of its weight with patches.
+  @Test func patchesMakeConvolutions() throws {
+    let convolution = Convolution(stride: [2, 1], padding: [1, 2], dilation: [1, 2])
+    let (x, weight) = (weights([2, 3, 7, 8], seed: 1), weights([4, 3, 3, 2], seed: 2))
+    let y = Expression.input("x", x.shape).convolved(with: .input("weight", weight.shape), convolution)
+    let execution = try Execution(try Plan([Output(y)]), workers: workers)
+    try execution.bind("x", to: x)
+    try execution.bind("weight", to: weight)
+    try execution.run()
+    let expected = floats(execution.output(0))
+    let patches = try convolution.patches(of: x, window: [3, 2])
+    let positions = patches.shape[0] / 2
+    let found = try Tensor(zeros: [2 * positions, 4])
+    try MatrixProduct.run(
+      patches, try weight.reshaped([4, 18]).permuted([1, 0]), into: found, workers: workers)
+    let products = floats(found)
+    #expect(expected.count == products.count)
+    for (index, value) in expected.enumerated() {
+      let (image, channel, position) = (index / (4 * positions), index / positions % 4, index % positions)
+      #expect(abs(products[(image * positions + position) * 4 + channel] - value) < 1e-5)
+    }
+  }
+
   @Test func filesGiveTheSameBits() throws {
     for (bits, symmetric, granularity) in [(8, true, "channel"), (4, false, "channel"), (3, false, "tensor")] {
       for dtype in [DType.float32, .float64] {

@@ -29,3 +29,17 @@ func failure(_ body: () throws -> Void) -> TemperError? {
 func quantizer(_ name: String, _ parameters: [(name: String, value: Value)] = []) throws -> any Quantizer {
   try Catalogue(Quantizers.all).find(name, kinds: [.quantizer]).quantizer(parameters)
 }
+
+/// Inputs whose columns depend on each other: a few hidden factors and some noise, (samples, columns).
+func correlatedInputs(_ samples: Int, _ columns: Int, seed: UInt64 = 3) -> Tensor {
+  let factors = min(max(columns / 4, 1), 8)
+  let hidden = doubles(weights([samples, factors], seed: seed, scale: 1))
+  let mixing = doubles(weights([factors, columns], seed: seed + 1, scale: 1))
+  let noise = doubles(weights([samples, columns], seed: seed + 2, scale: 0.2))
+  let values = (0..<samples).flatMap { i in
+    (0..<columns).map { j in
+      Float((0..<factors).reduce(noise[i * columns + j]) { $0 + hidden[i * factors + $1] * mixing[$1 * columns + j] })
+    }
+  }
+  return try! Tensor(values, shape: [samples, columns])
+}

@@ -5,6 +5,7 @@
 
 #include "adam.h"
 #include "batch.h"
+#include "cholesky.h"
 #include "column_reduce.h"
 #include "gather.h"
 #include "convolution.h"

@@ -57,6 +57,24 @@ void temper_round_values(const temper_levels *levels, const float *values, int64
 // Sum of (v - scale * (level - zero))^2 over values and the levels nearest to them.
 double temper_rounding_error(const temper_levels *levels, const float *values, int64_t count, float scale, float zero);
 
+// Rounding with error feedback: column by column, each target is the weight plus what the errors of earlier columns ask
+// for: target[i] = w[i] + sum over j < i of factors[j][i] * (w[j] - rounded[j]).
+typedef struct temper_feedback {
+  const temper_levels *levels;
+  int64_t columns;
+  const float *factors;      // (columns, columns), read above the diagonal
+  const int32_t *groups;     // of each column
+  int64_t scale_row_stride;  // 0 where all rows share their scales
+  const float *scales;       // of (row, group)
+  const uint8_t *zeros;      // like the scales, or NULL
+  const float *weights;      // (rows, columns)
+  float *errors;             // (rows, columns): receives w - rounded
+  uint8_t *codes;            // (rows, columns), one a byte
+} temper_feedback;
+
+size_t temper_feedback_scratch(const temper_feedback *feedback, int64_t rows);  // 64-byte aligned
+void temper_feedback_rows(const temper_feedback *feedback, int64_t row_begin, int64_t row_end, void *scratch);
+
 // One code a byte, dense, to and from the packed layout.
 void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64_t row_begin, int64_t row_end,
                       uint8_t *codes);

@@ -1,12 +1,6 @@
 #include <string.h>
 
-#include "quantized.h"
-
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
+#include "rounding.h"
 
 enum { UNIT = TEMPER_PACKED_UNIT, LANES = 16 };
 
@@ -54,30 +48,6 @@ bool temper_group_ranges(const float *weights, int64_t columns, int64_t group_si
     }
   }
   return true;
-}
-
-// Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, ties to even, for |x| < 2^22.
-static const float ROUNDER = 12582912;
-
-// The whole number nearest to value / scale within [lowest, highest].
-static inline __attribute__((always_inline)) float whole_steps(float value, float scale, float lowest, float highest) {
-  float steps = value / scale;
-  steps = steps < lowest ? lowest : steps;
-  steps = steps > highest ? highest : steps;
-  return (steps + ROUNDER) - ROUNDER;
-}
-
-// How many thresholds lie below the value: counted where they are few, else by halving.
-static inline __attribute__((always_inline)) int thresholds_below(const float *thresholds, int count, float value) {
-  int below = 0;
-  if (count < 16) {
-    for (int i = 0; i < count; i++) below += value > thresholds[i];
-  } else {
-    for (int step = 128; step > 0; step /= 2) {
-      if (below + step <= count && value > thresholds[below + step - 1]) below += step;
-    }
-  }
-  return below;
 }
 
 CLONES void temper_round_values(const temper_levels *levels, const float *values, int64_t count, float scale,

@@ -5,8 +5,15 @@ import TemperCore
 package protocol Quantizer: Sendable {
   /// Its name in the catalogue.
   var name: String { get }
-  /// `calibration`: inputs of the layer, (samples, columns); nil for methods that look at the weight alone.
-  func pack(_ weight: Weight, calibration: Tensor?, workers: Workers) throws(TemperError) -> PackedMatrix
+  /// Whether it looks at the layer's inputs.
+  var needsInputs: Bool { get }
+  /// `inputs`: statistics of the layer's inputs, nil where there are none: for methods that look at the weight alone, and
+  /// for weights that are not multiplied with inputs (tables of embeddings), which all methods then round to nearest.
+  func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> PackedMatrix
+}
+
+extension Quantizer {
+  package var needsInputs: Bool { false }
 }
 
 /// What the catalogue's records of quantizers build.
@@ -25,19 +32,33 @@ extension Quantizer {
     _ weight: Tensor, calibration: Tensor? = nil, workers: Workers
   ) throws(TemperError) -> QuantizedWeight {
     let weight = try Weight(weight)
+    var inputs: InputStatistics?
     if let calibration {
-      guard calibration.dtype.isFloating, calibration.shape.rank == 2, calibration.shape[1] == weight.columns,
-        calibration.shape[0] > 0
-      else {
+      guard calibration.shape.rank == 2, calibration.shape[0] > 0 else {
         throw TemperError(
           .invalidShape,
-          "Calibration inputs are float arrays (samples, \(weight.columns)) with at least one sample; \(calibration.dtype.name) of shape \(calibration.shape) came."
-        )
+          "Calibration inputs are (samples, \(weight.columns)) with at least one sample; \(calibration.shape) came.")
       }
+      let statistics = try InputStatistics(columns: weight.columns)
+      try statistics.add(calibration, workers: workers)
+      inputs = statistics
+    } else if needsInputs {
+      throw missingCalibration
     }
+    return try quantize(weight, inputs: inputs, workers: workers)
+  }
+
+  var missingCalibration: TemperError {
+    TemperError(.invalidArgument, "It looks at the inputs of a layer: give it calibration inputs.", origin: name)
+  }
+
+  func quantize(
+    _ weight: Weight, inputs: InputStatistics?, workers: Workers
+  ) throws(TemperError) -> QuantizedWeight {
     do throws(TemperError) {
-      let matrix = try pack(weight, calibration: calibration, workers: workers)
-      return QuantizedWeight(matrix: matrix, report: matrix.report(of: weight, workers: workers))
+      let matrix = try pack(weight, inputs: inputs, workers: workers)
+      return QuantizedWeight(
+        matrix: matrix, report: try matrix.report(of: weight, inputs: inputs, workers: workers))
     } catch { throw error.from(name) }
   }
 }

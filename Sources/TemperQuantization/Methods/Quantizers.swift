@@ -16,5 +16,6 @@ package enum Quantizers {
     RoundToNearest.method(
       .fp8E5M2, "the 8-bit floats with 2 bits of fraction, up to 57344",
       Reference("Micikevicius et al.", 2022, "FP8 Formats for Deep Learning", arXiv: "2209.05433")),
+    GPTQ.method,
   ]
 }

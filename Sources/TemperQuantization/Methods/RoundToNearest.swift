@@ -14,7 +14,7 @@ package struct RoundToNearest: Quantizer {
     (self.name, self.grid, self.granularity, self.range) = (name, grid, granularity, range)
   }
 
-  package func pack(_ weight: Weight, calibration: Tensor?, workers: Workers) throws(TemperError) -> PackedMatrix {
+  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> PackedMatrix {
     let covers = try weight.covers(grid, granularity, range, workers: workers)
     return try PackedMatrix(
       nearest: weight, grid: grid, groupSize: granularity.groupSize(columns: weight.columns), scales: covers.scales,

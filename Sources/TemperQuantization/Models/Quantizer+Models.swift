@@ -12,23 +12,32 @@ package struct ModelQuantizationReport: Sendable {
 
 extension Quantizer {
   /// A copy of `model` with every weight packed that can be, except those in `skip`: names of parameters ("0.weight") or
-  /// of layers ("0", "2.1").
+  /// of layers ("0", "2.1"). `calibration`: inputs (N, …) of the model, from which the float model makes each layer's.
   package func quantize(
-    _ model: Model, skip: [String] = [], catalogue: Catalogue, workers: Workers
+    _ model: Model, calibration: Tensor? = nil, skip: [String] = [], catalogue: Catalogue, workers: Workers
   ) throws(TemperError) -> (model: QuantizedModel, report: ModelQuantizationReport) {
+    guard model.parameters.allSatisfy({ $0.tensor != nil }) else {
+      throw TemperError(.wrongState, "The model's weights are packed already; quantize the float model.")
+    }
     func covers(_ entry: String, _ name: String) -> Bool { name == entry || name.hasPrefix(entry + ".") }
     for entry in skip where !model.parameters.contains(where: { covers(entry, $0.name) }) {
       throw TemperError(.unknownName, "The model has no parameter or layer \"\(entry)\" that could be skipped.")
     }
+    let chosen = model.parameters.filter { variable in
+      variable.isPackable && !skip.contains { covers($0, variable.name) }
+    }
+    var inputs: [String: InputStatistics] = [:]
+    if let calibration {
+      inputs = try model.layerInputs(of: chosen, for: calibration, workers: workers)
+    } else if needsInputs {
+      throw missingCalibration
+    }
     var weights: [(name: String, matrix: PackedMatrix)] = []
     var reports: [(name: String, report: QuantizationReport)] = []
-    for variable in model.parameters {
-      guard let tensor = variable.tensor else {
-        throw TemperError(.wrongState, "The model's weights are packed already; quantize the float model.")
-      }
-      guard variable.isPackable, !skip.contains(where: { covers($0, variable.name) }) else { continue }
+    for variable in chosen {
+      guard let tensor = variable.tensor else { continue }
       do throws(TemperError) {
-        let quantized = try quantize(tensor, workers: workers)
+        let quantized = try quantize(try Weight(tensor), inputs: inputs[variable.name], workers: workers)
         weights.append((variable.name, quantized.matrix))
         reports.append((variable.name, quantized.report))
       } catch {
