@@ -62,12 +62,10 @@ private func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
 ) -> Int32 {
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let (handle, model) = unsafe (try quantizer(handle, 1), try model(modelHandle, 2))
-    if unsafe calibration != nil {
-      let data = unsafe try tensor(calibration, 3)
-      try located(3) { () throws(TemperError) in try model.model.checkInput(data) }
-    }
+    let data = unsafe calibration == nil ? nil : try tensor(calibration, 3)
+    if let data { try located(3) { () throws(TemperError) in try model.model.checkInput(data) } }
     let result = try handle.quantizer.quantize(
-      model.model, catalogue: model.context.catalogue, workers: model.context.workers)
+      model.model, calibration: data, catalogue: model.context.catalogue, workers: model.context.workers)
     return ContextModel(result.model, model.context)
   }
 }
