@@ -5,9 +5,9 @@
 // the element `i * pitch + j` of a plane that starts at that tap's offset. So a convolution is a matrix product whose
 // right operand has rows at arbitrary offsets, and needs no copy per tap.
 //
-// A vector of positions is read in one of two ways. Flat: consecutive elements of the plane; the few results between the
-// end of one row and the beginning of the next are computed and dropped. Dense, where rows of results and vectors divide
-// one another: part of a row, or SEGMENTS whole rows; then no result is dropped.
+// A vector of positions is read in one of two ways. Flat: consecutive elements of the plane; the few results between
+// the end of one row and the beginning of the next are computed and dropped. Dense, where rows of results and vectors
+// divide one another: part of a row, or SEGMENTS whole rows; then no result is dropped.
 #ifndef TEMPER_CONVOLUTION_KERNELS_H
 #define TEMPER_CONVOLUTION_KERNELS_H
 
@@ -15,8 +15,8 @@
 
 enum { MAX_STRIP_ROWS = 12, MAX_SINGLE_VECTORS = 8, STRIP_VECTORS = 2, SEGMENT_CHOICES = 3 };
 
-// How positions are read as vectors: vector v from v * vector_step; each of its segments from segment_step behind the end
-// of the one before.
+// How positions are read as vectors: vector v from v * vector_step; each of its segments from segment_step behind the
+// end of the one before.
 typedef struct layout {
   int64_t vector_step, segment_step;
 } layout;

@@ -54,25 +54,27 @@ INLINE void NAME(strip)(const int segments, const int rows, const int vectors, i
   }
 }
 
-#define STRIP(segments, rows, vectors)                                                                               \
-  static void NAME(strip_##segments##_##rows##_##vectors)(int64_t taps, const void *filters, const void *planes,     \
-                                                          const int64_t *offsets, layout layout, void *sums,         \
-                                                          int64_t sums_stride) {                                     \
-    NAME(strip)(segments, rows, vectors, taps, filters, planes, offsets, layout, sums, sums_stride);                 \
+#define STRIP(segments, rows, vectors)                                                                           \
+  static void NAME(strip_##segments##_##rows##_##vectors)(int64_t taps, const void *filters, const void *planes, \
+                                                          const int64_t *offsets, layout layout, void *sums,     \
+                                                          int64_t sums_stride) {                                 \
+    NAME(strip)(segments, rows, vectors, taps, filters, planes, offsets, layout, sums, sums_stride);             \
   }
-#define STRIPS(rows)                                                                                                 \
+#define STRIPS(rows) \
   STRIP(1, rows, 1) STRIP(1, rows, 2) STRIP(2, rows, 1) STRIP(2, rows, 2) STRIP(4, rows, 1) STRIP(4, rows, 2)
-STRIPS(1) STRIPS(2) STRIPS(3) STRIPS(4)
+STRIPS(1)
+STRIPS(2) STRIPS(3) STRIPS(4)
 #if TILE_ROWS >= 6
-STRIPS(5) STRIPS(6)
+    STRIPS(5) STRIPS(6)
 #endif
 #if TILE_ROWS >= 12
-STRIPS(7) STRIPS(8) STRIPS(9) STRIPS(10) STRIPS(11) STRIPS(12)
+        STRIPS(7) STRIPS(8) STRIPS(9) STRIPS(10) STRIPS(11) STRIPS(12)
 #endif
-STRIP(1, 1, 4) STRIP(1, 1, 8)
+            STRIP(1, 1, 4) STRIP(1, 1, 8)
 
-static void NAME(scatter)(int64_t rows, const void *sums, int64_t sums_stride, const run *runs, int64_t run_count,
-                          void *output, int64_t channel_stride, int64_t column_stride, const void *bias, bool relu) {
+                static void NAME(scatter)(int64_t rows, const void *sums, int64_t sums_stride, const run *runs,
+                                          int64_t run_count, void *output, int64_t channel_stride,
+                                          int64_t column_stride, const void *bias, bool relu) {
   for (int64_t i = 0; i < rows; i++) {
     const E row_bias = bias ? ((const E *)bias)[i] : 0;
     const V added = NAME(broadcast)(row_bias);
@@ -81,7 +83,8 @@ static void NAME(scatter)(int64_t rows, const void *sums, int64_t sums_stride, c
       E *to = (E *)output + i * channel_stride + runs[index].to;
       const int64_t length = runs[index].length;
       if (column_stride != 1) {
-        for (int64_t j = 0; j < length; j++) to[j * column_stride] = from[j];  // only in gradients, which end as they are
+        for (int64_t j = 0; j < length; j++)
+          to[j * column_stride] = from[j];  // only in gradients, which end as they are
         continue;
       }
       for (int64_t j = 0; j < length; j += LANES) {
@@ -149,20 +152,20 @@ INLINE void NAME(dot)(const int segments, const int rows, const int columns, int
   }
 }
 
-#define DOT(name, segments, rows, columns)                                                                           \
-  static void NAME(dot_##name##_##segments)(                                                                         \
-      int64_t images, int64_t lines, int64_t length, const void *left, int64_t left_stride, int64_t left_image,      \
-      const void *right, const int64_t *offsets, int64_t right_image, int64_t right_line, int64_t segment_step,      \
-      void *sums, int64_t sums_stride) {                                                                             \
-    NAME(dot)(segments, rows, columns, images, lines, length, left, left_stride, left_image, right, offsets,         \
-              right_image, right_line, segment_step, sums, sums_stride);                                             \
+#define DOT(name, segments, rows, columns)                                                                   \
+  static void NAME(dot_##name##_##segments)(int64_t images, int64_t lines, int64_t length, const void *left, \
+                                            int64_t left_stride, int64_t left_image, const void *right,      \
+                                            const int64_t *offsets, int64_t right_image, int64_t right_line, \
+                                            int64_t segment_step, void *sums, int64_t sums_stride) {         \
+    NAME(dot)(segments, rows, columns, images, lines, length, left, left_stride, left_image, right, offsets, \
+              right_image, right_line, segment_step, sums, sums_stride);                                     \
   }
-#define DOTS(segments)                                                                                               \
-  DOT(1_1, segments, 1, 1)                                                                                           \
-  DOT(1_3, segments, 1, 3)                                                                                           \
-  DOT(1_all, segments, 1, DOT_COLUMNS)                                                                               \
-  DOT(all_1, segments, DOT_ROWS, 1)                                                                                  \
-  DOT(all_3, segments, DOT_ROWS, 3)                                                                                  \
+#define DOTS(segments)                 \
+  DOT(1_1, segments, 1, 1)             \
+  DOT(1_3, segments, 1, 3)             \
+  DOT(1_all, segments, 1, DOT_COLUMNS) \
+  DOT(all_1, segments, DOT_ROWS, 1)    \
+  DOT(all_3, segments, DOT_ROWS, 3)    \
   DOT(all_all, segments, DOT_ROWS, DOT_COLUMNS)
 DOTS(1)
 DOTS(2)
@@ -196,8 +199,8 @@ static void NAME(fill)(const void *source, int64_t height, int64_t width, int64_
 
 #define AT(rows, v, s) NAME(strip_##s##_##rows##_##v)
 #if TILE_ROWS >= 12
-#define STRIP_LIST(v, s)                                                                                             \
-  {AT(1, v, s), AT(2, v, s), AT(3, v, s), AT(4, v, s),  AT(5, v, s),  AT(6, v, s),                                   \
+#define STRIP_LIST(v, s)                                                           \
+  {AT(1, v, s), AT(2, v, s), AT(3, v, s), AT(4, v, s),  AT(5, v, s),  AT(6, v, s), \
    AT(7, v, s), AT(8, v, s), AT(9, v, s), AT(10, v, s), AT(11, v, s), AT(12, v, s)}
 #elif TILE_ROWS >= 6
 #define STRIP_LIST(v, s) {AT(1, v, s), AT(2, v, s), AT(3, v, s), AT(4, v, s), AT(5, v, s), AT(6, v, s)}
@@ -205,15 +208,19 @@ static void NAME(fill)(const void *source, int64_t height, int64_t width, int64_
 #define STRIP_LIST(v, s) {AT(1, v, s), AT(2, v, s), AT(3, v, s), AT(4, v, s)}
 #endif
 #define DOT_LIST(s)                                                   \
-  {{NAME(dot_1_1_##s), NAME(dot_1_3_##s), NAME(dot_1_all_##s)},       \
-   {NAME(dot_all_1_##s), NAME(dot_all_3_##s), NAME(dot_all_all_##s)}}
+  {                                                                   \
+    {NAME(dot_1_1_##s), NAME(dot_1_3_##s), NAME(dot_1_all_##s)}, {    \
+      NAME(dot_all_1_##s), NAME(dot_all_3_##s), NAME(dot_all_all_##s) \
+    }                                                                 \
+  }
 
 const convolution_kernels NAME(temper_convolution_kernels) = {
     .lanes = LANES,
     .strip_rows = TILE_ROWS,
     .dot_rows = DOT_ROWS,
     .dot_columns = DOT_COLUMNS,
-    .strips = {{STRIP_LIST(1, 1), STRIP_LIST(2, 1)}, {STRIP_LIST(1, 2), STRIP_LIST(2, 2)},
+    .strips = {{STRIP_LIST(1, 1), STRIP_LIST(2, 1)},
+               {STRIP_LIST(1, 2), STRIP_LIST(2, 2)},
                {STRIP_LIST(1, 4), STRIP_LIST(2, 4)}},
     .singles = {AT(1, 1, 1), AT(1, 2, 1), AT(1, 4, 1), AT(1, 8, 1)},
     .dots = {DOT_LIST(1), DOT_LIST(2), DOT_LIST(4)},

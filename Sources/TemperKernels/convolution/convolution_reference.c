@@ -15,7 +15,8 @@ static void set_element(void *base, temper_element element, int64_t index, doubl
 // x[n, channel, row, column], 0 outside.
 static double input_at(const temper_convolution_job *job, int64_t n, int64_t channel, int64_t row, int64_t column) {
   if (row < 0 || row >= job->height || column < 0 || column >= job->width) return 0;
-  return element_at(job->input, job->element, ((n * job->channels + channel) * job->height + row) * job->width + column);
+  return element_at(job->input, job->element,
+                    ((n * job->channels + channel) * job->height + row) * job->width + column);
 }
 
 // w[o, c, r, q]; c counts the channels of o's group.
@@ -29,14 +30,16 @@ static int64_t output_index(const temper_convolution_job *job, int64_t n, int64_
 
 // y[n, o, i, j] = sum over c, r, q of w[o, c, r, q] * x[n, c, i * stride + r * dilation - padding, ...] + bias[o]
 static void forward(const temper_convolution_job *job, int64_t n, int64_t o, int64_t i, int64_t j) {
-  const int64_t in_group = job->channels / job->groups, first_channel = o / (job->out_channels / job->groups) * in_group;
+  const int64_t in_group = job->channels / job->groups,
+                first_channel = o / (job->out_channels / job->groups) * in_group;
   double sum = 0;
   for (int64_t c = 0; c < in_group; c++) {
     for (int64_t r = 0; r < job->kernel_height; r++) {
       for (int64_t q = 0; q < job->kernel_width; q++) {
-        sum += element_at(job->weight, job->element, weight_index(job, o, c, r, q)) *
-               input_at(job, n, first_channel + c, i * job->stride_height + r * job->dilation_height - job->padding_height,
-                        j * job->stride_width + q * job->dilation_width - job->padding_width);
+        sum +=
+            element_at(job->weight, job->element, weight_index(job, o, c, r, q)) *
+            input_at(job, n, first_channel + c, i * job->stride_height + r * job->dilation_height - job->padding_height,
+                     j * job->stride_width + q * job->dilation_width - job->padding_width);
       }
     }
   }
@@ -45,7 +48,8 @@ static void forward(const temper_convolution_job *job, int64_t n, int64_t o, int
   set_element(job->output, job->element, output_index(job, n, o, i, j), sum);
 }
 
-// dx[n, c, row, column] = sum over o, r, q of w[o, c, r, q] * dy[n, o, i, j] where i * stride + r * dilation - padding = row
+// dx[n, c, row, column] = sum over o, r, q of w[o, c, r, q] * dy[n, o, i, j] where i * stride + r * dilation - padding
+// = row
 static void input_gradient(const temper_convolution_job *job, int64_t n, int64_t channel, int64_t row, int64_t column) {
   const int64_t in_group = job->channels / job->groups, out_group = job->out_channels / job->groups;
   const int64_t group = channel / in_group;
@@ -58,7 +62,8 @@ static void input_gradient(const temper_convolution_job *job, int64_t n, int64_t
         if (y < 0 || y % job->stride_height || y / job->stride_height >= temper_convolution_out_height(job)) continue;
         if (x < 0 || x % job->stride_width || x / job->stride_width >= temper_convolution_out_width(job)) continue;
         sum += element_at(job->weight, job->element, weight_index(job, o, channel % in_group, r, q)) *
-               element_at(job->output, job->element, output_index(job, n, o, y / job->stride_height, x / job->stride_width));
+               element_at(job->output, job->element,
+                          output_index(job, n, o, y / job->stride_height, x / job->stride_width));
       }
     }
   }

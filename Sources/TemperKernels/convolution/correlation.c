@@ -65,8 +65,8 @@ void temper_correlation_arrange_filters(const temper_convolution_job *job, const
   }
 }
 
-// Where in the planes each (source channel, tap) of a residue begins, in the order of `arrange_tile`: the same for every
-// band, so for the first.
+// Where in the planes each (source channel, tap) of a residue begins, in the order of `arrange_tile`: the same for
+// every band, so for the first.
 static int64_t tap_offsets(const shape *shape, int64_t row_residue, int64_t column_residue, int64_t *offsets) {
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
   const int64_t first_row = results_of(rows, row_residue, 0, rows->written).first;
@@ -98,7 +98,8 @@ typedef struct strip {
 } strip;
 
 // The results among `width` positions from `first`, where a row of results takes `line` positions.
-static int64_t find_runs(const shape *shape, const strip *strip, int64_t line, int64_t first, int64_t width, run *runs) {
+static int64_t find_runs(const shape *shape, const strip *strip, int64_t line, int64_t first, int64_t width,
+                         run *runs) {
   const int64_t row_step = result_step(&shape->geometry.rows), column_step = result_step(&shape->geometry.columns);
   const int64_t written = shape->geometry.columns.written;
   if (line == written && row_step == 1 && column_step == 1) {
@@ -142,7 +143,8 @@ static void run_strip(const shape *shape, const strip *strip, range tiles, const
     const int64_t place = first / line * pitch + first % line, second_place = second / line * pitch + second % line;
     const layout layout = {.vector_step = second_place - place, .segment_step = segments > 1 ? pitch - columns : 0};
     for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
-      const int64_t first_row = tile * shape->tile_rows, rows = minimum(shape->tile_rows, shape->written_group - first_row);
+      const int64_t first_row = tile * shape->tile_rows,
+                    rows = minimum(shape->tile_rows, shape->written_group - first_row);
       strip_function *function = is_single ? kernels->singles[vectors_index(vectors)]
                                            : kernels->strips[segments_index(segments)][vectors - 1][rows - 1];
       const int64_t tile_begin = (tile - tiles.begin) * tile_filters(shape);
@@ -214,9 +216,10 @@ void temper_correlation_run_piece(const temper_convolution_job *job, const tempe
       const int64_t group = tile / shape.tiles;
       const int64_t last = minimum(tiles.end, (group + 1) * shape.tiles);
       const int64_t channel = (image * job->groups + group) * shape.source_group;
-      fill_planes(&shape,
-                  offset(rows->transposed ? job->output : job->input, channel * rows->source * columns->source, shape.size),
-                  band.begin, scratch);
+      fill_planes(
+          &shape,
+          offset(rows->transposed ? job->output : job->input, channel * rows->source * columns->source, shape.size),
+          band.begin, scratch);
       run_band(job, &shape, image, band, group, (range){tile - group * shape.tiles, last - group * shape.tiles},
                workspace, scratch, offsets);
       tile = last;

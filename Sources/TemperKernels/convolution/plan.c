@@ -2,12 +2,13 @@
 
 int64_t temper_convolution_out_height(const temper_convolution_job *job) {
   return (job->height + 2 * job->padding_height - job->dilation_height * (job->kernel_height - 1) - 1) /
-             job->stride_height + 1;
+             job->stride_height +
+         1;
 }
 
 int64_t temper_convolution_out_width(const temper_convolution_job *job) {
-  return (job->width + 2 * job->padding_width - job->dilation_width * (job->kernel_width - 1) - 1) /
-             job->stride_width + 1;
+  return (job->width + 2 * job->padding_width - job->dilation_width * (job->kernel_width - 1) - 1) / job->stride_width +
+         1;
 }
 
 const convolution_kernels *temper_convolution_kernels(temper_variant resolved, temper_element element) {
@@ -60,7 +61,8 @@ shape temper_convolution_shape(const temper_convolution_job *job, const temper_c
   return shape;
 }
 
-// The band of rows, a multiple of the stride where results are split by residue, whose planes take at most so many bytes.
+// The band of rows, a multiple of the stride where results are split by residue, whose planes take at most so many
+// bytes.
 static void choose_band(const temper_convolution_job *job, temper_convolution_plan *plan, int64_t channels,
                         int64_t bytes, int64_t positions) {
   const geometry geometry = geometry_of(job);
@@ -86,7 +88,8 @@ static void plan_correlation(const temper_convolution_job *job, temper_convoluti
   const int64_t filters = job->groups * shape.tiles * shape.tile_rows * shape.source_group * shape.taps;
   plan->workspace_bytes = (size_t)round_up(filters * shape.size, ALIGNMENT);
   plan->scratch_bytes =
-      (size_t)(round_up((shape.source_group * shape.channel_planes * shape.plane + shape.slack) * shape.size, ALIGNMENT) +
+      (size_t)(round_up((shape.source_group * shape.channel_planes * shape.plane + shape.slack) * shape.size,
+                        ALIGNMENT) +
                round_up(shape.source_group * shape.taps * (int64_t)sizeof(int64_t), ALIGNMENT));
   plan->phase_count = 2;
   plan->piece_counts[0] = minimum(tiles, divide_up(filters, FILTER_PIECE));
@@ -109,13 +112,16 @@ static void plan_weight_gradient(const temper_convolution_job *job, temper_convo
 
   const int64_t units = divide_up(job->images, plan->images_together) * plan->bands;
   const int64_t weights = job->out_channels * shape.source_group * shape.taps;
-  plan->unit_pieces = minimum(minimum(units, wanted), minimum(MOST_PARTIAL_SUMS, maximum(1, PARTIAL_SUM_ELEMENTS / weights)));
+  plan->unit_pieces =
+      minimum(minimum(units, wanted), minimum(MOST_PARTIAL_SUMS, maximum(1, PARTIAL_SUM_ELEMENTS / weights)));
   plan->unit_pieces = maximum(1, plan->unit_pieces);
   const int64_t row_tiles = job->groups * divide_up(shape.written_group, shape.kernels->dot_rows);
   plan->row_pieces = minimum(row_tiles, divide_up(wanted, plan->unit_pieces));
   plan->scratch_bytes =
-      (size_t)(round_up((plan->channels_together * shape.channel_planes * plan->images_together * shape.plane + shape.slack) *
-                            shape.size, ALIGNMENT) +
+      (size_t)(round_up((plan->channels_together * shape.channel_planes * plan->images_together * shape.plane +
+                         shape.slack) *
+                            shape.size,
+                        ALIGNMENT) +
                round_up(plan->rows_together * left_bytes, ALIGNMENT) +
                round_up(plan->channels_together * shape.taps * (int64_t)sizeof(int64_t), ALIGNMENT));
   plan->phase_count = 1;

@@ -41,7 +41,8 @@ static void fill_right(const temper_convolution_job *job, const shape *shape, un
           const int64_t channel = (unit.first_image + g) * job->channels + c;
           shape->kernels->fill(offset(job->input, channel * job->height * job->width, shape->size), job->height,
                                job->width, plane_origin(rows, unit.first_row, a), plane_step(rows),
-                               plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch, right);
+                               plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch,
+                               right);
           right = offset(right, shape->plane, shape->size);
         }
       }
@@ -55,8 +56,8 @@ static void tap_offsets(const shape *shape, int64_t channels, int64_t images, in
   for (int64_t c = 0; c < channels; c++) {
     for (int64_t r = 0; r < rows->taps; r++) {
       for (int64_t q = 0; q < columns->taps; q++) {
-        const int64_t plane = c * shape->channel_planes + tap_residue(rows, r) * plane_residues(columns) +
-                              tap_residue(columns, q);
+        const int64_t plane =
+            c * shape->channel_planes + tap_residue(rows, r) * plane_residues(columns) + tap_residue(columns, q);
         *offsets++ = plane * images * shape->plane + tap_shift(rows, r) * shape->pitch + tap_shift(columns, q);
       }
     }
@@ -140,17 +141,16 @@ void temper_weight_gradient_run_piece(const temper_convolution_job *job, const t
   const int64_t units = divide_up(job->images, plan->images_together) * plan->bands;
   const range piece_units = part_of(units, plan->unit_pieces, piece / plan->row_pieces, 1);
   const range piece_rows = part_of(job->out_channels, plan->row_pieces, piece % plan->row_pieces, 1);
-  void *sums = plan->unit_pieces == 1
-                   ? job->weight
-                   : offset(workspace, piece / plan->row_pieces * job->out_channels * filter, size);
+  void *sums = plan->unit_pieces == 1 ? job->weight
+                                      : offset(workspace, piece / plan->row_pieces * job->out_channels * filter, size);
   memset(offset(sums, piece_rows.begin * filter, size), 0,
          (size_t)((piece_rows.end - piece_rows.begin) * filter * size));
 
   const int64_t planes = plan->channels_together * shape.channel_planes * plan->images_together * shape.plane;
   void *right = scratch;
   void *left = offset(right, round_up((planes + shape.slack) * size, ALIGNMENT), 1);
-  int64_t *offsets = offset(
-      left, round_up(plan->rows_together * plan->images_together * shape.left * size, ALIGNMENT), 1);
+  int64_t *offsets =
+      offset(left, round_up(plan->rows_together * plan->images_together * shape.left * size, ALIGNMENT), 1);
   for (int64_t index = piece_units.begin; index < piece_units.end; index++) {
     const unit unit = unit_at(job, plan, index);
     if (index == piece_units.begin || unit.images < plan->images_together) {
@@ -173,12 +173,12 @@ void temper_weight_gradient_run_piece(const temper_convolution_job *job, const t
   }
 }
 
-#define ADD_PARTS(E, suffix)                                                                                         \
-  static void add_parts_##suffix(E *weight, const E *parts, int64_t part_count, int64_t count, range elements) {     \
-    for (int64_t i = elements.begin; i < elements.end; i++) weight[i] = parts[i];                                    \
-    for (int64_t part = 1; part < part_count; part++) {                                                              \
-      for (int64_t i = elements.begin; i < elements.end; i++) weight[i] += parts[part * count + i];                  \
-    }                                                                                                                \
+#define ADD_PARTS(E, suffix)                                                                                     \
+  static void add_parts_##suffix(E *weight, const E *parts, int64_t part_count, int64_t count, range elements) { \
+    for (int64_t i = elements.begin; i < elements.end; i++) weight[i] = parts[i];                                \
+    for (int64_t part = 1; part < part_count; part++) {                                                          \
+      for (int64_t i = elements.begin; i < elements.end; i++) weight[i] += parts[part * count + i];              \
+    }                                                                                                            \
   }
 
 ADD_PARTS(float, f32)

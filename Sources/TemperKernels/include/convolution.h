@@ -21,9 +21,9 @@ typedef enum temper_convolution_kind : uint8_t {
 } temper_convolution_kind;
 
 // All tensors are dense. The kind says which of them is written; nothing is accumulated. Input is
-// (images, channels, height, width); weight is (out_channels, channels / groups, kernel_height, kernel_width); output is
-// (images, out_channels, out height, out width) with out height =
-// (height + 2 * padding_height - dilation_height * (kernel_height - 1) - 1) / stride_height + 1, at least 1; likewise width.
+// (images, channels, height, width); weight is (out_channels, channels / groups, kernel_height, kernel_width); output
+// is (images, out_channels, out height, out width) with out height = (height + 2 * padding_height - dilation_height *
+// (kernel_height - 1) - 1) / stride_height + 1, at least 1; likewise width.
 //
 // The weight gradient multiplies some elements of input by an exact 0: where the input is not finite, NaN may reach
 // weights that the definition would spare.

@@ -33,8 +33,8 @@ typedef struct temper_matmul_job {
   temper_activation activation;
   bool accumulate;  // beta: true adds to C, false overwrites it without reading it
   double alpha;
-  int64_t m, n, k;   // A is (m, k), B is (k, n), C is (m, n); each may be 0
-  int64_t batch;     // number of such products, at least 1
+  int64_t m, n, k;  // A is (m, k), B is (k, n), C is (m, n); each may be 0
+  int64_t batch;    // number of such products, at least 1
   const void *a;
   int64_t a_row_stride, a_column_stride, a_batch_stride;
   const void *b;
@@ -54,9 +54,9 @@ typedef struct temper_matmul_plan {
   // How the pieces are cut; for `temper_matmul_run_piece` alone.
   temper_variant variant;
   bool is_vector_product;
-  int64_t products_per_piece;           // of the batch
-  int64_t row_pieces, column_pieces;    // of C
-  int64_t depth_pieces;                 // of k
+  int64_t products_per_piece;         // of the batch
+  int64_t row_pieces, column_pieces;  // of C
+  int64_t depth_pieces;               // of k
 } temper_matmul_plan;
 
 // Reads shapes, strides and whether there is a bias, not the pointers' targets.

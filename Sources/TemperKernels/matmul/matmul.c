@@ -55,13 +55,27 @@ static vector_product vector_product_of(const temper_matmul_job *job, int64_t ba
   const void *b = offset(job->b, batch_index * job->b_batch_stride, size);
   void *c = offset(job->c, batch_index * job->c_batch_stride, size);
   if (job->m == 1) {
-    return (vector_product){.depth = job->k, .width = job->n, .x = a, .x_stride = job->a_column_stride, .matrix = b,
-                            .depth_stride = job->b_row_stride, .width_stride = job->b_column_stride,
-                            .y = c, .y_stride = 1, .bias_stride = 1};
+    return (vector_product){.depth = job->k,
+                            .width = job->n,
+                            .x = a,
+                            .x_stride = job->a_column_stride,
+                            .matrix = b,
+                            .depth_stride = job->b_row_stride,
+                            .width_stride = job->b_column_stride,
+                            .y = c,
+                            .y_stride = 1,
+                            .bias_stride = 1};
   }
-  return (vector_product){.depth = job->k, .width = job->m, .x = b, .x_stride = job->b_row_stride, .matrix = a,
-                          .depth_stride = job->a_column_stride, .width_stride = job->a_row_stride,
-                          .y = c, .y_stride = job->c_row_stride, .bias_stride = 0};
+  return (vector_product){.depth = job->k,
+                          .width = job->m,
+                          .x = b,
+                          .x_stride = job->b_row_stride,
+                          .matrix = a,
+                          .depth_stride = job->a_column_stride,
+                          .width_stride = job->a_row_stride,
+                          .y = c,
+                          .y_stride = job->c_row_stride,
+                          .bias_stride = 0};
 }
 
 // Cuts C into row_pieces x column_pieces >= wanted with the least packing: each column piece packs A once more, each
@@ -124,12 +138,12 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
     const int64_t depth = minimum(k, DEPTH_BLOCK_BYTES / size);
     const int64_t width = round_up(minimum(n, WIDTH_BLOCK), panel_columns);
     const int64_t tiles_together = job->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
-    plan.scratch_bytes = (size_t)(packed_a_bytes(kernels, tiles_together, depth, size) +
-                                  round_up(width * depth * size, ALIGNMENT));
+    plan.scratch_bytes =
+        (size_t)(packed_a_bytes(kernels, tiles_together, depth, size) + round_up(width * depth * size, ALIGNMENT));
   }
   plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
-  plan.piece_counts[0] = divide_up(job->batch, plan.products_per_piece) * plan.row_pieces * plan.column_pieces *
-                         plan.depth_pieces;
+  plan.piece_counts[0] =
+      divide_up(job->batch, plan.products_per_piece) * plan.row_pieces * plan.column_pieces * plan.depth_pieces;
   if (plan.depth_pieces > 1) plan.piece_counts[1] = 1;
   return plan;
 }
@@ -156,11 +170,11 @@ static void multiply_depth_block(const matmul_kernels *kernels, const block *blo
 
   // Packing pays for panels that are used often. A can stay in place while a tile's rows run along memory and do not
   // all fall on the same few cache sets; B can where its rows run along memory.
-  const bool packs_a = block->a_column_stride != 1 ? block->columns > 4 * panel_columns
-                                                   : block->columns > 2 * panel_columns &&
-                                                         block->a_row_stride * size % CACHE_SET_PERIOD == 0;
-  const bool packs_b = block->b_column_stride != 1 ||
-                       (tile_count > 4 && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
+  const bool packs_a = block->a_column_stride != 1
+                           ? block->columns > 4 * panel_columns
+                           : block->columns > 2 * panel_columns && block->a_row_stride * size % CACHE_SET_PERIOD == 0;
+  const bool packs_b =
+      block->b_column_stride != 1 || (tile_count > 4 && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
   const int64_t tiles_together = packs_a && block->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
   void *a_panels = scratch;
   void *b_panels = packs_a ? offset(scratch, packed_a_bytes(kernels, tiles_together, block->depth, size), 1) : scratch;
@@ -296,23 +310,23 @@ static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_pla
   multiply_block(kernels, &block, &finish, scratch);
 }
 
-#define ADD_PARTS(E, suffix)                                                                                         \
-  static void add_parts_##suffix(const temper_matmul_job *job, int64_t parts, E *sums) {                             \
-    const int64_t count = job->m * job->n;                                                                           \
-    const E *bias = job->bias;                                                                                       \
-    for (int64_t part = 1; part < parts; part++) {                                                                   \
-      for (int64_t i = 0; i < count; i++) sums[i] += sums[part * count + i];                                         \
-    }                                                                                                                \
-    for (int64_t i = 0; i < job->m; i++) {                                                                           \
-      E *c = (E *)job->c + i * job->c_row_stride;                                                                    \
-      for (int64_t j = 0; j < job->n; j++) {                                                                         \
-        E value = sums[i * job->n + j] * (E)job->alpha;                                                              \
-        if (job->accumulate) value += c[j];                                                                          \
-        if (bias) value += bias[j];                                                                                  \
-        if (job->activation == TEMPER_ACTIVATION_RELU && value < 0) value = 0;                                       \
-        c[j] = value;                                                                                                \
-      }                                                                                                              \
-    }                                                                                                                \
+#define ADD_PARTS(E, suffix)                                                             \
+  static void add_parts_##suffix(const temper_matmul_job *job, int64_t parts, E *sums) { \
+    const int64_t count = job->m * job->n;                                               \
+    const E *bias = job->bias;                                                           \
+    for (int64_t part = 1; part < parts; part++) {                                       \
+      for (int64_t i = 0; i < count; i++) sums[i] += sums[part * count + i];             \
+    }                                                                                    \
+    for (int64_t i = 0; i < job->m; i++) {                                               \
+      E *c = (E *)job->c + i * job->c_row_stride;                                        \
+      for (int64_t j = 0; j < job->n; j++) {                                             \
+        E value = sums[i * job->n + j] * (E)job->alpha;                                  \
+        if (job->accumulate) value += c[j];                                              \
+        if (bias) value += bias[j];                                                      \
+        if (job->activation == TEMPER_ACTIVATION_RELU && value < 0) value = 0;           \
+        c[j] = value;                                                                    \
+      }                                                                                  \
+    }                                                                                    \
   }
 
 ADD_PARTS(float, f32)

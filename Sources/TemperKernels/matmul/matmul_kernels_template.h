@@ -61,24 +61,25 @@ INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, in
   }
 }
 
-#define TILE(rows, vectors, partial)                                                                                 \
-  static void NAME(tile_##rows##_##vectors##_##partial)(                                                             \
-      int64_t k, const void *a, int64_t a_row_stride, int64_t a_column_stride, const void *b, int64_t b_row_stride,  \
-      void *c, int64_t c_row_stride, const tile_finish *finish, int64_t last_columns) {                              \
+#define TILE(rows, vectors, partial)                                                                                  \
+  static void NAME(tile_##rows##_##vectors##_##partial)(                                                              \
+      int64_t k, const void *a, int64_t a_row_stride, int64_t a_column_stride, const void *b, int64_t b_row_stride,   \
+      void *c, int64_t c_row_stride, const tile_finish *finish, int64_t last_columns) {                               \
     NAME(tile)(rows, vectors, partial, k, a, a_row_stride, a_column_stride, b, b_row_stride, c, c_row_stride, finish, \
-               last_columns);                                                                                        \
+               last_columns);                                                                                         \
   }
 #define TILES(rows) TILE(rows, 1, 0) TILE(rows, 1, 1) TILE(rows, 2, 0) TILE(rows, 2, 1)
-TILES(1) TILES(2) TILES(3) TILES(4)
+TILES(1)
+TILES(2) TILES(3) TILES(4)
 #if TILE_ROWS >= 6
-TILES(5) TILES(6)
+    TILES(5) TILES(6)
 #endif
 #if TILE_ROWS >= 12
-TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+        TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
 
-// Transposes LANES x LANES elements: each of the log2(LANES) rounds is a perfect shuffle of the rows.
-INLINE void NAME(transpose)(V rows[LANES]) {
+    // Transposes LANES x LANES elements: each of the log2(LANES) rounds is a perfect shuffle of the rows.
+    INLINE void NAME(transpose)(V rows[LANES]) {
 #pragma unroll
   for (int round = 1; round < LANES; round *= 2) {
     V shuffled[LANES];
@@ -303,8 +304,8 @@ static void NAME(vector_product)(int64_t depth, int64_t width, const void *x, co
 
 #define AT(rows, v, p) NAME(tile_##rows##_##v##_##p)
 #if TILE_ROWS >= 12
-#define TILE_LIST(v, p)                                                                                              \
-  {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p),  AT(5, v, p),  AT(6, v, p),                                   \
+#define TILE_LIST(v, p)                                                            \
+  {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p),  AT(5, v, p),  AT(6, v, p), \
    AT(7, v, p), AT(8, v, p), AT(9, v, p), AT(10, v, p), AT(11, v, p), AT(12, v, p)}
 #elif TILE_ROWS >= 6
 #define TILE_LIST(v, p) {AT(1, v, p), AT(2, v, p), AT(3, v, p), AT(4, v, p), AT(5, v, p), AT(6, v, p)}
