@@ -164,11 +164,12 @@ private let channels: [Convolution] =
     Convolution(channels: 5, size: (16, 16), outChannels: 10, kernel: (5, 5), padding: (2, 2), groups: 5, bias: true),
   ]
 
-/// Several pieces, bands of large images, and batches whose images share registers.
+/// Several pieces, bands of large images, batches whose images share registers, more taps than are passed over at once.
 private let sizes: [Convolution] = [
   Convolution(images: 1, channels: 40, size: (90, 70), outChannels: 20, padding: (1, 1)),
   Convolution(images: 1, channels: 30, size: (101, 64), outChannels: 20, stride: (2, 2), padding: (1, 1)),
   Convolution(images: 37, channels: 9, size: (8, 8), outChannels: 30, padding: (1, 1)),
+  Convolution(images: 2, channels: 100, size: (5, 5), outChannels: 15, padding: (1, 1), bias: true, relu: true),
   Convolution(images: 70, channels: 3, size: (4, 4), outChannels: 5, padding: (1, 1), relu: true),
 ]
 

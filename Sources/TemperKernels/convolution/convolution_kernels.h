@@ -1,30 +1,21 @@
 // The instruction-set specific parts of convolutions. Strides are in elements.
 //
-// An image is copied into planes: flat arrays that hold it with its zero padding (one plane for each channel and, with
-// a stride, for each residue of the position). Position (i, j) of the result then reads, for every tap of the filter,
-// the element `i * pitch + j` of a plane that starts at that tap's offset. So a convolution is a matrix product whose
-// right operand has rows at arbitrary offsets, and needs no copy per tap.
-//
-// A vector of positions is read in one of two ways. Flat: consecutive elements of the plane; the few results between
-// the end of one row and the beginning of the next are computed and dropped. Dense, where rows of results and vectors
-// divide one another: part of a row, or SEGMENTS whole rows; then no result is dropped.
+// A channel of an image is copied into planes, with its zero padding: one for each column of the filter, shifted by it,
+// in which the columns of the result lie side by side (and, with a stride, for each residue of the row). Position f of
+// a band of results, counted along its rows, then reads for every tap of the filter element f of a plane, from that
+// tap's offset. So a convolution is a matrix product whose right operand has contiguous rows at arbitrary offsets; that
+// takes one copy of the image per column of the filter, not one per tap.
 #ifndef TEMPER_CONVOLUTION_KERNELS_H
 #define TEMPER_CONVOLUTION_KERNELS_H
 
 #include "convolution.h"
 
-enum { MAX_STRIP_ROWS = 12, MAX_SINGLE_VECTORS = 8, STRIP_VECTORS = 2, SEGMENT_CHOICES = 3 };
+enum { MAX_STRIP_ROWS = 12, MAX_SINGLE_VECTORS = 8, STRIP_VECTORS = 2 };
 
-// How positions are read as vectors: vector v from v * vector_step; each of its segments from segment_step behind the
-// end of the one before.
-typedef struct layout {
-  int64_t vector_step, segment_step;
-} layout;
-
-// sums[i * sums_stride + f] = sum over t < taps of filters[t * rows + i] * planes[offsets[t] + position of lane f], for
-// rows and whole vectors that the place in the table fixes.
+// sums[i * sums_stride + f] = (accumulate ? itself : 0) + sum over t < taps of filters[t * rows + i] *
+// planes[offsets[t] + f], for rows i and whole vectors of positions f that the place in the table fixes.
 typedef void strip_function(int64_t taps, const void *filters, const void *planes, const int64_t *offsets,
-                            layout layout, void *sums, int64_t sums_stride);
+                            bool accumulate, void *sums, int64_t sums_stride);
 
 // Some of the results of a strip: `length` elements from `from`, which go to `to` and on by column_stride.
 typedef struct run {
@@ -35,12 +26,11 @@ typedef struct run {
 typedef void scatter_function(int64_t rows, const void *sums, int64_t sums_stride, const run *runs, int64_t run_count,
                               void *output, int64_t channel_stride, int64_t column_stride, const void *bias, bool relu);
 
-// sums[i * sums_stride + t] += sum over images g, lines l < lines, and positions f < length of a line, of
-// left[i * left_stride + g * left_image + l * length + f] *
-// right[offsets[t] + g * right_image + l * right_line + position of lane f]; length is in whole vectors.
-typedef void dot_function(int64_t images, int64_t lines, int64_t length, const void *left, int64_t left_stride,
-                          int64_t left_image, const void *right, const int64_t *offsets, int64_t right_image,
-                          int64_t right_line, int64_t segment_step, void *sums, int64_t sums_stride);
+// sums[i * sums_stride + t] += sum over images g and positions f < length, which is in whole vectors, of
+// left[i * left_stride + g * left_image + f] * right[offsets[t] + g * right_image + f].
+typedef void dot_function(int64_t images, int64_t length, const void *left, int64_t left_stride, int64_t left_image,
+                          const void *right, const int64_t *offsets, int64_t right_image, void *sums,
+                          int64_t sums_stride);
 
 // plane[i * pitch + j] = source[(first_row + i * row_step) * width + first_column + j * column_step], 0 outside the
 // source's height and width, for i < rows and j < pitch.
@@ -49,10 +39,9 @@ typedef void fill_function(const void *source, int64_t height, int64_t width, in
 
 typedef struct convolution_kernels {
   int64_t lanes, strip_rows, dot_rows, dot_columns;
-  // [1, 2, 4 segments][vectors - 1][rows - 1]
-  strip_function *strips[SEGMENT_CHOICES][STRIP_VECTORS][MAX_STRIP_ROWS];
-  strip_function *singles[4];                 // one row of 1, 2, 4, 8 vectors of one segment
-  dot_function *dots[SEGMENT_CHOICES][2][3];  // [1, 2, 4 segments][1 row, dot_rows][1, 3, dot_columns columns]
+  strip_function *strips[STRIP_VECTORS][MAX_STRIP_ROWS];  // [vectors - 1][rows - 1]
+  strip_function *singles[4];                             // one row of 1, 2, 4, 8 vectors
+  dot_function *dots[2][3];                               // [1 row, dot_rows][1, 3, dot_columns columns]
   scatter_function *scatter;
   fill_function *fill;
 } convolution_kernels;

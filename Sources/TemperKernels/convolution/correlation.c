@@ -1,6 +1,4 @@
 // FORWARD and INPUT_GRADIENT: planes of the source against filters, tile by tile. See convolution_kernels.h.
-#include <string.h>
-
 #include "../matmul/matmul_kernels.h"
 #include "plan.h"
 
@@ -70,19 +68,16 @@ void temper_correlation_arrange_filters(const temper_convolution_job *job, const
 static int64_t tap_offsets(const shape *shape, int64_t row_residue, int64_t column_residue, int64_t *offsets) {
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
   const int64_t first_row = results_of(rows, row_residue, 0, rows->written).first;
-  const int64_t first_column = results_of(columns, column_residue, 0, columns->written).first;
-  int64_t count = 0;
-  for (int64_t c = 0; c < shape->source_group; c++) {
-    for (int64_t r = 0; r < rows->taps; r++) {
-      for (int64_t q = 0; q < columns->taps; q++) {
-        if (!takes_tap(rows, row_residue, r) || !takes_tap(columns, column_residue, q)) continue;
-        int64_t plane = c * shape->channel_planes;
-        if (!rows->transposed) plane += tap_residue(rows, r) * plane_residues(columns) + tap_residue(columns, q);
-        offsets[count++] = plane * shape->plane + tap_offset(rows, r, 0, first_row) * shape->pitch +
-                           tap_offset(columns, q, 0, first_column);
-      }
+  int64_t taps = 0;
+  for (int64_t r = 0; r < rows->taps; r++) {
+    for (int64_t q = 0; q < columns->taps; q++) {
+      if (!takes_tap(rows, row_residue, r) || !takes_tap(columns, column_residue, q)) continue;
+      const int64_t plane = (rows->transposed ? 0 : tap_residue(rows, r)) * columns->taps + q;
+      offsets[taps++] = plane * shape->plane + tap_row(rows, r, 0, first_row) * tap_results(columns, q).count;
     }
   }
+  const int64_t count = shape->source_group * taps;
+  for (int64_t i = taps; i < count; i++) offsets[i] = offsets[i - taps] + shape->channel_planes * shape->plane;
   return count;
 }
 
@@ -97,20 +92,17 @@ typedef struct strip {
   bool relu;
 } strip;
 
-// The results among `width` positions from `first`, where a row of results takes `line` positions.
-static int64_t find_runs(const shape *shape, const strip *strip, int64_t line, int64_t first, int64_t width,
-                         run *runs) {
+// The results among `width` positions from `first`.
+static int64_t find_runs(const shape *shape, const strip *strip, int64_t first, int64_t width, run *runs) {
   const int64_t row_step = result_step(&shape->geometry.rows), column_step = result_step(&shape->geometry.columns);
-  const int64_t written = shape->geometry.columns.written;
-  if (line == written && row_step == 1 && column_step == 1) {
+  const int64_t written = shape->geometry.columns.written, line = strip->columns.count;
+  if (row_step == 1 && column_step == 1) {
     runs[0] = (run){.from = 0, .length = width, .to = strip->rows.first * written + first};
     return 1;
   }
   int64_t count = 0;
-  for (int64_t i = first / line; i < strip->rows.count && i * line < first + width; i++) {
-    const int64_t begin = maximum(0, first - i * line);
-    const int64_t end = minimum(strip->columns.count, first + width - i * line);
-    if (begin >= end) continue;
+  for (int64_t i = first / line; i * line < first + width; i++) {
+    const int64_t begin = maximum(0, first - i * line), end = minimum(line, first + width - i * line);
     runs[count++] = (run){
         .from = i * line + begin - first,
         .length = end - begin,
@@ -122,38 +114,37 @@ static int64_t find_runs(const shape *shape, const strip *strip, int64_t line, i
 
 static int64_t vectors_index(int64_t vectors) { return vectors <= 1 ? 0 : vectors <= 2 ? 1 : vectors <= 4 ? 2 : 3; }
 
-// Some tiles of the group, whose filters are given.
-static void run_strip(const shape *shape, const strip *strip, range tiles, const void *filters) {
-  enum { MOST_LANES = 16, MOST_POSITIONS = MAX_SINGLE_VECTORS * MOST_LANES };
-  _Alignas(ALIGNMENT) double sums[MAX_STRIP_ROWS * STRIP_VECTORS * MOST_LANES];  // room for either element type
-  run runs[MOST_POSITIONS];
+// Taps that all tiles pass over before the next ones: their vectors (96 KB) and one tile's filters stay in the caches.
+enum { TAP_BLOCK = 768 };
+
+// Some tiles of the group, whose filters are given. `sums` has room for all of the group's rows.
+static void run_strip(const shape *shape, const strip *strip, range tiles, const void *filters, void *sums) {
+  run runs[MAX_SINGLE_VECTORS * 16];  // of one position each, at worst
   const convolution_kernels *kernels = shape->kernels;
-  const int64_t size = shape->size, lanes = kernels->lanes, pitch = shape->pitch, columns = strip->columns.count;
+  const int64_t size = shape->size, most = shape->strip_positions;
   const int64_t plane_written = shape->geometry.rows.written * shape->geometry.columns.written;
+  const int64_t positions = strip->rows.count * strip->columns.count;
   const bool is_single = shape->tile_rows == 1;
-  const int64_t most = lanes * (is_single ? MAX_SINGLE_VECTORS : STRIP_VECTORS);
-  const int64_t segments = is_single ? 0 : dense_segments(kernels, columns);
-  const int64_t line = segments > 0 ? columns : pitch;
-  const int64_t positions = (strip->rows.count - 1) * line + columns;
+  const int64_t first_row = tiles.begin * shape->tile_rows;
+  const int64_t last_row = minimum(tiles.end * shape->tile_rows, shape->written_group);
   for (int64_t first = 0; first < positions; first += most) {
-    const int64_t width = minimum(most, positions - first), vectors = divide_up(width, lanes);
-    const int64_t run_count = find_runs(shape, strip, line, first, width, runs);
-    if (run_count == 0) continue;
-    const int64_t second = first + lanes;
-    const int64_t place = first / line * pitch + first % line, second_place = second / line * pitch + second % line;
-    const layout layout = {.vector_step = second_place - place, .segment_step = segments > 1 ? pitch - columns : 0};
-    for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
-      const int64_t first_row = tile * shape->tile_rows,
-                    rows = minimum(shape->tile_rows, shape->written_group - first_row);
-      strip_function *function = is_single ? kernels->singles[vectors_index(vectors)]
-                                           : kernels->strips[segments_index(segments)][vectors - 1][rows - 1];
-      const int64_t tile_begin = (tile - tiles.begin) * tile_filters(shape);
-      function(strip->taps, offset(filters, tile_begin + strip->first_tap * rows, size),
-               offset(strip->planes, place, size), strip->offsets, layout, sums, most);
-      kernels->scatter(rows, sums, most, runs, run_count, offset(strip->written, first_row * plane_written, size),
-                       plane_written, result_step(&shape->geometry.columns),
-                       strip->bias ? offset(strip->bias, first_row, size) : NULL, strip->relu);
+    const int64_t width = minimum(most, positions - first), vectors = divide_up(width, kernels->lanes);
+    for (int64_t tap = 0; tap == 0 || tap < strip->taps; tap += TAP_BLOCK) {
+      for (int64_t row = first_row, tile = 0; row < last_row; row += shape->tile_rows, tile++) {
+        const int64_t rows = minimum(shape->tile_rows, shape->written_group - row);
+        strip_function *function =
+            is_single ? kernels->singles[vectors_index(vectors)] : kernels->strips[vectors - 1][rows - 1];
+        function(minimum(TAP_BLOCK, strip->taps - tap),
+                 offset(filters, tile * tile_filters(shape) + (strip->first_tap + tap) * rows, size),
+                 offset(strip->planes, first, size), strip->offsets + tap, tap > 0,
+                 offset(sums, (row - first_row) * most, size), most);
+      }
     }
+    const int64_t run_count = find_runs(shape, strip, first, width, runs);
+    kernels->scatter(last_row - first_row, sums, most, runs, run_count,
+                     offset(strip->written, first_row * plane_written, size), plane_written,
+                     result_step(&shape->geometry.columns), strip->bias ? offset(strip->bias, first_row, size) : NULL,
+                     strip->relu);
   }
 }
 
@@ -162,9 +153,9 @@ static void fill_planes(const shape *shape, const void *source, int64_t begin, v
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
   for (int64_t c = 0; c < shape->source_group; c++) {
     for (int64_t a = 0; a < plane_residues(rows); a++) {
-      for (int64_t b = 0; b < plane_residues(columns); b++) {
-        shape->kernels->fill(source, rows->source, columns->source, plane_origin(rows, begin, a), plane_step(rows),
-                             plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch, planes);
+      const bool is_read = rows->transposed || residue_occurs(rows, a);
+      for (int64_t q = 0; q < columns->taps; q++) {
+        if (is_read) fill_plane(shape, source, begin, a, q, planes);
         planes = offset(planes, shape->plane, shape->size);
       }
     }
@@ -174,7 +165,7 @@ static void fill_planes(const shape *shape, const void *source, int64_t begin, v
 
 // Tiles first ..< last of one group, in one band of one image.
 static void run_band(const temper_convolution_job *job, const shape *shape, int64_t image, range band, int64_t group,
-                     range tiles, const void *workspace, const void *planes, const int64_t *offsets) {
+                     range tiles, const void *workspace, const void *planes, const int64_t *offsets, void *sums) {
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
   const int64_t size = shape->size, channel = (image * job->groups + group) * shape->written_group;
   strip strip = {
@@ -190,7 +181,7 @@ static void run_band(const temper_convolution_job *job, const shape *shape, int6
       strip.columns = results_of(columns, b, 0, columns->written);
       strip.taps = shape->source_group * residue_taps(shape, a, b);
       strip.offsets = offsets + strip.first_tap;
-      if (strip.rows.count > 0 && strip.columns.count > 0) run_strip(shape, &strip, tiles, filters);
+      if (strip.rows.count > 0 && strip.columns.count > 0) run_strip(shape, &strip, tiles, filters, sums);
       strip.first_tap += strip.taps;
     }
   }
@@ -202,11 +193,11 @@ void temper_correlation_run_piece(const temper_convolution_job *job, const tempe
   const axis *rows = &shape.geometry.rows, *columns = &shape.geometry.columns;
   const int64_t planes = shape.source_group * shape.channel_planes * shape.plane;
   int64_t *offsets = offset(scratch, round_up((planes + shape.slack) * shape.size, ALIGNMENT), 1);
+  void *sums = offset(offsets, round_up(shape.source_group * shape.taps * (int64_t)sizeof(int64_t), ALIGNMENT), 1);
   int64_t first_tap = 0;
   for (int64_t a = 0; a < result_residues(rows); a++) {
     for (int64_t b = 0; b < result_residues(columns); b++) first_tap += tap_offsets(&shape, a, b, offsets + first_tap);
   }
-  memset(offset(scratch, planes, shape.size), 0, (size_t)(shape.slack * shape.size));
   const range units = part_of(job->images * plan->bands, plan->unit_pieces, piece / plan->row_pieces, 1);
   const range tiles = part_of(job->groups * shape.tiles, plan->row_pieces, piece % plan->row_pieces, 1);
   for (int64_t unit = units.begin; unit < units.end; unit++) {
@@ -221,7 +212,7 @@ void temper_correlation_run_piece(const temper_convolution_job *job, const tempe
           offset(rows->transposed ? job->output : job->input, channel * rows->source * columns->source, shape.size),
           band.begin, scratch);
       run_band(job, &shape, image, band, group, (range){tile - group * shape.tiles, last - group * shape.tiles},
-               workspace, scratch, offsets);
+               workspace, scratch, offsets, sums);
       tile = last;
     }
   }

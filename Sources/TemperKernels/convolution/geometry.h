@@ -1,12 +1,14 @@
 // How the positions of an image relate to those of its planes, along one axis. See convolution_kernels.h for planes.
 //
-// FORWARD and WEIGHT_GRADIENT: output i reads input i * stride + r * dilation - padding. The input is split by residue
-// into `stride` planes: plane a holds at t the input t * stride + a - padding (from the beginning of a band), so tap r
-// reads plane (r * dilation) % stride at i + (r * dilation) / stride.
+// FORWARD and WEIGHT_GRADIENT: output i reads input i * stride + r * dilation - padding. Along rows the input is split
+// by residue into `stride` planes: plane a holds at t the input t * stride + a - padding (from the beginning of a
+// band), so tap r reads plane (r * dilation) % stride at i + (r * dilation) / stride.
 //
 // INPUT_GRADIENT: input p gathers outputs (p + padding - r * dilation) / stride, where that is whole: inputs of residue
 // a = (p + padding) % stride take the taps with (r * dilation) % stride = a, and the position
 // (p + padding) / stride - (r * dilation) / stride. There is one plane; it is the inputs that are split by residue.
+//
+// Along columns every tap has planes of its own, in which the positions of the results lie side by side.
 #ifndef TEMPER_CONVOLUTION_GEOMETRY_H
 #define TEMPER_CONVOLUTION_GEOMETRY_H
 
@@ -46,17 +48,12 @@ static inline int64_t result_step(const axis *axis) { return axis->transposed ? 
 static inline int64_t tap_residue(const axis *axis, int64_t tap) { return tap * axis->dilation % axis->stride; }
 static inline int64_t tap_shift(const axis *axis, int64_t tap) { return tap * axis->dilation / axis->stride; }
 
-// The position in the source of element 0 of a plane, for results from `begin`, which is a multiple of result_step.
-static inline int64_t plane_origin(const axis *axis, int64_t begin, int64_t residue) {
-  if (!axis->transposed) return begin * axis->stride + residue - axis->padding;
-  return (begin + axis->padding) / axis->stride - tap_shift(axis, axis->taps - 1);
-}
-
-// The elements of a plane that `count` results read.
-static inline int64_t plane_extent(const axis *axis, int64_t begin, int64_t count) {
-  const int64_t shift = tap_shift(axis, axis->taps - 1);
-  if (!axis->transposed) return count + shift;
-  return (begin + count - 1 + axis->padding) / axis->stride - (begin + axis->padding) / axis->stride + shift + 1;
+// Whether some tap has the residue.
+static inline bool residue_occurs(const axis *axis, int64_t residue) {
+  for (int64_t tap = 0; tap < axis->taps; tap++) {
+    if (tap_residue(axis, tap) == residue) return true;
+  }
+  return false;
 }
 
 // The results of one residue among positions begin ..< end.
@@ -72,25 +69,33 @@ static inline results results_of(const axis *axis, int64_t residue, int64_t begi
   return (results){first, first < end ? (end - 1 - first) / step + 1 : 0};
 }
 
-// Where in its plane the first result of a residue finds the element for `tap`.
-static inline int64_t tap_offset(const axis *axis, int64_t tap, int64_t begin, int64_t first_result) {
-  if (!axis->transposed) return tap_shift(axis, tap);
-  return (first_result + axis->padding) / axis->stride - tap_shift(axis, tap) - plane_origin(axis, begin, 0);
+// Rows: the position in the source of row 0 of a plane, for results from `begin`, which is a multiple of result_step.
+static inline int64_t plane_origin(const axis *rows, int64_t begin, int64_t residue) {
+  if (!rows->transposed) return begin * rows->stride + residue - rows->padding;
+  return (begin + rows->padding) / rows->stride - tap_shift(rows, rows->taps - 1);
 }
 
-// Elements from one row of a plane to the next: its columns, but zeros at both ends are kept only once, as the end of
-// one row and the beginning of the next; and never less than a row of results.
-static inline int64_t plane_pitch(const axis *columns) {
-  const int64_t extent = plane_extent(columns, 0, columns->written), step = plane_step(columns);
-  int64_t shared = extent;
-  for (int64_t residue = 0; residue < plane_residues(columns); residue++) {
-    const int64_t origin = plane_origin(columns, 0, residue);
-    const int64_t leading = origin < 0 ? divide_up(-origin, step) : 0;
-    const int64_t end = columns->source > origin ? divide_up(columns->source - origin, step) : 0;
-    const int64_t trailing = maximum(0, extent - end);
-    shared = minimum(shared, minimum(leading, trailing));
-  }
-  return maximum(extent - shared, divide_up(columns->written, result_step(columns)));
+// Rows: those of a plane that `count` results read.
+static inline int64_t plane_extent(const axis *rows, int64_t begin, int64_t count) {
+  const int64_t shift = tap_shift(rows, rows->taps - 1);
+  if (!rows->transposed) return count + shift;
+  return (begin + count - 1 + rows->padding) / rows->stride - (begin + rows->padding) / rows->stride + shift + 1;
+}
+
+// Rows: where in its plane the first result of a residue finds the row for `tap`.
+static inline int64_t tap_row(const axis *rows, int64_t tap, int64_t begin, int64_t first_result) {
+  if (!rows->transposed) return tap_shift(rows, tap);
+  return (first_result + rows->padding) / rows->stride - tap_shift(rows, tap) - plane_origin(rows, begin, 0);
+}
+
+// Columns: the results that the planes of a tap hold, side by side, and the position in the source of the first.
+static inline results tap_results(const axis *columns, int64_t tap) {
+  return results_of(columns, columns->transposed ? tap_residue(columns, tap) : 0, 0, columns->written);
+}
+
+static inline int64_t tap_origin(const axis *columns, int64_t tap) {
+  if (!columns->transposed) return tap * columns->dilation - columns->padding;
+  return (tap_results(columns, tap).first + columns->padding) / columns->stride - tap_shift(columns, tap);
 }
 
 #endif

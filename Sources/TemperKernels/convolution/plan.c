@@ -26,11 +26,11 @@ const convolution_kernels *temper_convolution_kernels(temper_variant resolved, t
 }
 
 // The planes of a group, beside which the second-level cache holds filters or output gradients.
-enum { PLANES_BYTES = 384 << 10 };
+enum { PLANES_BYTES = 768 << 10 };
 
 // Weight gradient: a band's positions, and the positions of several small images, whose sums stay in registers; the
 // bytes of planes and of output gradients that stay in the second-level cache.
-enum { BAND_POSITIONS = 2048, REGISTER_POSITIONS = 1024, MOST_IMAGES_TOGETHER = 16, DOT_OPERAND_BYTES = 192 << 10 };
+enum { BAND_POSITIONS = 2048, REGISTER_POSITIONS = 768, MOST_IMAGES_TOGETHER = 16, DOT_OPERAND_BYTES = 192 << 10 };
 
 // Weight gradient: partial sums of the whole weight, in number and in elements.
 enum { MOST_PARTIAL_SUMS = 16, PARTIAL_SUM_ELEMENTS = 4 << 20 };
@@ -49,15 +49,16 @@ shape temper_convolution_shape(const temper_convolution_job *job, const temper_c
   shape.written_group = transposed ? in_group : out_group;
   shape.tiles = divide_up(shape.written_group, kernels->strip_rows);
   shape.tile_rows = divide_up(shape.written_group, shape.tiles);
-  shape.pitch = plane_pitch(columns);
+  shape.strip_positions = kernels->lanes * (shape.tile_rows == 1 ? MAX_SINGLE_VECTORS : STRIP_VECTORS);
   shape.plane_rows = 0;
   for (int64_t begin = 0; begin < rows->written; begin += plan->band_rows) {
     shape.plane_rows = maximum(shape.plane_rows, plane_extent(rows, begin, plan->band_rows));
   }
-  shape.plane = shape.plane_rows * shape.pitch;
-  shape.channel_planes = plane_residues(rows) * plane_residues(columns);
-  shape.slack = (MAX_SINGLE_VECTORS + 1) * kernels->lanes + 5 * shape.pitch;
-  shape.left = round_up(plan->band_rows * shape.pitch, kernels->lanes);
+  const int64_t pitch = divide_up(columns->written, result_step(columns));
+  shape.plane = shape.plane_rows * pitch;
+  shape.channel_planes = plane_residues(rows) * columns->taps;
+  shape.slack = MAX_SINGLE_VECTORS * kernels->lanes;
+  shape.left = round_up(plan->band_rows * pitch, kernels->lanes);
   return shape;
 }
 
@@ -71,7 +72,7 @@ static void choose_band(const temper_convolution_job *job, temper_convolution_pl
   for (;;) {
     const shape shape = temper_convolution_shape(job, plan);
     const bool fits = channels * shape.channel_planes * shape.plane * shape.size <= bytes &&
-                      plan->band_rows * shape.pitch <= positions;
+                      plan->band_rows * geometry.columns.written <= positions;
     if (fits || plan->band_rows <= grain) break;
     plan->band_rows = round_up(plan->band_rows / 2, grain);
   }
@@ -90,7 +91,8 @@ static void plan_correlation(const temper_convolution_job *job, temper_convoluti
   plan->scratch_bytes =
       (size_t)(round_up((shape.source_group * shape.channel_planes * shape.plane + shape.slack) * shape.size,
                         ALIGNMENT) +
-               round_up(shape.source_group * shape.taps * (int64_t)sizeof(int64_t), ALIGNMENT));
+               round_up(shape.source_group * shape.taps * (int64_t)sizeof(int64_t), ALIGNMENT) +
+               round_up(shape.tiles * shape.tile_rows * shape.strip_positions * shape.size, ALIGNMENT));
   plan->phase_count = 2;
   plan->piece_counts[0] = minimum(tiles, divide_up(filters, FILTER_PIECE));
   plan->piece_counts[1] = plan->unit_pieces * plan->row_pieces;
@@ -99,7 +101,7 @@ static void plan_correlation(const temper_convolution_job *job, temper_convoluti
 static void plan_weight_gradient(const temper_convolution_job *job, temper_convolution_plan *plan, int64_t wanted) {
   choose_band(job, plan, 1, INT64_MAX, BAND_POSITIONS);
   const shape shape = temper_convolution_shape(job, plan);
-  const int64_t positions = plan->band_rows * shape.pitch;
+  const int64_t positions = shape.left;
   plan->images_together = 1;
   if (plan->bands == 1) {
     const int64_t together = minimum(MOST_IMAGES_TOGETHER, maximum(1, REGISTER_POSITIONS / positions));
@@ -108,7 +110,8 @@ static void plan_weight_gradient(const temper_convolution_job *job, temper_convo
   const int64_t channel_bytes = shape.channel_planes * plan->images_together * shape.plane * shape.size;
   plan->channels_together = minimum(shape.source_group, maximum(1, DOT_OPERAND_BYTES / channel_bytes));
   const int64_t left_bytes = plan->images_together * shape.left * shape.size;
-  plan->rows_together = minimum(shape.written_group, maximum(shape.kernels->dot_rows, DOT_OPERAND_BYTES / left_bytes));
+  plan->rows_together =
+      minimum(shape.written_group, round_up(divide_up(DOT_OPERAND_BYTES, left_bytes), shape.kernels->dot_rows));
 
   const int64_t units = divide_up(job->images, plan->images_together) * plan->bands;
   const int64_t weights = job->out_channels * shape.source_group * shape.taps;

@@ -13,21 +13,21 @@ typedef struct shape {
   int64_t taps;                         // of one filter and channel
   int64_t source_group, written_group;  // channels of a group that are read into planes, and that are written
   int64_t tiles, tile_rows;             // of the written channels of a group
-  int64_t pitch, plane_rows, plane;     // of one plane: row to row, rows, all
+  int64_t strip_positions;              // of a strip of vectors that tiles are worked on in
+  int64_t plane_rows, plane;            // of one plane: rows, elements
   int64_t channel_planes;               // planes of one channel of one image
-  int64_t slack;                        // zeros behind the last plane, for reads beyond the last results
-  int64_t left;                         // weight gradient: one channel of the output gradient, laid out like a plane
+  int64_t slack;                        // behind the last plane, for reads beyond the last results
+  int64_t left;                         // weight gradient: positions of a band, in whole vectors
 } shape;
 
-// How many rows of so many results make a vector: 1, where a row is whole vectors, 2 or 4; 0 if none of these.
-static inline int64_t dense_segments(const convolution_kernels *kernels, int64_t columns) {
-  if (columns % kernels->lanes == 0) return 1;
-  if (columns * 2 == kernels->lanes) return 2;
-  if (columns * 4 == kernels->lanes) return 4;
-  return 0;
+// A plane of the source, for results from row `begin`: of a row residue, and shifted for a column of the filter.
+static inline void fill_plane(const shape *shape, const void *source, int64_t begin, int64_t residue, int64_t column,
+                              void *plane) {
+  const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
+  shape->kernels->fill(source, rows->source, columns->source, plane_origin(rows, begin, residue), plane_step(rows),
+                       tap_origin(columns, column), plane_step(columns), shape->plane_rows,
+                       tap_results(columns, column).count, plane);
 }
-
-static inline int64_t segments_index(int64_t segments) { return segments == 4 ? 2 : segments == 2; }
 
 shape temper_convolution_shape(const temper_convolution_job *job, const temper_convolution_plan *plan);
 

@@ -14,35 +14,50 @@ static unit unit_at(const temper_convolution_job *job, const temper_convolution_
   return (unit){first, minimum(plan->images_together, job->images - first), index % plan->bands * plan->band_rows};
 }
 
-// Output gradients [channel][image][position], in rows of the planes' pitch, zero where there is no output.
-static void fill_left(const temper_convolution_job *job, const temper_convolution_plan *plan, const shape *shape,
-                      unit unit, int64_t first_channel, int64_t channels, void *left) {
-  const int64_t height = shape->geometry.rows.written, width = shape->geometry.columns.written;
-  const int64_t filled = plan->band_rows * shape->pitch;
-  for (int64_t o = first_channel; o < first_channel + channels; o++) {
+// Output gradients [channel][image][position].
+typedef struct left_operand {
+  const void *base;
+  int64_t channel_stride, image_stride, length;  // the length is in whole vectors
+} left_operand;
+
+// The output gradients of one image where they are, if they are whole vectors; those of several images side by side, so
+// that they do not compete for the same cache sets, with zeros behind each.
+static left_operand left_operand_of(const temper_convolution_job *job, const temper_convolution_plan *plan,
+                                    const shape *shape, unit unit, int64_t first_channel, int64_t channels,
+                                    void *copies) {
+  const int64_t height = shape->geometry.rows.written, width = shape->geometry.columns.written, size = shape->size;
+  const int64_t positions = minimum(plan->band_rows, height - unit.first_row) * width;
+  const int64_t length = round_up(positions, shape->kernels->lanes);
+  const int64_t first = ((unit.first_image * job->out_channels + first_channel) * height + unit.first_row) * width;
+  const void *source = offset(job->output, first, size);
+  if (unit.images == 1 && length == positions) return (left_operand){source, height * width, 0, length};
+  void *copy = copies;
+  for (int64_t o = 0; o < channels; o++) {
     for (int64_t g = 0; g < unit.images; g++) {
-      const int64_t channel = (unit.first_image + g) * job->out_channels + o;
-      shape->kernels->fill(offset(job->output, channel * height * width, shape->size), height, width, unit.first_row, 1,
-                           0, 1, plan->band_rows, shape->pitch, left);
-      memset(offset(left, filled, shape->size), 0, (size_t)((shape->left - filled) * shape->size));
-      left = offset(left, shape->left, shape->size);
+      memcpy(copy, offset(source, (g * job->out_channels + o) * height * width, size), (size_t)(positions * size));
+      memset(offset(copy, positions, size), 0, (size_t)((length - positions) * size));
+      copy = offset(copy, length, size);
     }
   }
+  return (left_operand){copies, unit.images * length, length, length};
 }
 
-// Planes of the input [channel][residue][image].
+// Planes of the input [channel][row residue][column of the filter][image].
 static void fill_right(const temper_convolution_job *job, const shape *shape, unit unit, int64_t first_channel,
                        int64_t channels, void *right) {
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
   for (int64_t c = first_channel; c < first_channel + channels; c++) {
     for (int64_t a = 0; a < plane_residues(rows); a++) {
-      for (int64_t b = 0; b < plane_residues(columns); b++) {
+      const bool is_read = residue_occurs(rows, a);
+      for (int64_t q = 0; q < columns->taps; q++) {
         for (int64_t g = 0; g < unit.images; g++) {
           const int64_t channel = (unit.first_image + g) * job->channels + c;
-          shape->kernels->fill(offset(job->input, channel * job->height * job->width, shape->size), job->height,
-                               job->width, plane_origin(rows, unit.first_row, a), plane_step(rows),
-                               plane_origin(columns, 0, b), plane_step(columns), shape->plane_rows, shape->pitch,
-                               right);
+          const void *source = offset(job->input, channel * job->height * job->width, shape->size);
+          if (is_read) {
+            fill_plane(shape, source, unit.first_row, a, q, right);
+          } else {  // reads beyond the end of the plane before: finite, as they are multiplied by 0
+            memset(right, 0, (size_t)(shape->plane * shape->size));
+          }
           right = offset(right, shape->plane, shape->size);
         }
       }
@@ -53,72 +68,22 @@ static void fill_right(const temper_convolution_job *job, const shape *shape, un
 // Where each (channel, tap) begins in the planes of a unit of so many images.
 static void tap_offsets(const shape *shape, int64_t channels, int64_t images, int64_t *offsets) {
   const axis *rows = &shape->geometry.rows, *columns = &shape->geometry.columns;
-  for (int64_t c = 0; c < channels; c++) {
-    for (int64_t r = 0; r < rows->taps; r++) {
-      for (int64_t q = 0; q < columns->taps; q++) {
-        const int64_t plane =
-            c * shape->channel_planes + tap_residue(rows, r) * plane_residues(columns) + tap_residue(columns, q);
-        *offsets++ = plane * images * shape->plane + tap_shift(rows, r) * shape->pitch + tap_shift(columns, q);
-      }
+  for (int64_t r = 0; r < rows->taps; r++) {
+    for (int64_t q = 0; q < columns->taps; q++) {
+      const int64_t plane = tap_residue(rows, r) * columns->taps + q;
+      offsets[r * columns->taps + q] = plane * images * shape->plane + tap_shift(rows, r) * columns->written;
     }
   }
-}
-
-// The left operand of a unit: output gradients in place where dense vectors fit them, else filled in.
-typedef struct left_operand {
-  const void *base;
-  int64_t channel_stride, image_stride;
-  int64_t lines, length, segments, right_line;
-} left_operand;
-
-static left_operand left_operand_of(const temper_convolution_job *job, const temper_convolution_plan *plan,
-                                    const shape *shape, unit unit, int64_t first_channel, int64_t channels,
-                                    void *left) {
-  const int64_t height = shape->geometry.rows.written, width = shape->geometry.columns.written;
-  const int64_t segments = dense_segments(shape->kernels, width);
-  const int64_t rows = minimum(plan->band_rows, height - unit.first_row);
-  if (segments > 0 && rows % segments == 0) {
-    const int64_t first = ((unit.first_image * job->out_channels + first_channel) * height + unit.first_row) * width;
-    left_operand operand = {
-        .base = offset(job->output, first, shape->size),
-        .channel_stride = height * width,
-        .image_stride = job->out_channels * height * width,
-        .lines = rows / segments,
-        .length = segments * width,
-        .segments = segments,
-        .right_line = segments * shape->pitch,
-    };
-    if (unit.images > 1) {  // side by side, so that they do not compete for the same cache sets
-      for (int64_t o = 0; o < channels; o++) {
-        for (int64_t g = 0; g < unit.images; g++) {
-          memcpy(offset(left, (o * unit.images + g) * rows * width, shape->size),
-                 offset(operand.base, o * operand.channel_stride + g * operand.image_stride, shape->size),
-                 (size_t)(rows * width * shape->size));
-        }
-      }
-      operand.base = left;
-      operand.image_stride = rows * width;
-      operand.channel_stride = unit.images * operand.image_stride;
-    }
-    return operand;
+  for (int64_t i = shape->taps; i < channels * shape->taps; i++) {
+    offsets[i] = offsets[i - shape->taps] + shape->channel_planes * images * shape->plane;
   }
-  fill_left(job, plan, shape, unit, first_channel, channels, left);
-  return (left_operand){
-      .base = left,
-      .channel_stride = unit.images * shape->left,
-      .image_stride = shape->left,
-      .lines = 1,
-      .length = round_up((plan->band_rows - 1) * shape->pitch + width, shape->kernels->lanes),
-      .segments = 1,
-  };
 }
 
 // All products of `rows` output channels with `count` (channel, tap)s.
 static void multiply(const shape *shape, int64_t images, int64_t rows, int64_t count, const left_operand *left,
                      const void *right, const int64_t *offsets, void *sums, int64_t sums_stride) {
   const convolution_kernels *kernels = shape->kernels;
-  const int64_t size = shape->size, width_written = shape->geometry.columns.written;
-  const int64_t segment_step = left->segments > 1 ? shape->pitch - width_written : 0;
+  const int64_t size = shape->size;
   for (int64_t i = 0, height; i < rows; i += height) {
     const bool is_tall = rows - i >= kernels->dot_rows;
     height = is_tall ? kernels->dot_rows : 1;
@@ -126,10 +91,9 @@ static void multiply(const shape *shape, int64_t images, int64_t rows, int64_t c
       const int64_t rest = count - t;
       width = rest >= kernels->dot_columns ? kernels->dot_columns : rest >= 3 ? 3 : 1;
       const int64_t index = width == kernels->dot_columns ? 2 : width == 3 ? 1 : 0;
-      kernels->dots[segments_index(left->segments)][is_tall][index](
-          images, left->lines, left->length, offset(left->base, i * left->channel_stride, size), left->channel_stride,
-          left->image_stride, right, offsets + t, shape->plane, left->right_line, segment_step,
-          offset(sums, i * sums_stride + t, size), sums_stride);
+      kernels->dots[is_tall][index](images, left->length, offset(left->base, i * left->channel_stride, size),
+                                    left->channel_stride, left->image_stride, right, offsets + t, shape->plane,
+                                    offset(sums, i * sums_stride + t, size), sums_stride);
     }
   }
 }
@@ -140,7 +104,8 @@ void temper_weight_gradient_run_piece(const temper_convolution_job *job, const t
   const int64_t size = shape.size, filter = shape.source_group * shape.taps;
   const int64_t units = divide_up(job->images, plan->images_together) * plan->bands;
   const range piece_units = part_of(units, plan->unit_pieces, piece / plan->row_pieces, 1);
-  const range piece_rows = part_of(job->out_channels, plan->row_pieces, piece % plan->row_pieces, 1);
+  const range piece_rows =
+      part_of(job->out_channels, plan->row_pieces, piece % plan->row_pieces, shape.kernels->dot_rows);
   void *sums = plan->unit_pieces == 1 ? job->weight
                                       : offset(workspace, piece / plan->row_pieces * job->out_channels * filter, size);
   memset(offset(sums, piece_rows.begin * filter, size), 0,

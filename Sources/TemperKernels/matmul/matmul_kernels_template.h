@@ -70,7 +70,8 @@ INLINE void NAME(tile)(const int rows, const int vectors, const bool partial, in
   }
 #define TILES(rows) TILE(rows, 1, 0) TILE(rows, 1, 1) TILE(rows, 2, 0) TILE(rows, 2, 1)
 TILES(1)
-TILES(2) TILES(3) TILES(4)
+TILES(2)
+TILES(3) TILES(4)
 #if TILE_ROWS >= 6
     TILES(5) TILES(6)
 #endif

@@ -14,7 +14,5 @@
 #define STORE_PARTIAL(p, mask, v) _mm256_maskstore_ps(p, mask, v)
 #define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#define ALL_LANES 0, 1, 2, 3, 4, 5, 6, 7
-#define HALF_LANES 0, 1, 2, 3
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #include "vectors.h"

@@ -14,7 +14,5 @@
 #define STORE_PARTIAL(p, mask, v) _mm256_maskstore_pd(p, mask, v)
 #define INTERLEAVE_LOW 0, 4, 1, 5
 #define INTERLEAVE_HIGH 2, 6, 3, 7
-#define ALL_LANES 0, 1, 2, 3
-#define HALF_LANES 0, 1
 #define EVEN_LANES 0, 2, 4, 6
 #include "vectors.h"

@@ -11,8 +11,6 @@
 #undef STORE
 #undef LOAD_PARTIAL
 #undef STORE_PARTIAL
-#undef ALL_LANES
-#undef HALF_LANES
 #undef EVEN_LANES
 #undef INTERLEAVE_LOW
 #undef INTERLEAVE_HIGH

@@ -26,7 +26,5 @@ static inline void store_partial_f64(double *p, int64_t count, vector_f64 v) {
 #define STORE_PARTIAL(p, mask, v) store_partial_f64(p, mask, v)
 #define INTERLEAVE_LOW 0, 2
 #define INTERLEAVE_HIGH 1, 3
-#define ALL_LANES 0, 1
-#define HALF_LANES 0
 #define EVEN_LANES 0, 2
 #include "vectors.h"

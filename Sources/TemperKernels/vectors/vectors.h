@@ -8,7 +8,6 @@
 //   MASK, MASK_OF(n)              what selects the first n lanes
 //   LOAD_PARTIAL(p, mask), STORE_PARTIAL(p, mask, v)   touch only the selected lanes; the others load as 0
 //   INTERLEAVE_LOW, INTERLEAVE_HIGH                    lane orders a0 b0 a1 b1 ... of the lower and upper halves
-//   ALL_LANES, HALF_LANES                              0 1 2 ... of a vector, of its half
 //   EVEN_LANES                                         lane order a0 a2 a4 ... b0 b2 b4 ...
 // and then includes this file. `end_vectors.h` takes the definitions back.
 
