@@ -15,6 +15,7 @@ _NAMES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 # By type and byte order: an array in the other order is not among them.
 _CODES = {np.dtype(name): library.constants["TEMPER_" + name.upper()] for name in _NAMES}
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_Buffer = library.header.structs["temper_buffer"]
 _READ_ONLY = library.constants["TEMPER_BUFFER_READ_ONLY"]
 # Element types without a counterpart, and the next wider one that holds their values.
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
@@ -46,7 +47,7 @@ def readable(value):
     """An array to read from, in an element type of the library."""
     array = view(value)
     dtype = array.dtype
-    if dtype in _CODES and not any(stride % dtype.itemsize for stride in array.strides):
+    if dtype in _CODES and (array.flags.c_contiguous or _has_whole_steps(array)):
         return array
     name = dtype.name
     if name == "uint64":
@@ -58,6 +59,11 @@ def readable(value):
     raise errors.InvalidType(f"An array of numbers is needed; elements of type {dtype} came.")
 
 
+def _has_whole_steps(array):
+    """Whether strides are whole elements, as the library counts them; those of a field of a record may not be."""
+    return not any(stride % array.itemsize for stride in array.strides)
+
+
 def writable(value):
     """An array to write results to: the memory of `value` itself."""
     if is_plain(value):
@@ -65,7 +71,7 @@ def writable(value):
     array = view(value)
     if array.dtype not in _CODES:
         raise errors.InvalidType(f"Results are written as float32 or float64; an array of {array.dtype} came.")
-    if any(stride % array.itemsize for stride in array.strides):
+    if not _has_whole_steps(array):
         raise errors.InvalidShape(f"Results are written in steps of whole elements; strides {array.strides} came.")
     return array
 
@@ -104,17 +110,25 @@ class Borrow:
         """A handle to the memory of a NumPy array, or None for None."""
         if array is None:
             return None
-        buffer = library.struct("buffer")
-        buffer.dtype = _CODES[array.dtype]
-        buffer.rank = rank = array.ndim
-        buffer.flags = 0 if array.flags.writeable else _READ_ONLY
-        buffer.data = array.ctypes.data
-        buffer.byte_length = array.nbytes
-        buffer.sizes = (ctypes.c_int64 * rank)(*array.shape)
-        if not array.flags.c_contiguous:
+        rank, flags, start = array.ndim, array.flags, array.__array_interface__["data"][0]
+        sizes = (ctypes.c_int64 * rank)(*array.shape)
+        if flags.c_contiguous:
+            low, length, strides = start, array.nbytes, None
+        else:
             low, high = np.lib.array_utils.byte_bounds(array)
-            buffer.byte_offset, buffer.data, buffer.byte_length = array.ctypes.data - low, low, high - low
-            buffer.strides = (ctypes.c_int64 * rank)(*(stride // array.itemsize for stride in array.strides))
+            length = high - low
+            strides = (ctypes.c_int64 * rank)(*(stride // array.itemsize for stride in array.strides))
+        buffer = _Buffer(
+            ctypes.sizeof(_Buffer),
+            _CODES[array.dtype],
+            rank,
+            0 if flags.writeable else _READ_ONLY,
+            low,
+            length,
+            start - low,
+            sizes,
+            strides,
+        )
         pointer = library.handle(library.tensor_borrow, ctypes.byref(buffer))
         self._pointers.append(pointer)
         return pointer
