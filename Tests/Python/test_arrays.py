@@ -4,7 +4,6 @@ import array as buffers
 
 import numpy as np
 import pytest
-
 import temper
 from temper._arrays import readable, writable
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 import temper
 
 RECORDS = temper.catalog()

@@ -8,7 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-
 import temper
 from temper import errors
 

@@ -8,7 +8,6 @@ import weakref
 
 import numpy as np
 import pytest
-
 import temper
 from temper._library import library
 
@@ -85,6 +84,15 @@ def test_logs_live_as_long_as_what_may_write_to_them():
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_a_context_makes_what_the_module_makes():
+    context, x = temper.Context(threads=1), [[1.0, 2.0]]
+    np.testing.assert_array_equal(context.loss("focal", gamma=1.0)(x, [0]), temper.loss("focal", gamma=1.0)(x, [0]))
+    np.testing.assert_array_equal(context.op("softmax")(x), temper.op("softmax")(x))
+    assert context.schedule("constant", learning_rate=0.5)(3) == 0.5
+    assert context.optimizer("adam").name == "adam" and context.quantizer("round_to_nearest").parameters == {}
+    assert context.catalog() == temper.catalog() and context.describe("focal") == temper.describe("focal")
 
 
 def test_a_context_has_its_own_threads():

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import samples
-
 import temper
 
 CASES = samples.cases(temper.catalog(kind="op") + temper.catalog(kind="activation"))

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 import temper
 
 OPTIMIZERS = [record["name"] for record in temper.catalog(kind="optimizer")]

@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 import samples
-
 import temper
+from temper import _context
 from temper._library import _find
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def test_a_plugin_says_what_it_is_before_its_code_runs(examples, context):
     assert says["name"] == "example" and says["licence"] == "Apache-2.0"
     assert [loss["name"] for loss in says["losses"]] == ["example.focal_generalized"]
     with pytest.raises(KeyError):
-        temper.Loss(context, "example.focal_generalized", {})
+        context.loss("example.focal_generalized")
 
 
 @pytest.mark.parametrize("name", ["focal_generalized", "barron"])
@@ -55,7 +55,7 @@ def test_losses_of_plugins_are_in_the_catalogue_with_their_gradients(examples, c
     assert name in plugin.report() and repr(plugin) == f"<temper.Plugin: {examples[name]}>"
     record = context.record(name)
     assert record["name"].endswith("." + name) and record["origin"]
-    loss = temper.Loss(context, record["name"], {})
+    loss = context.loss(record["name"])
     for _, variant, _ in samples.cases([record]):
         inputs = samples.inputs(rng, record, variant)
         for wrt in samples.differentiable(variant):
@@ -71,7 +71,15 @@ def test_a_plugin_is_of_one_context(examples, context):
         temper.load_plugin(examples["barron"], context=context)  # its names are taken
 
 
-def test_the_functions_of_the_module_see_a_plugin_too(examples):
+@pytest.fixture
+def context_of_the_module():
+    """A new one for the test, and another for those that follow."""
+    _context.default.cache_clear()
+    yield
+    _context.default.cache_clear()
+
+
+def test_the_functions_of_the_module_see_a_plugin_too(examples, context_of_the_module):
     temper.load_plugin(examples["focal_generalized"])
     logits, targets = np.array([[1.0, 2.0, 0.5]]), np.array([1])
     p = temper.op("softmax")(logits)[0, 1]

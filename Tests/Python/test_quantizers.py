@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 import temper
 
 RNG = np.random.default_rng(6)

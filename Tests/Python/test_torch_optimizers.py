@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 import temper
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle of these tests, is not installed")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import _context
-from ._losses import Loss
 from ._methods import constructor_signature
-from ._operators import Operator
-from ._optimizers import Optimizer, Schedule
-from ._quantizers import Quantizer
 
 if TYPE_CHECKING:
+    from ._losses import Loss
+    from ._operators import Operator
+    from ._optimizers import Optimizer, Schedule
+    from ._quantizers import Quantizer
     from ._types import Parameter
 
 
@@ -28,27 +28,27 @@ def describe(name: str) -> str:
 
 def loss(name: str, /, **parameters: Parameter) -> Loss:
     """The loss of this name: temper.loss("focal", gamma=2.0)(logits, targets) -> (N,) values."""
-    return Loss(_context.default(), name, parameters)
+    return _context.default().loss(name, **parameters)
 
 
 def op(name: str, /, **parameters: Parameter) -> Operator:
     """The operator or activation of this name: temper.op("sparsemax")(x, axis=-1)."""
-    return Operator(_context.default(), name, parameters)
+    return _context.default().op(name, **parameters)
 
 
 def optimizer(name: str, /, **parameters: Parameter) -> Optimizer:
     """The optimizer of this name: temper.optimizer("adam", learning_rate=0.001).step(params, grads)."""
-    return Optimizer(_context.default(), name, parameters)
+    return _context.default().optimizer(name, **parameters)
 
 
 def schedule(name: str, /, **parameters: Parameter) -> Schedule:
     """The schedule of this name: temper.schedule("cosine")(step) -> float."""
-    return Schedule(_context.default(), name, parameters)
+    return _context.default().schedule(name, **parameters)
 
 
 def quantizer(name: str, /, **parameters: Parameter) -> Quantizer:
     """The quantizer of this name: temper.quantizer("round_to_nearest", bits=4).quantize(weight)."""
-    return Quantizer(_context.default(), name, parameters)
+    return _context.default().quantizer(name, **parameters)
 
 
 def namespace(make, *kinds):
@@ -72,6 +72,7 @@ def namespace(make, *kinds):
         return method
 
     def names():
-        return sorted(name for kind in kinds for name in _context.default().names(kind))
+        found = [name for kind in kinds for name in _context.default().names(kind)]
+        return sorted(filter(str.isidentifier, found))  # those of plug-ins have a dot
 
     return find, names

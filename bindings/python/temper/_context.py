@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 
 from ._handles import Handle
 from ._library import library, pending
+from ._losses import Loss
+from ._operators import Operator
+from ._optimizers import Optimizer, Schedule
+from ._quantizers import Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._types import Path
+    from ._types import Parameter, Path
 
 
 class Context(Handle):
@@ -25,7 +29,8 @@ class Context(Handle):
     plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
     (level, text) for what the library has to say.
 
-    The functions of the module `temper` work with a context of their own; a context has the same functions as methods.
+    loss, op, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`, which has a context
+    of its own; temper.Model, load and load_plugin take `context=`.
     """
 
     _kind = "context"
@@ -56,6 +61,26 @@ class Context(Handle):
         out = ctypes.c_int32()
         library.context_threads(ctypes.byref(out), self)
         return out.value
+
+    def loss(self, name: str, /, **parameters: Parameter) -> Loss:
+        """The loss of this name."""
+        return Loss(self, name, parameters)
+
+    def op(self, name: str, /, **parameters: Parameter) -> Operator:
+        """The operator or activation of this name."""
+        return Operator(self, name, parameters)
+
+    def optimizer(self, name: str, /, **parameters: Parameter) -> Optimizer:
+        """The optimizer of this name."""
+        return Optimizer(self, name, parameters)
+
+    def schedule(self, name: str, /, **parameters: Parameter) -> Schedule:
+        """The schedule of this name."""
+        return Schedule(self, name, parameters)
+
+    def quantizer(self, name: str, /, **parameters: Parameter) -> Quantizer:
+        """The quantizer of this name."""
+        return Quantizer(self, name, parameters)
 
     def find(self, kind: str | None, name: str) -> str:
         """The name of the method of this kind that a name or alias stands for."""
