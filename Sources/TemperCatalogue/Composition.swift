@@ -128,7 +128,7 @@ private struct Part: Sendable {
     method.parameters.map {
       Parameter(
         name: prefix + "." + $0.name, kind: $0.kind, initial: arguments.values[$0.name] ?? $0.initial,
-        summary: $0.summary, allowsNone: $0.allowsNone)
+        summary: $0.summary, allowsNone: $0.allowsNone, words: $0.words)
     }
   }
 

@@ -18,8 +18,11 @@ package struct Reference: Sendable, Hashable {
     (self.authors, self.year, self.title, self.arXiv) = (authors, year, title, arXiv)
   }
 
+  /// A paper known by its title.
+  package init(title: String, arXiv: String? = nil) { self.init("", 0, title, arXiv: arXiv) }
+
   package var description: String {
-    "\(authors), \(year). \(title)." + (arXiv.map { " arXiv \($0)." } ?? "")
+    (authors.isEmpty ? "" : "\(authors), \(year). ") + title + "." + (arXiv.map { " arXiv \($0)." } ?? "")
   }
 }
 

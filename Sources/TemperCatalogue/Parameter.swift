@@ -63,6 +63,8 @@ package struct Parameter: Sendable {
   /// Whether "none" is a value too.
   package var allowsNone = false
   package var aliases: [String] = []
+  /// Words that may stand in place of a number ("snr": from the data).
+  package var words: [String] = []
 
   package static func real(
     _ name: String, _ initial: Double, in interval: Interval = .any, _ summary: String
@@ -103,6 +105,13 @@ package struct Parameter: Sendable {
     return copy
   }
 
+  /// A number, or one of some words, the first of which is the initial value.
+  package static func real(
+    _ name: String, or words: [String], in interval: Interval = .any, _ summary: String
+  ) -> Parameter {
+    Parameter(name: name, kind: .real(interval), initial: .text(words[0]), summary: summary, words: words)
+  }
+
   /// The same parameter, for which none is a value too.
   package var orNone: Parameter {
     var copy = self
@@ -123,6 +132,7 @@ package struct Parameter: Sendable {
   func accept(_ value: Value) throws(TemperError) -> Value {
     switch (kind, value) {
     case (_, .none) where allowsNone: return value
+    case (_, .text(let word)) where words.contains(word): return value
     case (.real(let interval), .real(let number)) where interval.contains(number): return value
     case (.real(let interval), .integer(let number)) where interval.contains(Double(number)):
       return .real(Double(number))
@@ -151,7 +161,7 @@ package struct Parameter: Sendable {
       case .choice(let words): "one of " + words.joined(separator: ", ")
       case .text: "a text"
       }
-    return allowsNone ? values + ", or none" : values
+    return ([values] + words.map { "\"\($0)\"" } + (allowsNone ? ["none"] : [])).joined(separator: ", or ")
   }
 }
 
@@ -190,7 +200,10 @@ package struct Arguments: Sendable, Hashable {
     preconditionFailure("no real parameter \(name)")
   }
 
-  package func optionalReal(_ name: String) -> Double? { values[name] == Value.none ? nil : real(name) }
+  /// nil where the value is none, or a word.
+  package func optionalReal(_ name: String) -> Double? {
+    if case .real(let value)? = values[name] { value } else { nil }
+  }
 
   package func integer(_ name: String) -> Int {
     if case .integer(let value)? = values[name] { return value }

@@ -1,8 +1,12 @@
 import TemperCatalogue
 
-/// Every loss and operator of this room.
+/// Every loss, operator and decoder of this room.
 package enum Losses {
-  package static let all: [Method] =
-    classification + margins + divergences + regression + noisyLabels + longTail + contrastive + ranking
-    + preference + dependence + softmaxFamily + softmaxVariants + logitTransforms + attention
+  package static let all: [Method] = [
+    classification, margins, divergences, regression, distributions, dependence,
+    noisyLabels, implicitFeedback, multiLabel, alignment, longTail, experts,
+    contrastive, embeddings, ranking, semiSupervised, preference,
+    regularizers, adversarial, diffusion, restoration, sequences,
+    softmaxFamily, softmaxVariants, logitTransforms, attention, weightOperators, ensembles, sparseCoding, decoders,
+  ].flatMap { $0 }
 }

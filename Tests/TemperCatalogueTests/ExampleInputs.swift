@@ -18,7 +18,9 @@ struct Example {
   }
 
   /// How many each letter stands for, unless a method says otherwise.
-  static let sizes = ["N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3]
+  static let sizes = [
+    "N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3, "E": 3, "H": 3, "W": 4, "O": 4,
+  ]
 
   /// `form` chooses among the forms of inputs that have several; `scale` multiplies the number of samples.
   init(
@@ -83,12 +85,21 @@ enum Domain {
   static let common: [String: Domain] = [
     "class_weights": .positive, "class_counts": .positive, "class_priors": .simplex,
     "chosen_lengths": .whole(3...9), "rejected_lengths": .whole(3...9), "tau": .positive, "t": .positive,
+    "temperatures": .positive, "temperature": .positive, "scale": .positive, "b": .positive, "scores": .positive,
+    "alpha": .positive, "alpha_bar": .unit, "sigma": .positive, "sigma_noisy": .positive, "sigma_t": .positive,
+    "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
+    "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
+    "target_lengths": .whole(0...3), "density_weights": .positive, "target_scores": .unit,
   ]
 
   static let special: [String: Domain] = [
     "binary_cross_entropy_with_logits.targets": .unit, "kl_divergence.targets": .simplex,
     "ldr_kl_loss.lambdas": .positive, "conditional_transport.p": .simplex, "conditional_transport.q": .simplex,
-    "natural_gaussian_nll.eta2": .belowZero,
+    "natural_gaussian_nll.eta2": .belowZero, "gumbel_optimized_loss.targets": .binary,
+    "robust_self_supervised_loss.targets": .binary, "robust_self_supervised_loss_logistic.targets": .binary,
+    "attention_entropy_regularization.thresholds": .unit, "orthograd.weight": .any,
+    "closed_form_concept_edit.weight": .any,
+    "soft_match_distribution_loss.scores": .unit,
   ]
 
   /// Methods with as many M as N.
@@ -96,11 +107,12 @@ enum Domain {
 
   /// Sizes that a method needs.
   static let sizes: [String: [String: Int]] = [
-    "soft_topk": ["D": 6], "partial_fc": ["C": 12, "S": 5],
+    "soft_topk": ["D": 6], "ctc_loss": ["T": 7], "shrinkmatch_loss": ["N": 12], "partial_fc": ["C": 12, "S": 5],
   ]
 
   /// Relations between inputs that no single domain expresses.
   nonisolated(unsafe) static let repair: [String: (inout Example) -> Void] = [
+    "presto_ordinal": { $0.arrays["thresholds"]?.values = [-6, 0.5, 7] },
     // Classes differ; the target is visible.
     "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },
     "masked_softmax_ce": { example in

@@ -94,9 +94,8 @@ struct Probe {
 }
 
 /// Names of the records that are expressions of named inputs.
-let expressionMethods = catalogue.methods.filter { [.loss, .op, .activation].contains($0.kind) }.map(\.name)
+let expressionMethods = catalogue.methods.filter { [.loss, .op, .activation, .decoder].contains($0.kind) }.map(\.name)
 let lossNames = catalogue.methods.filter { $0.kind == .loss }.map(\.name)
-let operationNames = catalogue.methods.filter { $0.kind == .op || $0.kind == .activation }.map(\.name)
 
 /// A record under settings other than its defaults.
 struct Variant: CustomTestStringConvertible, Sendable {
@@ -150,4 +149,13 @@ let furtherVariants: [Variant] = [
   Variant("lssar_attention", [("p", .real(1))]),
   Variant("adaptive_temperature_softmax", [("min_beta", .real(3))]),
   Variant("early_learning_regularization", [("lam", .real(0))]),
+  Variant("soft_match_distribution_loss", [("T", .real(1))]),
+  Variant("soft_match_distribution_loss", [("T", .real(0.5)), ("mode", .text("js"))]),
+  Variant("target_score_matching", [("w", .real(0.25))]), Variant("knn_lm", [("k", .integer(3))]),
+  Variant("multi_head_min_loss", [("eps_relax", .real(0.2))]), Variant("noise2noise", [("gamma", .real(1.5))]),
+  Variant("uncertainty_weighted_reward_loss", [("warmup_steps", .integer(4))]),
+  Variant("shrinkmatch_loss", [("tau", .real(0.6))]), Variant("softrepa_loss", [("dweight", .real(0.5))]),
+  Variant("sparse_coding_thresholds", [("penalty", .text("half")), ("t", .real(0.7))]),
+  Variant("uncertainty_contrastive_decoding", [("threshold", .real(0.5))]),
+  Variant("conr_loss", [("w", .real(0.6))]), Variant("ctc_loss", [("blank", .integer(2))]),
 ]

@@ -147,6 +147,14 @@ struct ReferenceInterpreter {
           }
         }
       }
+    case .external(let function, let output):
+      var arrays: [Tensor] = []
+      for (values, input) in zip(x, node.inputs) { arrays.append(try Tensor(values, shape: input.shape)) }
+      var outputs = [Tensor?](repeating: nil, count: x.count + 1)
+      outputs[output] = try Tensor(zeros: shape, .float64)
+      if outputs[0] == nil { outputs[0] = try Tensor(zeros: [node.inputs[0].shape[0], 1], .float64) }
+      try function.evaluate(arrays, outputs)
+      return try outputs[output]!.array(of: Double.self)
     case .invalid(let error): throw error
     default: throw TemperError(.unsupported, "The reference interpreter does not know \(node.operation).")
     }

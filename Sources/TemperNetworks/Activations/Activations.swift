@@ -3,7 +3,7 @@ import TemperGraph
 
 /// Activations: functions of each element.
 package enum Activations {
-  package static let all: [Method] = rectifiers + sigmoids + smoothRectifiers
+  package static let all: [Method] = rectifiers + sigmoids + smoothRectifiers + sparse
 
   /// A function of each element.
   static func elementwise(

@@ -1,0 +1,164 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let embeddings = [imbalancedRegression, individualTemperatures, commonAndSalient, softMatch]
+
+  /// Cosines over T. Positives |y_i - y_j| <= w, negatives the others with |predictions' difference| <= w, weighted by
+  /// S = eta_i exp(e |y_i - y_j|): -eta_i mean_{p in K+} log(e^s_p / (sum_{K+} e^s + sum_{K-} S e^s)); 0 without
+  /// positives or negatives.
+  static let imbalancedRegression = Method(
+    "conr_loss", aliases: ["conr"], kind: .loss, area: "imbalance",
+    summary: "Keeps the features of samples apart that are predicted alike but labelled differently.",
+    reference: Reference(
+      "Keramati, Meng and Evans", 2024, "ConR: Contrastive Regularizer for Deep Imbalanced Regression",
+      arXiv: "2309.06651"),
+    parameters: [
+      .real("w", 1, in: .nonNegative, "Labels this near are the same."),
+      .real("T", 0.2, in: .positive, "The temperature of the similarities.").named(also: "temperature"),
+      .real("e", 0.01, "How much more far labels are pushed."),
+    ],
+    inputs: [
+      Input("features", [.init(["N", "D"])], "Features, normalised inside."),
+      Input("targets", [.init(["N"])], isDifferentiable: false, "Labels."),
+      Input("predictions", [.init(["N"])], isDifferentiable: false, "Predictions."),
+      Input("density_weights", [.init(["N"])], isOptional: true, isDifferentiable: false, "Inverse label density."),
+    ],
+    properties: ["nonnegative"],
+    implementation: .loss { x in
+      let q = x["features"].normalizedRows()
+      let n = q.shape[0]
+      let s = Expression.matmul(q, q, transposeB: true) / x.real("T")
+      func gaps(_ name: String) -> Expression { abs(x[name] - x[name].reshaped([1, n])) }
+      let (labels, w) = (gaps("targets"), x.real("w"))
+      let isNear = (labels .<= w) .& not(.identity(n))
+      let isConfused = (labels .> w) .& (gaps("predictions") .<= w)
+      let eta = x.has("density_weights") ? x["density_weights"] : .constant(1, [n, 1])
+      let pushed = Expression.select(isConfused, s + log(eta) + x.real("e") * labels, s)
+      let count = isNear.sum()
+      let mean = Expression.select(isNear, s, .constant(0)).sum() / maximum(count, 1)
+      let isActive = (count .> 0) .& (isConfused.sum() .> 0)
+      let every = Expression.select(isActive, pushed.logSumExp(where: isNear .| isConfused), .constant(0))
+      return .select(isActive, eta * (every - mean), .constant(0))
+    })
+
+  /// tau_i log u_i + tau_i rho for both anchors of a sample: u is a running mean of g_i = mean over the other samples' views
+  /// of exp((a_i . z - a_i . b_i) / tau_i). The gradient is that of g_i / u_i with u held constant.
+  static let individualTemperatures = Method(
+    "isogclr_loss", aliases: ["isogclr"], kind: .loss, area: "semi",
+    summary: "Contrast over the whole data set, with a temperature for each sample.",
+    reference: Reference(
+      "Qiu, Hu, Yuan, Zhou, Zhang and Yang", 2023,
+      "Not All Semantics are Created Equal: Contrastive Self-supervised Learning with Automatic Temperature Individualization",
+      arXiv: "2305.11965"),
+    parameters: [
+      .real("rho", 0.3, in: .nonNegative, "The radius around the uniform distribution of negatives."),
+      .real("gamma", 0.9, in: .unit, "How much of the running mean a batch replaces."),
+      .choice("views", ["mean", "sum"], "How the two anchors of a sample are put together."),
+    ],
+    inputs: [
+      Input("features_a", [.init(["N", "D"])], "Features of the first view, normalised inside."),
+      Input("features_b", [.init(["N", "D"])], "Features of the second view."),
+      Input("temperatures", [.init(["N"])], "The temperature of each sample."),
+    ],
+    state: [SampleState("u", [], "The running mean of g; 0 at the first visit, which takes g itself.")],
+    implementation: .loss { x in
+      let (a, b, tau) = (x["features_a"].normalizedRows(), x["features_b"].normalizedRows(), x["temperatures"])
+      let n = a.shape[0]
+      guard n > 1 else { return .invalid(.invalidShape, "Contrast needs at least two samples.") }
+      let (old, gamma) = (x.state("u"), x.real("gamma"))
+      let isOther = not(.identity(n))
+      let positive = (a * b).sum()
+      func anchor(_ own: Expression, _ other: Expression) -> (value: Expression, u: Expression) {
+        let gaps = [own, other].map { (Expression.matmul(own, $0, transposeB: true) - positive) / tau }
+        let sums = gaps.map { exp(Expression.select(isOther, $0, .constant(-.infinity))).sum() }
+        let g = (sums[0] + sums[1]) / Double(2 * (n - 1))
+        let u = Expression.select(old .> 0, (1 - gamma) * old + gamma * g, g).stopGradient
+        return (tau * (log(u) + (g - g.stopGradient) / u + x.real("rho")), u)
+      }
+      let (first, second) = (anchor(a, b), anchor(b, a))
+      x.update("u", to: 0.5 * (first.u + second.u))
+      return (x.text("views") == "mean" ? 0.5 : 1) * (first.value + second.value)
+    })
+
+  /// Common features: align + uniform of both views. Salient ones: align of the targets' views, uniform with the
+  /// background's at 0 (times b1); the background's pulled to 0 (b2). lam J, J = mean_i log mean_j of the joint kernel.
+  static let commonAndSalient = Method(
+    "sepclr_loss", aliases: ["sepclr"], kind: .loss, area: "semi",
+    summary: "Separates what two groups share from what only one of them has.",
+    reference: Reference(
+      "Louiset, Duchesnay, Grigis and Gori", 2024,
+      "Separating common from salient patterns with Contrastive Representation Learning", arXiv: "2402.11928"),
+    parameters: [
+      .real("tau", 0.5, in: .positive, "The width of the kernels."),
+      .real("b1", 1000, in: .nonNegative, "The factor of the salient part."),
+      .real("b2", 1000, in: .nonNegative, "The factor of the background's salient features."),
+      .real("lam", 10, in: .nonNegative, "The factor of the joint entropy."),
+    ],
+    inputs: [
+      Input("common_1", [.init(["N", "D"])], "Common features of the first view, normalised inside."),
+      Input("common_2", [.init(["N", "D"])], "Common features of the second view."),
+      Input("salient_1", [.init(["N", "E"])], "Salient features of the first view."),
+      Input("salient_2", [.init(["N", "E"])], "Salient features of the second view."),
+      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "0 is background, 1 has the pattern."),
+    ],
+    properties: ["batch", "smooth"],
+    implementation: .loss { x in
+      let (c1, c2) = (x["common_1"].normalizedRows(), x["common_2"].normalizedRows())
+      let (s1, s2, isTarget) = (x["salient_1"], x["salient_2"], x["targets"])
+      let (n, width) = (c1.shape[0], 2 * x.real("tau"))
+      guard n > 1 else { return .invalid(.invalidShape, "Uniformity needs at least two samples.") }
+      func kernel(_ u: Expression) -> Expression { -Expression.squaredDistances(u, u) / width }
+      func uniform(_ u: Expression) -> Expression {
+        // Pairs i < j are half of those off the diagonal.
+        let mask = not(Expression.identity(n)).reshaped([1, n * n])
+        let pairs = Expression.constant(Double(n * (n - 1)))
+        return kernel(u).reshaped([1, n * n]).logSumExp(where: mask).reshaped([]) - log(pairs)
+      }
+      func mean(_ values: Expression, _ mask: Expression) -> Expression {
+        (mask * values).sumAll() / maximum(mask.sumAll(), 1)
+      }
+      func align(_ u: Expression, _ v: Expression) -> Expression { square(u - v).sum() / width }
+      let (t1, t2) = (isTarget * s1, isTarget * s2)
+      let common = align(c1, c2).meanAll() + uniform(c1) + uniform(c2)
+      let salient = mean(align(s1, s2), isTarget) + uniform(t1) + uniform(t2)
+      let background = 1 - isTarget
+      let zero = 0.5 * (mean(square(s1).sum() / width, background) + mean(square(s2).sum() / width, background))
+      func joint(_ c: Expression, _ t: Expression) -> Expression {
+        ((kernel(c) + kernel(t)).logSumExp() - log(Expression.constant(Double(n)))).meanAll()
+      }
+      let leakage = 0.5 * (joint(c1, t1) + joint(c2, t2))
+      let total = common + x.real("b1") * salient + x.real("b2") * zero + x.real("lam") * leakage
+      return total.reshaped([1, 1])
+    })
+
+  /// P = softmax(r / T), Q = softmax(s / T): (KL(P || Q) + KL(Q || P)) / 2, one of them, or Jensen and Shannon's.
+  static let softMatch = Method(
+    "soft_match_distribution_loss", aliases: ["soft_match"], kind: .loss, area: "semi",
+    summary: "Scores should be distributed as a judge's scores are.",
+    reference: Reference(
+      "Gu et al.", 2025, "UniME-V2: MLLM-as-a-Judge for Universal Multimodal Embedding Learning", arXiv: "2510.13515"),
+    parameters: [
+      .real("T", 0.02, in: .positive, "The temperature of both.").named(also: "temperature"),
+      .choice("mode", ["symmetric", "kl", "reverse", "js"], "Which divergence."),
+    ],
+    inputs: [
+      Input("scores", [.init(["N", "L"])], "The model's scores of the candidates."),
+      Input("target_scores", [.init(["N", "L"])], isDifferentiable: false, "The judge's scores."),
+    ],
+    properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let logp = (x["target_scores"] / x.real("T")).logSoftmax()
+      let logq = (x["scores"] / x.real("T")).logSoftmax()
+      let (p, q) = (exp(logp), exp(logq))
+      switch x.text("mode") {
+      case "kl": return (p * (logp - logq)).sum()
+      case "reverse": return (q * (logq - logp)).sum()
+      case "js":
+        let logm = logAdd([logp, logq]) + log(Expression.constant(0.5))
+        return 0.5 * (p * (logp - logm) + q * (logq - logm)).sum()
+      default: return 0.5 * ((p - q) * (logp - logq)).sum()
+      }
+    })
+}
