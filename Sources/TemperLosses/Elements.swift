@@ -28,6 +28,12 @@ extension Formula {
 }
 
 extension Expression {
+  /// KL(softmax(self) || q) from log q, (..., 1). Where the softmax is 0 neither value nor gradient see an infinite log q.
+  func divergence(from logq: Expression) -> Expression {
+    let p = softmax()
+    return (p * .select(p .== 0, .constant(0), logSoftmax() - logq)).sum()
+  }
+
   /// log of the sum of exp over the elements with mask != 0, along the last axis; -inf where there are none.
   func logSumExp(where mask: Expression) -> Expression {
     let top = Expression.select(mask, self, .constant(-.infinity)).maximum().stopGradient

@@ -89,7 +89,7 @@ enum Domain {
     "alpha": .positive, "alpha_bar": .unit, "sigma": .positive, "sigma_noisy": .positive, "sigma_t": .positive,
     "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
     "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
-    "target_lengths": .whole(0...3), "density_weights": .positive, "target_scores": .unit,
+    "target_lengths": .whole(0...3), "density_weights": .positive, "context_weights": .positive, "target_scores": .unit,
   ]
 
   static let special: [String: Domain] = [

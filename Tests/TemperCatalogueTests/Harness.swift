@@ -71,7 +71,8 @@ struct Probe {
     return Array(stride(from: 0, to: count, by: max(1, (count + 11) / 12)))
   }
 
-  var total: Expression { (result * seed).sumAll() }
+  /// Results of -inf (tokens that are out) have no slope.
+  var total: Expression { Expression.select(isFinite(result), result * seed, .constant(0)).sumAll() }
 
   /// Central differences of a scalar for the elements `at` of input `name`, stopped nodes held fixed.
   func finiteDifferences(_ expression: Expression, _ name: String, at elements: [Int]) throws -> [Double] {

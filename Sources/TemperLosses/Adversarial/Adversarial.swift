@@ -56,9 +56,7 @@ extension Losses {
     implementation: .loss { x in
       let (z, attacked) = (x.logits, x["adversarial_logits"])
       let w = reciprocal(softplus(abs(z.logSumExp()))).stopGradient
-      let p = x.probabilities
-      let gap = z.logSoftmax() - attacked.logSoftmax()
-      let divergence = Expression.select(p .== 0, .constant(0), p * gap).sum()
+      let divergence = z.divergence(from: attacked.logSoftmax())
       return w * (x.crossEntropy(x.text("variant") == "nat" ? z : attacked) + x.real("beta") * divergence)
     })
 

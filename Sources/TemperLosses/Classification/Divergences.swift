@@ -21,8 +21,7 @@ extension Losses {
       if x.text("direction") == "forward" {
         return x.expectation(log(.select(t .== 0, .constant(1), t)) - logp)
       }
-      let p = x.probabilities
-      return Expression.select(p .== 0, .constant(0), p * (logp - log(t))).sum()
+      return x.logits.divergence(from: log(t))
     })
 
   /// (1 - alpha) CE + alpha T^2 KL(softmax(teacher / T) || softmax(z / T)). Hinton, Vinyals and Dean, 2015.
@@ -38,10 +37,7 @@ extension Losses {
     inputs: [.logits, .targets, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (t, alpha) = (x.real("temperature"), x.real("alpha"))
-      let teacher = (x["teacher_logits"] / t).logSoftmax()
-      let p = exp(teacher)
-      let gap = teacher - (x.logits / t).logSoftmax()
-      let divergence = Expression.select(p .== 0, .constant(0), p * gap).sum()
+      let divergence = (x["teacher_logits"] / t).divergence(from: (x.logits / t).logSoftmax())
       return (1 - alpha) * x.crossEntropy + alpha * t * t * divergence
     })
 

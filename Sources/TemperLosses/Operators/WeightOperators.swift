@@ -104,6 +104,11 @@ extension Losses {
       Input("preserve", [.init(["M", "D"])], "Inputs whose outputs stay."),
       Input("context_weights", [.init(["N"])], isOptional: true, "A weight for each redirection; 1 without it."),
     ],
+    check: { (inputs, _) throws(TemperError) in
+      if let bad = try inputs["context_weights"]?.array(of: Double.self).firstIndex(where: { !($0 >= 0) }) {
+        throw TemperError(.outOfRange, "context_weights must be 0 or more; element \(bad) is not.")
+      }
+    },
     implementation: .operation { x in
       let (w, c, s, p) = (x["weight"], x["contexts"], x["safe_contexts"], x["preserve"])
       let d = w.shape[1]
