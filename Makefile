@@ -15,7 +15,7 @@ VERSION := $(shell sed -n 's/^\#define TEMPER_VERSION_\(MAJOR\|MINOR\|PATCH\) //
 
 build:
 	.ci/install build
-	swift build -c release --product temper
+	swift build -c release --product temper --disable-local-rpath
 	strip --strip-unneeded -o .build/libtemper.so.$(VERSION) $(BUILD)/libtemper.so
 
 install: build
