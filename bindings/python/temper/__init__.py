@@ -7,10 +7,11 @@
     temper.Trainer(model, loss=loss, optimizer="adam").fit(x, y, epochs=10)
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
-temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is.
+temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
+ops, optimizers, schedules and quantizers have each of them as a function: temper.losses.focal(gamma=2.0).
 """
 
-from . import errors
+from . import errors, losses, ops, optimizers, quantizers, schedules
 from ._catalogue import catalog, describe, loss, op, optimizer, quantizer, schedule
 from ._context import Context
 from ._library import library as _library
@@ -25,8 +26,8 @@ from .errors import Error
 
 __all__ = [
     "Context", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer", "Schedule",
-    "Trainer", "catalog", "describe", "errors", "inspect_plugin", "load", "load_plugin", "loss", "op", "optimizer",
-    "quantizer", "schedule",
+    "Trainer", "catalog", "describe", "errors", "inspect_plugin", "load", "load_plugin", "loss", "losses", "op", "ops",
+    "optimizer", "optimizers", "quantizer", "quantizers", "schedule", "schedules",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -55,6 +55,8 @@ def namespace(make, *kinds):
     """`__getattr__` and `__dir__` for a module in which every method of these kinds is a function."""
 
     def find(name):
+        if name.startswith("_"):  # tools that look around must not open the catalogue
+            raise AttributeError(name)
         context = _context.default()
         try:
             record = context.record(name)
