@@ -156,7 +156,7 @@ void temper_encode_rows(const temper_packed_matrix *matrix, const temper_levels 
         const int64_t stop = group_end < end ? group_end : end, place = row * matrix->scale_row_stride + group;
         const float zero = matrix->zeros ? (float)matrix->zeros[place] : 0;
         temper_round_values(levels, weights + row * columns + c, stop - c, matrix->scales[place], zero,
-                            loose + c - begin);
+                            loose + (c - begin));
         c = stop;
       }
       pack_row(end - begin, matrix->bits, loose, codes + row * row_bytes + begin / UNIT * 4 * matrix->bits);

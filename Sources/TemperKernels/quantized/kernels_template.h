@@ -196,10 +196,10 @@ INLINE void NAME(dequantize)(const int bits, const bool coded, const temper_pack
       const uint8_t *unit = codes + column / UNIT * 4 * bits;
       float last[UNIT];
       const int64_t count = column_end - column;
-      float *place = count < UNIT ? last : out + column - column_begin;
+      float *place = count < UNIT ? last : out + (column - column_begin);
 #pragma unroll
       for (int p = 0; p < PARTS; p++) STORE(place + p * LANES, NAME(weights)(bits, coded, unit, p, &group));
-      if (count < UNIT) memcpy(out + column - column_begin, last, (size_t)count * sizeof(float));
+      if (count < UNIT) memcpy(out + (column - column_begin), last, (size_t)count * sizeof(float));
     }
   }
 }
