@@ -28,6 +28,36 @@ def test_products_come_from_the_packed_weights():
     assert packed.dequantize(out=dense) is dense
 
 
+@pytest.mark.parametrize("name, largest", [("fp8_e4m3", 448.0), ("fp8_e5m2", 57344.0)])
+def test_small_floats_are_those_of_torch(name, largest):
+    torch = pytest.importorskip("torch")
+    # With the largest number among them the scale is 1. Ties, subnormal numbers and underflow are among them too.
+    grid = np.ldexp(1.0 + np.arange(64) / 64, np.arange(-20, 8)[:, None]).ravel()
+    row = np.concatenate([grid, -grid, [0.0, largest]]).astype(np.float32)
+    kind = {"fp8_e4m3": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}[name]
+    expected = torch.from_numpy(row).to(kind).to(torch.float32).numpy()
+    np.testing.assert_array_equal(temper.quantizer(name).quantize(row[None]).dequantize()[0], expected)
+
+
+def test_calibration_lowers_the_error_of_what_the_layer_gives():
+    hidden, mixing = RNG.normal(size=(300, 8)), RNG.normal(size=(8, 64))
+    x = (hidden @ mixing + 0.3 * RNG.normal(size=(300, 64))).astype(np.float32)
+
+    def error(name, **calibration):
+        quantizer = temper.quantizer(name, bits=3, symmetric=False)
+        return np.linalg.norm(x @ (quantizer.quantize(W, **calibration).dequantize() - W).T)
+
+    assert error("gptq", calibration=x) < 0.5 * error("round_to_nearest")
+    model = temper.Model([{"dense": 32}, "relu", {"dense": 10}], input=(64,), seed=1)
+    before = model.predict(x)
+
+    def model_error(name):
+        quantizer = temper.quantizer(name, bits=3, symmetric=False)
+        return np.linalg.norm(quantizer.quantize_model(model, calibration=x).predict(x) - before)
+
+    assert model_error("gptq") < 0.7 * model_error("round_to_nearest")
+
+
 def test_a_quantized_model_is_saved_and_loaded(tmp_path):
     model = temper.Model([{"dense": 64}, "relu", {"dense": 10}], input=(64,), seed=1)
     x = RNG.normal(size=(9, 64)).astype(np.float32)
@@ -49,6 +79,8 @@ def test_a_quantized_model_is_saved_and_loaded(tmp_path):
         lambda: temper.quantizer("round_to_nearest", bits=77),
         lambda: temper.quantizer("adam"),
         lambda: temper.quantizer("round_to_nearest").quantize(W[0]),
+        lambda: temper.quantizer("gptq").quantize(W),
+        lambda: temper.quantizer("gptq").quantize(W, calibration=W[:, :-1]),
         lambda: temper.quantizer("round_to_nearest").quantize(np.where(W > 2, np.nan, W)),
         lambda: temper.quantizer("round_to_nearest").quantize(W).matmul(W[:, :-1]),
         lambda: temper.quantizer("round_to_nearest").quantize(W).dequantize(out=np.empty((64, 24), np.float32)),
