@@ -446,6 +446,13 @@ int32_t temper_model_save(temper_model *model, const char *path, temper_error *e
 int32_t temper_model_predict(temper_tensor *result, temper_model *model, temper_tensor *x, temper_tensor *mask,
                              temper_error *error);
 
+/* Vector-Jacobian products of the model as it predicts: the gradient of sum(dy * outputs) with respect to "x" and to
+ * parameters by name, one for each entry of `gradients`, written into the tensors given there. With the gradient of a
+ * loss as `dy` these are the loss's gradients with respect to inputs and parameters. `mask` as in temper_model_predict.
+ * [one-per-handle] */
+int32_t temper_model_vjp(const temper_named_tensor *gradients, uint64_t gradient_count, temper_model *model,
+                         temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
+
 /* The shape of the result for `count` samples: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries. [any] */
 int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count,
                                   temper_error *error);

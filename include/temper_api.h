@@ -88,6 +88,8 @@ typedef struct temper_api {
   int32_t (*model_save)(temper_model *model, const char *path, temper_error *error);
   int32_t (*model_predict)(temper_tensor *result, temper_model *model, temper_tensor *x, temper_tensor *mask,
     temper_error *error);
+  int32_t (*model_vjp)(const temper_named_tensor *gradients, uint64_t gradient_count, temper_model *model,
+    temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
   int32_t (*model_result_shape)(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count, temper_error *error);
   int32_t (*model_parameters)(temper_tensor_map **out, temper_model *model, temper_error *error);
   int32_t (*model_describe)(char *text, uint64_t capacity, uint64_t *length, temper_model *model, int32_t format,

@@ -118,6 +118,24 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   }
 }
 
+@implementation @c public func temper_model_vjp(
+  _ gradients: UnsafePointer<temper_named_tensor>?, _ gradientCount: UInt64, _ handle: OpaquePointer?,
+  _ x: OpaquePointer?, _ mask: OpaquePointer?, _ dy: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let model = unsafe try model(handle, 2)
+    var inputs = unsafe [(name: "x", tensor: try tensor(x, 3)), (name: "dy", tensor: try tensor(dy, 5))]
+    let mask = unsafe mask == nil ? nil : try tensor(mask, 4)
+    if let mask { inputs.append((name: "mask", tensor: mask)) }
+    let parameters = model.model.parameters.compactMap { variable in
+      variable.tensor.map { (name: variable.name, tensor: $0) }
+    }
+    let gradients = unsafe try namedResults(gradients, gradientCount, "gradients", 0, reading: inputs + parameters)
+    try model.model.vectorJacobianProduct(
+      inputs[0].tensor, mask: mask, dy: inputs[1].tensor, into: gradients, workers: model.context.workers)
+  }
+}
+
 @implementation @c public func temper_model_result_shape(
   _ rank: UnsafeMutablePointer<Int32>?, _ sizes: UnsafeMutablePointer<Int64>?, _ handle: OpaquePointer?,
   _ count: Int64, _ error: UnsafeMutablePointer<temper_error>?

@@ -53,6 +53,7 @@ static const temper_api api = {
     temper_model_load,
     temper_model_save,
     temper_model_predict,
+    temper_model_vjp,
     temper_model_result_shape,
     temper_model_parameters,
     temper_model_describe,

@@ -388,6 +388,16 @@ static void models(const char *folder) {
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_model_predict(floats(5, 4), model, x, NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_predict(x, model, x, NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_predict(y, model, x, floats(5, 4), &error));
+  temper_named_tensor slopes[] = {{"x", floats(5, 4)}};
+  OK(temper_model_vjp(slopes, 1, model, x, NULL, y, &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_model_vjp(slopes, 1, model, x, NULL, floats(5, 4), &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_model_vjp(slopes, 1, model, floats(0, 4), NULL, floats(0, 3), &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_vjp(slopes, 1, model, x, NULL, NULL, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_vjp(slopes, 1, model, x, x, y, &error));
+  slopes[0].tensor = x;
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_vjp(slopes, 1, model, x, NULL, y, &error));
+  slopes[0] = (temper_named_tensor){"7.weight", floats(5, 4)};
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_model_vjp(slopes, 1, model, x, NULL, y, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_model_result_shape(&rank, sizes, model, -1, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_model_result_shape(&rank, sizes, model, INT64_MAX, &error));
   OK(temper_model_predict(floats(0, 3), model, floats(0, 4), NULL, &error));

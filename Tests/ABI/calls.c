@@ -282,6 +282,22 @@ static void models(const char *folder) {
       NEAR(float_data(y)[2 * n + o], sum, 1e-6);
     }
   TRUE(float_data(bias)[1] == 0.5f);
+  /* Gradients of sum(dy * y): dy W for x, the transposed dy times x for the weight, column sums of dy for the bias. */
+  temper_tensor *dy = floats(5, 2), *dx = floats(5, 3), *dw = make(TEMPER_FLOAT64, 2, 2, 3), *db = make(TEMPER_FLOAT32, 1, 2, 0);
+  fill(dy, 6);
+  const temper_named_tensor slopes[] = {{"x", dx}, {"0.weight", dw}, {"0.bias", db}};
+  OK(temper_model_vjp(slopes, 3, model, x, NULL, dy, &error));
+  for (int i = 0; i < 3; ++i) {
+    for (int n = 0; n < 5; ++n)
+      NEAR(float_data(dx)[3 * n + i],
+           float_data(dy)[2 * n] * float_data(weight)[i] + float_data(dy)[2 * n + 1] * float_data(weight)[3 + i], 1e-6);
+    for (int o = 0; o < 2; ++o) {
+      double product = 0, sum = 0;
+      for (int n = 0; n < 5; ++n) product += (double)float_data(dy)[2 * n + o] * float_data(x)[3 * n + i], sum += float_data(dy)[2 * n + o];
+      NEAR(((double *)temper_tensor_data(dw))[3 * o + i], product, 1e-6);
+      NEAR(float_data(db)[o], sum, 1e-6);
+    }
+  }
   OK(temper_model_save(model, path, &error));
   OK(temper_model_load(&loaded, context, path, &error));
   OK(temper_model_predict(z, loaded, x, NULL, &error));

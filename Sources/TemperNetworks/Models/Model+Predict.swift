@@ -111,7 +111,7 @@ extension Model {
     return x.dtype == wanted ? try x.dense() : try x.copy(as: wanted)
   }
 
-  private func checkMask(_ mask: Tensor?, _ count: Int) throws(TemperError) {
+  func checkMask(_ mask: Tensor?, _ count: Int) throws(TemperError) {
     guard needsMask else {
       if mask == nil { return }
       throw TemperError(.invalidArgument, "The model takes no mask.")

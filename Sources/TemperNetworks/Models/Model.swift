@@ -19,12 +19,18 @@ package final class Model {
   /// of. Its gaps stay zero under any element-wise update that leaves zeros with zero gradient.
   package let flat: Tensor
   /// Operations of another room that stand in for products with weights at inference, by the weight's name.
-  package var replacements: [String: Pass.Replacement] = [:] { didSet { predictions.removeAll() } }
+  package var replacements: [String: Pass.Replacement] = [:] {
+    didSet {
+      predictions.removeAll()
+      backward = nil
+    }
+  }
 
   let rows: [SummaryRow]
   let variables: VariableTable
   private let forwardLayers: Forward
   var predictions: [Prediction] = []
+  var backward: Backward?
 
   package var parameters: [Variable] { variables.parameters }
   package var buffers: [Variable] { variables.buffers }
