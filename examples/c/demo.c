@@ -84,7 +84,7 @@ static void load(const char *path, digits *train, digits *test) {
 }
 
 static int32_t show(void *user, const temper_progress *progress) {
-  if (progress->is_epoch_end)
+  if (progress->is_epoch_end && progress->epoch % 10 == 0)
     fprintf(stderr, "\r%-28s epoch %3lld of %lld  loss %8.4f  test accuracy %.3f ", (const char *)user,
             (long long)progress->epoch, (long long)progress->epochs, progress->loss, progress->tests[0].accuracy);
   return 0;
