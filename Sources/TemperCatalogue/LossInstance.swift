@@ -66,8 +66,10 @@ package final class LossInstance {
   package func valueCount(_ given: [String: Tensor]) throws(TemperError) -> Int {
     do throws(TemperError) {
       let match = try Match(given, to: inputs)
-      let bySample = match.entries.first { $0.form.shape.first == "N" }
-      return isBatchLoss ? 1 : bySample?.tensor.shape.sizes.first ?? 1
+      let counts = match.entries.compactMap { entry in
+        entry.form.shape.firstIndex(of: "N").map { entry.tensor.shape[$0] }
+      }
+      return isBatchLoss ? 1 : counts.first ?? 1
     } catch { throw error.from(method.name) }
   }
 

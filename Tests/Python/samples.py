@@ -8,13 +8,39 @@ import numpy as np
 # What the letters in shapes stand for, "..." included, and what single methods need.
 SIZES = {"N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3, "...": 3}
 OTHER_SIZE = 3
-SIZES_OF = {"soft_topk": {"D": 6}, "lssar_attention": {"M": 6}, "partial_fc": {"C": 12, "S": 5}}
+SIZES_OF = {
+    "soft_topk": {"D": 6},
+    "lssar_attention": {"M": 6},
+    "partial_fc": {"C": 12, "S": 5},
+    "ctc_loss": {"T": 7},
+    "shrinkmatch_loss": {"N": 12},
+}
 
-POSITIVE = {"class_weights", "class_counts", "lambdas", "sample_weights", "tau", "t"}
-SIMPLEX = {"class_priors", "ema_targets", "conditional_transport.p", "conditional_transport.q"}
-SHARES = {"binary_cross_entropy_with_logits.targets"}
+# Where values lie: by the input's name, or "method.input".
+POSITIVE = {
+    "class_weights", "class_counts", "sample_weights", "tau", "t", "temperatures", "temperature", "scale", "b",
+    "scores", "alpha", "sigma", "sigma_noisy", "sigma_t", "errors", "weight", "density_weights", "context_weights",
+    "ldr_kl_loss.lambdas",
+}  # fmt: skip
+SIMPLEX = {
+    "class_priors", "ema_targets", "attention", "transition", "conditional_transport.p", "conditional_transport.q",
+}  # fmt: skip
+SHARES = {
+    "alpha_bar", "mix", "mixed_targets", "uniforms", "target_scores", "binary_cross_entropy_with_logits.targets",
+    "attention_entropy_regularization.thresholds", "soft_match_distribution_loss.scores",
+}  # fmt: skip
 NEGATIVE = {"natural_gaussian_nll.eta2"}
-COUNTS = {"chosen_lengths", "rejected_lengths"}
+ANY = {"orthograd.weight", "closed_form_concept_edit.weight"}
+WHOLE = {
+    "chosen_lengths": (3, 9),
+    "rejected_lengths": (3, 9),
+    "num_kept": (2, 2),
+    "input_lengths": (6, 7),
+    "target_lengths": (0, 3),
+    "gumbel_optimized_loss.targets": (0, 1),
+    "robust_self_supervised_loss.targets": (0, 1),
+    "robust_self_supervised_loss_logistic.targets": (0, 1),
+}
 
 # Optional inputs that the default parameters need.
 NEEDED = {"napo_loss": {"chosen_lengths", "rejected_lengths"}}
@@ -24,10 +50,17 @@ def _see_targets(inputs):
     inputs["visible"][np.arange(len(inputs["targets"])), inputs["targets"]] = True
 
 
+def _order_cuts(inputs):
+    """Cuts so far apart that no sample sees them in another order."""
+    inputs["thresholds"][:] = [-6, 0.5, 7]
+    inputs["weights"] *= 0.2
+
+
 # Relations between inputs.
 REPAIR = {
     "masked_softmax_ce": _see_targets,
     "partial_fc": lambda inputs: inputs.update(sampled_classes=np.array([0, 3, 4, 8, 11])),
+    "presto_ordinal": _order_cuts,
 }
 
 
@@ -39,17 +72,23 @@ def _values(rng, method, name, form, dtype):
         return rng.integers(0, int(below) if below.isdigit() else sizes[below], shape)
     if form["dtype"] == "bool":
         return rng.random(shape) < 0.75
-    kinds = {name, f"{method}.{name}"}
-    if kinds & SIMPLEX or (name == "targets" and form["shape"][-1:] == ["C"] and not kinds & SHARES):
+    # The special name before the common one.
+    for kind in (f"{method}.{name}", name):
+        if kind in ANY:
+            break
+        if kind in SIMPLEX:
+            return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
+        if kind in SHARES:
+            return rng.uniform(0.05, 0.95, shape).astype(dtype)
+        if kind in POSITIVE:
+            return rng.uniform(0.3, 2.3, shape).astype(dtype)
+        if kind in NEGATIVE:
+            return rng.uniform(-2.3, -0.3, shape).astype(dtype)
+        if kind in WHOLE:
+            low, high = WHOLE[kind]
+            return rng.integers(low, high + 1, shape).astype(dtype)
+    if name == "targets" and form["shape"][-1:] == ["C"]:
         return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
-    if kinds & SHARES:
-        return rng.uniform(0.05, 0.95, shape).astype(dtype)
-    if kinds & POSITIVE:
-        return rng.uniform(0.3, 2.3, shape).astype(dtype)
-    if kinds & NEGATIVE:
-        return rng.uniform(-2.3, -0.3, shape).astype(dtype)
-    if kinds & COUNTS:
-        return rng.integers(3, 9, shape).astype(dtype)
     return rng.normal(size=shape).astype(dtype)
 
 
@@ -60,6 +99,12 @@ def inputs(rng, record, variant, dtype=np.float64):
     if name in REPAIR:
         REPAIR[name](made)
     return made
+
+
+def count(variant, inputs):
+    """How many samples there are; 1 where no input says."""
+    sizes = [inputs[entry["name"]].shape[form["shape"].index("N")] for entry, form in variant if "N" in form["shape"]]
+    return sizes[0] if sizes else 1
 
 
 def differentiable(variant):

@@ -4,6 +4,7 @@ import array as buffers
 
 import numpy as np
 import pytest
+
 import temper
 from temper._arrays import readable, writable
 

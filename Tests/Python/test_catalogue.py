@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 import temper
 
 RECORDS = temper.catalog()
@@ -66,9 +67,7 @@ def test_methods_are_made_by_name_and_alias_and_say_what_they_are(record):
 @pytest.mark.parametrize("record", [r for r in RECORDS if r["kind"] in CONSTRUCTORS], ids=by_name)
 def test_every_parameter_may_be_given_its_default(record):
     defaults = {
-        entry["name"]: float(entry["default"])
-        if entry["type"] == "real" and entry["default"] is not None
-        else entry["default"]
+        entry["name"]: float(entry["default"]) if entry["default"] in ("inf", "-inf") else entry["default"]
         for entry in record["parameters"]
     }
     method = CONSTRUCTORS[record["kind"]](record["name"], **defaults)

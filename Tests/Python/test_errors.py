@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import temper
 from temper import errors
 

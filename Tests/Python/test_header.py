@@ -7,6 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
+
 from temper._header import Header, HeaderError
 from temper._library import _find, library
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import samples
 import temper
 
@@ -21,7 +22,7 @@ def test_values_are_one_for_each_sample_or_one_for_the_batch(rng, record, varian
     values = temper.loss(record["name"])(**inputs)
     assert values.dtype == np.float64
     assert values.ndim == 1
-    assert len(values) == (1 if "batch" in record["properties"] else len(next(iter(inputs.values()))))
+    assert len(values) == (1 if "batch" in record["properties"] else samples.count(variant, inputs))
     assert np.isfinite(values).all()
 
 
@@ -36,13 +37,17 @@ def test_reductions_are_of_the_values(rng, record, variant):
     np.testing.assert_allclose([mean, total], [values.mean(), values.sum()], rtol=1e-12)
 
 
-# Where a part of the formula is held constant by definition, differences see it move: settings that take it out.
-HELD_CONSTANT = {"early_learning_regularization": ({"beta": 1.0}, {"ema_targets": np.full((6, 5), 0.2)})}
+# Where the method holds a part of its formula constant, differences see it move. Settings that take the part out, or
+# nothing can be seen from here; the tests of TemperCatalogue hold these parts fixed in their differences, too.
+WITHOUT_CONSTANTS = {"early_learning_regularization": ({"beta": 1.0}, {"ema_targets": np.full((6, 5), 0.2)})}
+HOLD_CONSTANTS = {
+    "aaer_fast_adversarial_training", "nbpo", "pu_multilabel_loss", "sepclr_loss", "tdsm", "weat_loss"
+}  # fmt: skip
 
 
-@each(WITH_GRADIENT)
+@each([case for case in WITH_GRADIENT if case[0]["name"] not in HOLD_CONSTANTS])
 def test_gradients_are_those_of_finite_differences(rng, record, variant):
-    settings, more = HELD_CONSTANT.get(record["name"], ({}, {}))
+    settings, more = WITHOUT_CONSTANTS.get(record["name"], ({}, {}))
     inputs = {**samples.inputs(rng, record, variant), **more}
     names = samples.differentiable(variant)
     loss = temper.loss(record["name"], **settings)
@@ -68,20 +73,23 @@ def test_float32_agrees_with_float64(rng, record, variant):
         np.testing.assert_allclose(gradients[name], wide_gradients[name], rtol=2e-4, atol=2e-5 * scale, err_msg=name)
 
 
+def spread_out(array):
+    """The same values, read-only, columns first, backwards and with a gap along every axis."""
+    if array.ndim == 0:
+        return array
+    view = np.flip(np.flip(np.repeat(array, 2, axis=-1)).copy(order="F"))[..., ::2]
+    np.testing.assert_array_equal(view, array)
+    view.flags.writeable = False
+    return view
+
+
 @each(WITH_GRADIENT)
 def test_strides_and_read_only_arrays_change_nothing(rng, record, variant):
     inputs = samples.inputs(rng, record, variant)
     names = samples.differentiable(variant)
     loss = temper.loss(record["name"])
     value, gradients = loss.value_and_grad(**inputs, wrt=names)
-    spread = {}
-    for name, array in inputs.items():
-        # Every axis backwards and with a gap: nothing is where a dense array has it.
-        wide = np.repeat(array, 2, axis=-1)[..., ::-2] if array.ndim else array
-        spread[name] = np.flip(np.flip(wide, -1).copy(order="F"), -1) if array.ndim else array
-        spread[name] = np.asarray(spread[name][..., ::-1])
-        spread[name].flags.writeable = False
-        np.testing.assert_array_equal(spread[name], array)
+    spread = {name: spread_out(array) for name, array in inputs.items()}
     again, same = loss.value_and_grad(**spread, wrt=names)
     assert again == value
     for name in names:

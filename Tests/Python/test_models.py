@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 import temper
 
 LAYERS = [{"dense": 8}, "relu", {"dense": 3}]

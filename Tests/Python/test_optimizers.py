@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 import temper
 
 OPTIMIZERS = [record["name"] for record in temper.catalog(kind="optimizer")]

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+
 import samples
 import temper
 from temper import _context

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import temper
 
 RNG = np.random.default_rng(6)

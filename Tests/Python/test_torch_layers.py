@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 import pytest
+
 import temper
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle of these tests, is not installed")

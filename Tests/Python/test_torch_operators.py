@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import temper
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle of these tests, is not installed")

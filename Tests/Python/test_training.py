@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+
 import temper
 
 RNG = np.random.default_rng(5)

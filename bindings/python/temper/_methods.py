@@ -86,4 +86,4 @@ def constructor_signature(record):
 def _default(entry):
     """The default as a Python value; infinity comes as text, for which JSON has no word."""
     value = _NO_DEFAULT if entry["required"] else entry["default"]
-    return float(value) if entry["type"] == "real" and isinstance(value, str) else value
+    return float(value) if value in ("inf", "-inf", "nan") else value
