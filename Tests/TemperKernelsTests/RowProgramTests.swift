@@ -174,6 +174,46 @@ private func check(
     }
   }
 
+  /// What the interpreter joins to one loop, and what it must not: other readers of the parts, a sum in another phase.
+  @Test(arguments: columnCounts, [true, false])
+  func exponentialsWithNeighbours(columns: Int, single: Bool) {
+    let element = single ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64
+    let rows = rowCounts(columns).last!
+    for form in 0..<16 {
+      let (subtracts, differenceRead, sums, later) = (form & 1 != 0, form & 2 != 0, form & 4 != 0, form & 8 != 0)
+      var numbers = Numbers(rows)
+      var program = ReferenceProgram(rows: rows, columns: columns)
+      var slots: [Slot] = []
+      func load(_ kind: ReferenceProgram.Register) -> Int16 {
+        let dst = program.register(kind)
+        program.emit(TEMPER_LOAD, dst, slot: slots.count)
+        slots.append(
+          kind == .row
+            ? .perRow(program, element: element) { _ in numbers.between(-2, 2) }
+            : .dense(program, element: element) { _, _ in numbers.between(-4, 4) })
+        return dst
+      }
+      func store(_ reg: Int16, _ kind: ReferenceProgram.Register) {
+        program.emit(TEMPER_STORE, -1, reg, slot: slots.count, phase: 2)
+        slots.append(
+          kind == .row ? .perRow(program, element: element) { _ in 7 } : .dense(program, element: element) { _, _ in 7 }
+        )
+      }
+      let x = load(.carried)
+      let shift = load(.row)
+      let difference = program.register(.carried)
+      let e = program.register(.carried)
+      let sum = program.register(.row)
+      if subtracts { program.emit(TEMPER_SUBTRACT, difference, x, shift) }
+      program.emit(TEMPER_EXP, e, subtracts ? difference : x)
+      if sums { program.emit(TEMPER_ROW_SUM, sum, e, phase: later ? 1 : 0) }
+      if subtracts && differenceRead { store(difference, .full) }
+      if sums { store(sum, .row) }
+      store(e, .full)
+      check(program, slots, single: single, tolerance: single ? 2e-6 : 1e-14, "exponential \(form)")
+    }
+  }
+
   @Test(arguments: [1, 3, 32, 33, 100, 2048, 2049])
   func conversions(columns: Int) {
     let elements = [

@@ -31,29 +31,29 @@ typedef struct exponent {
   REAL r;
 } exponent;
 
-// n and r of x + tail. n ln 2 is subtracted in two parts, the first with so few bits that its product is exact.
-INLINE exponent reduced_exponent(REAL x, REAL tail) {
+// n and r of x - less. n ln 2 is subtracted in two parts, the first with so few bits that its product is exact.
+INLINE exponent reduced_exponent(REAL x, REAL less) {
   const REAL high = SINGLE ? C(0x1.62e4p-1) : C(0x1.62e42fefa3p-1);
   const REAL low = SINGLE ? C(0x1.7f7d1cf79abcap-20) : C(0x1.3de6af278ece6p-42);
   const REAL shifted = x * C(0x1.71547652b82fep+0) + SHIFT;
   const REAL n = shifted - SHIFT;
   const REAL r = x - n * high;
-  return (exponent){bits_of(shifted) - bits_of(SHIFT), r - (n * low - tail)};
+  return (exponent){bits_of(shifted) - bits_of(SHIFT), (r - less) - n * low};
 }
 
-// e^(x + tail), |tail| < 0.12. n is added to the exponent field; what lies below the smallest normal number becomes 0.
-// sum = x + tail decides. NaN takes the branch of overflow.
-INLINE REAL exp_in_range(REAL x, REAL tail, REAL sum) {
+// e^(x - less), |less| < 0.12. n is added to the exponent field; what lies below the smallest normal number becomes 0.
+// sum = x - less decides. NaN takes the branch of overflow.
+INLINE REAL exp_in_range(REAL x, REAL less, REAL sum) {
   const REAL top = SINGLE ? C(0x1.62e42ep6) : C(0x1.62e42fefa39efp9);
   const REAL bottom = SINGLE ? C(-0x1.5d589f2fe5107p+6) : C(-0x1.6232bdd7abcd2p+9);
-  const exponent e = reduced_exponent(x, tail);
+  const exponent e = reduced_exponent(x, less);
   const REAL value = real_of(bits_of(1 + expm1_reduced(e.r)) + (e.n << MANTISSA_BITS));
   const REAL limited = sum < bottom ? 0 : value;
   return sum <= top ? limited : sum + C(INFINITY);
 }
 
 INLINE REAL exp_of(REAL x) { return exp_in_range(x, 0, x); }
-INLINE REAL exp_of_sum(REAL x, REAL tail) { return exp_in_range(x, tail, x + tail); }
+INLINE REAL exp_of_sum(REAL x, REAL tail) { return exp_in_range(x, -tail, x + tail); }
 
 // 2^n expm1(r) + (2^n - 1), twice the half of it because 2^128 (2^1024) is no number.
 INLINE REAL expm1_of(REAL x) {

@@ -24,8 +24,40 @@ static void run_element_loop(const block *k, const temper_step *step) {
   element_loops[step->instruction->op][step->scalars](&l);
 }
 
+// One column of a transposed block: dst = e^(x - shift), sum += dst.
+static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum, bool first, int64_t n) {
+  if (shift.step == 0) {
+#pragma clang loop vectorize(assume_safety)
+    for (int64_t r = 0; r < n; ++r) dst[r] = exp_of(x[r]);
+  } else {
+#pragma clang loop vectorize(assume_safety)
+    for (int64_t r = 0; r < n; ++r) dst[r] = exp_of(x[r] - shift.values[r]);
+  }
+  if (!sum) return;
+#pragma clang loop vectorize(assume_safety)
+  for (int64_t r = 0; r < n; ++r) sum[r] = first ? dst[r] : sum[r] + dst[r];
+}
+
+// EXP joined with the difference that makes its operand or the sum of its result.
+static void run_exponential(const block *k, const temper_step *step) {
+  static const REAL zero = 0;
+  const REAL *x = address(k, step->difference ? step->difference->a : step->a);
+  const row_values shift = step->difference ? row_values_of(k, step->difference->b, &zero) : (row_values){&zero, 0};
+  REAL *dst = address(k, step->dst), *sum = step->sum ? address(k, step->sum->dst) : NULL;
+  if (!is_transposed(k)) {
+    for (int64_t r = 0; r < k->rows; ++r) {
+      const REAL value = exp_and_sum(x + r * k->pitch, shift.values[r * shift.step], dst + r * k->pitch, k->columns);
+      if (sum) sum[r] = k->first ? value : sum[r] + value;
+    }
+    return;
+  }
+  for (int64_t c = 0; c < k->columns; ++c)
+    exp_of_column(x + c * k->pitch, shift, dst + c * k->pitch, sum, c == 0, k->pitch);
+}
+
 static void run_step(const block *k, temper_step *step) {
   switch (step->instruction->op) {
+    case TEMPER_EXP: step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step); break;
     case TEMPER_LOAD: load(k, step); break;
     case TEMPER_STORE: store(k, step); break;
     case TEMPER_COLUMN: column_index(k, step); break;
@@ -44,8 +76,8 @@ static void run_step(const block *k, temper_step *step) {
   }
 }
 
-void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin, int64_t row_end,
-                 int64_t column_begin, int64_t column_end, void *scratch) {
+void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
+                                     int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
   const int64_t width = column_end - column_begin;
@@ -67,7 +99,7 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
                          .first = column == column_begin};
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan.steps[i];
-          if (!step->done_in_place && (k.first || !step->once)) run_step(&k, step);
+          if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
         column += columns;
       } while (column < column_end);

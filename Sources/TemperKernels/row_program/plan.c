@@ -98,40 +98,88 @@ static bool load_needs_no_copy(const temper_plan *plan, int load) {
   return true;
 }
 
-// Whether the register gets a new value; PLACE_ADD onto itself only changes the one it has.
-static bool replaces(const temper_instruction *instruction, int16_t reg) {
-  return instruction->dst == reg && !(instruction->op == TEMPER_PLACE_ADD && instruction->a == reg);
+// The last instruction that reads the value that `producer` writes to its register.
+static int last_reader(const temper_row_program *program, int producer) {
+  const temper_instruction *code = program->instructions;
+  int last = producer;
+  for (int i = producer + 1; i < program->instruction_count; ++i) {
+    if (reads(&code[i], code[producer].dst)) last = i;
+    if (code[i].dst == code[producer].dst) break;
+  }
+  return last;
 }
 
-// The STORE that lets `producer` compute straight into the memory of its slot, or -1: nothing may read that memory
-// between the producer and the STORE, and nothing else may store there while the register is still read.
-static int store_needing_no_copy(const temper_plan *plan, int producer, int64_t width, size_t element_size) {
+// Whether values made by instructions that are planned already are kept in this memory.
+static bool is_home(const temper_plan *plan, int instruction, const void *base) {
+  const int16_t slot = plan->steps[instruction].dst.slot;
+  return slot >= 0 && plan->slots[slot].slot->base == base;
+}
+
+static bool moves(const temper_plan *plan, int instruction, temper_opcode op, const void *base) {
+  const temper_instruction *i = &plan->program->instructions[instruction];
+  return i->op == op && plan->slots[i->slot].slot->base == base;
+}
+
+// Whether the memory can hold a value from instruction `from` to `to`, which may read it and what was there before in the
+// same place only: nothing else in between is kept there, loaded, stored, or read in it because it was loaded from it.
+static bool memory_is_free(const temper_plan *plan, int from, int to, const void *base) {
   const temper_instruction *code = plan->program->instructions;
-  int16_t reg = code[producer].dst;
-  int store = -1;
-  for (int i = producer + 1; i < plan->program->instruction_count && store < 0; ++i) {
-    if (code[i].op == TEMPER_STORE && code[i].a == reg) store = i;
-    if (replaces(&code[i], reg)) return -1;
-  }
-  if (store < 0 || !looks_like_register(plan, code[store].slot, reg, width, element_size)) return -1;
-  const void *base = plan->slots[code[store].slot].slot->base;
-  // Registers bound to the same memory that are read after the producer: look at every earlier LOAD.
-  for (int load = 0; load < store; ++load) {
-    if (code[load].op != TEMPER_LOAD || plan->slots[code[load].slot].slot->base != base) continue;
-    if (load > producer) return -1;
-    for (int i = load + 1; i < store; ++i) {
-      if (i > producer && reads(&code[i], code[load].dst)) return -1;
+  for (int i = from + 1; i < to; ++i)
+    if (is_home(plan, i, base) || moves(plan, i, TEMPER_LOAD, base) || moves(plan, i, TEMPER_STORE, base)) return false;
+  for (int load = 0; load < from; ++load) {
+    if (!moves(plan, load, TEMPER_LOAD, base)) continue;
+    for (int i = load + 1; i <= to; ++i) {
+      if (i > from && reads(&code[i], code[load].dst)) return false;
       if (code[i].dst == code[load].dst) break;
     }
   }
-  bool stored = false;
-  for (int i = producer + 1; i < plan->program->instruction_count; ++i) {
-    if (stored && reads(&code[i], reg)) return -1;
-    if (replaces(&code[i], reg)) break;
-    stored |= i != store && code[i].op == TEMPER_STORE && plan->slots[code[i].slot].slot->base == base;
-    if (stored && i < store) return -1;
+  return true;
+}
+
+// The slot in whose memory a value is best computed, or -1: because it is stored there, or because the value made from it
+// element by element is. That saves a copy, and has memory written while there is something to compute.
+static int home_of(temper_plan *plan, int producer, int64_t width, size_t element_size) {
+  const temper_instruction *code = plan->program->instructions;
+  const int16_t reg = code[producer].dst;
+  const int last = last_reader(plan->program, producer);
+  for (int store = producer + 1; store <= last; ++store) {
+    if (code[store].op != TEMPER_STORE || code[store].a != reg) continue;
+    if (!looks_like_register(plan, code[store].slot, reg, width, element_size)) continue;
+    const void *base = plan->slots[code[store].slot].slot->base;
+    bool kept = memory_is_free(plan, producer, store, base);
+    for (int i = store + 1; i < last; ++i) kept &= !is_home(plan, i, base) && !moves(plan, i, TEMPER_STORE, base);
+    if (!kept) continue;
+    plan->steps[store].idle = true;
+    return code[store].slot;
   }
-  return store;
+  const bool elementwise = code[last].op >= TEMPER_COPY && code[last].op <= TEMPER_MULTIPLY_ADD;
+  const bool placing = code[last].op == TEMPER_PLACE_ADD && code[last].a == reg;
+  const int16_t slot = plan->steps[last].dst.slot;
+  if (last == producer || !(elementwise || placing) || slot < 0) return -1;
+  if (plan->program->registers[reg] == TEMPER_REGISTER_ROW) return -1;
+  return memory_is_free(plan, producer, last, plan->slots[slot].slot->base) ? slot : -1;
+}
+
+// Joins a SUBTRACT before and a ROW_SUM after an EXP to it.
+static void join_exponentials(temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  const temper_instruction *code = program->instructions;
+  for (int i = 0; i < program->instruction_count; ++i) {
+    temper_step *step = &plan->steps[i];
+    step->difference = step->sum = NULL;
+    if (program->columns == 0 || code[i].op != TEMPER_EXP || step->dst.kind != TEMPER_OPERAND_FULL || step->a.kind != TEMPER_OPERAND_FULL) continue;
+    temper_step *before = i > 0 ? &plan->steps[i - 1] : NULL;
+    if (before && code[i - 1].op == TEMPER_SUBTRACT && code[i - 1].dst == code[i].a && code[i - 1].phase == code[i].phase &&
+        before->a.kind == TEMPER_OPERAND_FULL && before->b.kind == TEMPER_OPERAND_ROW && last_reader(program, i - 1) == i) {
+      step->difference = before;
+      before->idle = true;
+    }
+    temper_step *after = i + 1 < program->instruction_count ? &plan->steps[i + 1] : NULL;
+    if (after && code[i + 1].op == TEMPER_ROW_SUM && code[i + 1].a == code[i].dst && code[i + 1].phase == code[i].phase) {
+      step->sum = after;
+      after->idle = true;
+    }
+  }
 }
 
 void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
@@ -154,8 +202,14 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
 
   int64_t width = column_end - column_begin;
   int16_t bound[TEMPER_MAX_REGISTERS];  // the slot whose memory a register's present value is in, or -1
-  for (int i = 0; i < program->instruction_count; ++i) plan->steps[i].done_in_place = false;
   for (int reg = 0; reg < program->register_count; ++reg) bound[reg] = -1;
+  for (int i = 0; i < program->instruction_count; ++i) {
+    plan->steps[i].idle = false;
+    plan->steps[i].dst = (temper_operand){-1, -1, TEMPER_OPERAND_IMMEDIATE};
+  }
+  for (int i = program->instruction_count - 1; i >= 0; --i)
+    if (program->instructions[i].dst >= 0 && program->instructions[i].op != TEMPER_LOAD)
+      plan->steps[i].dst.slot = (int16_t)home_of(plan, i, width, element_size);
   for (int i = 0; i < program->instruction_count; ++i) {
     const temper_instruction *instruction = &program->instructions[i];
     temper_step *step = &plan->steps[i];
@@ -169,20 +223,17 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
     step->state = 0;
     step->scalars = 0;
     step->segmented = false;
-    step->dst = (temper_operand){-1, -1, TEMPER_OPERAND_IMMEDIATE};
     // Where the columns are cut, values per row are stored with the first piece.
-    if (step->once && column_begin > 0) step->done_in_place = true;
+    if (step->once && column_begin > 0) step->idle = true;
     if (instruction->dst < 0) continue;
 
     if (instruction->op == TEMPER_LOAD) {
       bool stays = looks_like_register(plan, instruction->slot, instruction->dst, width, element_size) &&
                    load_needs_no_copy(plan, i);
-      step->done_in_place = stays;
+      step->idle = stays;
       bound[instruction->dst] = stays ? instruction->slot : -1;
     } else {
-      int store = store_needing_no_copy(plan, i, width, element_size);
-      if (store >= 0) plan->steps[store].done_in_place = true;
-      bound[instruction->dst] = store >= 0 ? program->instructions[store].slot : -1;
+      bound[instruction->dst] = step->dst.slot;
     }
     step->dst = operand_of(program, bound, instruction->dst);
     bool reduction = instruction->op >= TEMPER_ROW_SUM && instruction->op <= TEMPER_PICK;
@@ -196,4 +247,5 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
                       (step->a.kind == TEMPER_OPERAND_ROW || step->b.kind == TEMPER_OPERAND_ROW ||
                        step->c.kind == TEMPER_OPERAND_ROW);
   }
+  join_exponentials(plan);
 }

@@ -33,15 +33,19 @@ typedef struct temper_operand {
   temper_operand_kind kind;
 } temper_operand;
 
-typedef struct temper_step {
+typedef struct temper_step temper_step;
+struct temper_step {
   const temper_instruction *instruction;
   temper_operand dst, a, b, c;
   uint8_t scalars;    // bit 0, 1, 2: a, b, c is one value for a whole segment
   bool segmented;     // operands of different kinds: one loop for each row or column instead of one for the block
   bool once;          // has a value per row only: runs in the first column block of a row
-  bool done_in_place; // a LOAD or STORE whose register is the slot's memory
+  bool idle;          // a LOAD or STORE whose register is the slot's memory, or what another step does along
   double state;       // ARGMAX and ARGMIN: the extreme value so far, over column blocks
-} temper_step;
+  // EXP: the SUBTRACT of a ROW that makes its operand, if only this reads it; the ROW_SUM of its result. The heart of every
+  // softmax is one loop then, which has arithmetic to do while it waits for memory.
+  const temper_step *difference, *sum;
+};
 
 typedef struct temper_plan_slot {
   const temper_slot *slot;

@@ -19,6 +19,7 @@
 // clang-format off: each of these uses the ones before it
 #include "../rows/lanes.h"
 #include "../rows/reduce_row.h"
+#include "../rows/exp_row.h"
 #include "../rows/transpose.h"
 #include "../mathematics/philox_uniform.h"
 #include "../row_program/block.h"
