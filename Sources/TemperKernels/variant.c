@@ -2,17 +2,17 @@
 
 bool temper_variant_available(temper_variant variant) {
   switch (variant) {
-  case TEMPER_VARIANT_BEST:
-  case TEMPER_VARIANT_PLAIN:
-    return true;
+    case TEMPER_VARIANT_BEST:
+    case TEMPER_VARIANT_PLAIN:
+      return true;
 #if defined(__x86_64__)
-  case TEMPER_VARIANT_AVX2:
-    return __builtin_cpu_supports("x86-64-v3");
-  case TEMPER_VARIANT_AVX512:
-    return __builtin_cpu_supports("x86-64-v4");
+    case TEMPER_VARIANT_AVX2:
+      return __builtin_cpu_supports("x86-64-v3");
+    case TEMPER_VARIANT_AVX512:
+      return __builtin_cpu_supports("x86-64-v4");
 #endif
-  default:
-    return false;
+    default:
+      return false;
   }
 }
 

@@ -1,5 +1,5 @@
-// The instruction sets that the kernels are compiled for. A kernel picks the best that the machine has; the others can be
-// asked for so that tests reach each of them. Results may differ in the last bits between two of them.
+// The instruction sets that the kernels are compiled for. A kernel picks the best that the machine has; the others can
+// be asked for so that tests reach each of them. Results may differ in the last bits between two of them.
 #ifndef TEMPER_VARIANT_H
 #define TEMPER_VARIANT_H
 
@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 typedef enum temper_variant : uint8_t {
-  TEMPER_VARIANT_BEST,   // the best one of this machine
-  TEMPER_VARIANT_PLAIN,  // what every machine of the architecture has
-  TEMPER_VARIANT_AVX2,   // x86-64-v3: AVX2, FMA
-  TEMPER_VARIANT_AVX512, // x86-64-v4: AVX-512 F, VL, DQ, BW, CD
+  TEMPER_VARIANT_BEST,    // the best one of this machine
+  TEMPER_VARIANT_PLAIN,   // what every machine of the architecture has
+  TEMPER_VARIANT_AVX2,    // x86-64-v3: AVX2, FMA
+  TEMPER_VARIANT_AVX512,  // x86-64-v4: AVX-512 F, VL, DQ, BW, CD
 } temper_variant;
 
 // Whether this machine can run the variant.

@@ -114,7 +114,6 @@ INLINE REAL normal_cdf_of(REAL x) {
   p = p * q + C(0x1.82b4bb8c94dcep-1);
 #endif
   const REAL short_t = real_of(bits_of(t) & (SINGLE ? ~(bits)0xFFF : ~(bits)0x7FFFFFF));
-  const REAL tail =
-      exp_of_sum(C(-0.5) * short_t * short_t, C(-0.5) * (t - short_t) * (t + short_t)) * (p * d);
+  const REAL tail = exp_of_sum(C(-0.5) * short_t * short_t, C(-0.5) * (t - short_t) * (t + short_t)) * (p * d);
   return x < 0 ? tail : 1 - tail;
 }

@@ -1,6 +1,6 @@
-// Template over SINGLE (1: float, 0: double): what the elementary functions are written with. They are branch-free, so that
-// loops over them become vector code, and inlined, so that each instruction set gets its own. Products that are added are
-// contracted to a fused multiply-add where the machine has one; nothing relies on it.
+// Template over SINGLE (1: float, 0: double): what the elementary functions are written with. They are branch-free, so
+// that loops over them become vector code, and inlined, so that each instruction set gets its own. Products that are
+// added are contracted to a fused multiply-add where the machine has one; nothing relies on it.
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>

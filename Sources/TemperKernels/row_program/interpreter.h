@@ -1,6 +1,6 @@
 // Template over REAL: the interpreter.
 
-static void run_element_loop(const block *k, const temper_step *step) {
+static void run_element_loop(const block* k, const temper_step* step) {
   const REAL immediate = (REAL)step->instruction->immediate;
   const bool full = step->dst.kind == TEMPER_OPERAND_FULL;
   // From one segment to the next: row after row, or when transposed column after column.
@@ -19,13 +19,16 @@ static void run_element_loop(const block *k, const temper_step *step) {
       .b_step = steps[step->b.kind],
       .c_step = steps[step->c.kind],
       .segments = step->segmented ? segments : 1,
-      .length = step->segmented ? segment_length : full ? segments * segment_length : is_transposed(k) ? k->pitch : k->rows,
+      .length = step->segmented    ? segment_length
+                : full             ? segments * segment_length
+                : is_transposed(k) ? k->pitch
+                                   : k->rows,
   };
   element_loops[step->instruction->op][step->scalars](&l);
 }
 
 // One column of a transposed block: dst = e^(x - shift), sum += dst.
-static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum, bool first, int64_t n) {
+static void exp_of_column(const REAL* x, row_values shift, REAL* dst, REAL* sum, bool first, int64_t n) {
   if (shift.step == 0) {
 #pragma clang loop vectorize(assume_safety)
     for (int64_t r = 0; r < n; ++r) dst[r] = exp_of(x[r]);
@@ -39,9 +42,9 @@ static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum,
 }
 
 // EXP joined with the difference that makes its operand or the sum of its result.
-static void run_exponential(const block *k, const temper_step *step) {
+static void run_exponential(const block* k, const temper_step* step) {
   static const REAL zero = 0;
-  const REAL *x = address(k, step->difference ? step->difference->a : step->a);
+  const REAL* x = address(k, step->difference ? step->difference->a : step->a);
   const row_values shift = step->difference ? row_values_of(k, step->difference->b, &zero) : (row_values){&zero, 0};
   REAL *dst = address(k, step->dst), *sum = step->sum ? address(k, step->sum->dst) : NULL;
   if (!is_transposed(k)) {
@@ -55,29 +58,60 @@ static void run_exponential(const block *k, const temper_step *step) {
     exp_of_column(x + c * k->pitch, shift, dst + c * k->pitch, sum, c == 0, k->pitch);
 }
 
-static void run_step(const block *k, temper_step *step) {
+static void run_step(const block* k, temper_step* step) {
   switch (step->instruction->op) {
-    case TEMPER_EXP: step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step); break;
-    case TEMPER_LOAD: load(k, step); break;
-    case TEMPER_STORE: store(k, step); break;
-    case TEMPER_COLUMN: column_index(k, step); break;
-    case TEMPER_ROW: row_index(k, step); break;
-    case TEMPER_UNIFORM: uniform(k, step); break;
-    case TEMPER_ROW_SUM: row_sum(k, step); break;
-    case TEMPER_ROW_MAX: row_max(k, step); break;
-    case TEMPER_ROW_MIN: row_min(k, step); break;
-    case TEMPER_ROW_PRODUCT: row_product(k, step); break;
-    case TEMPER_ROW_ARGMAX: row_argmax(k, step); break;
-    case TEMPER_ROW_ARGMIN: row_argmin(k, step); break;
-    case TEMPER_PICK: pick(k, step); break;
-    case TEMPER_PLACE: place(k, step); break;
-    case TEMPER_PLACE_ADD: place_add(k, step); break;
-    default: run_element_loop(k, step);
+    case TEMPER_EXP:
+      step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step);
+      break;
+    case TEMPER_LOAD:
+      load(k, step);
+      break;
+    case TEMPER_STORE:
+      store(k, step);
+      break;
+    case TEMPER_COLUMN:
+      column_index(k, step);
+      break;
+    case TEMPER_ROW:
+      row_index(k, step);
+      break;
+    case TEMPER_UNIFORM:
+      uniform(k, step);
+      break;
+    case TEMPER_ROW_SUM:
+      row_sum(k, step);
+      break;
+    case TEMPER_ROW_MAX:
+      row_max(k, step);
+      break;
+    case TEMPER_ROW_MIN:
+      row_min(k, step);
+      break;
+    case TEMPER_ROW_PRODUCT:
+      row_product(k, step);
+      break;
+    case TEMPER_ROW_ARGMAX:
+      row_argmax(k, step);
+      break;
+    case TEMPER_ROW_ARGMIN:
+      row_argmin(k, step);
+      break;
+    case TEMPER_PICK:
+      pick(k, step);
+      break;
+    case TEMPER_PLACE:
+      place(k, step);
+      break;
+    case TEMPER_PLACE_ADD:
+      place_add(k, step);
+      break;
+    default:
+      run_element_loop(k, step);
   }
 }
 
-void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
-                                     int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
+void VARIANT(temper_row_program_run)(const temper_row_program* program, const temper_slot* slots, int64_t row_begin,
+                                     int64_t row_end, int64_t column_begin, int64_t column_end, void* scratch) {
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
   const int64_t width = column_end - column_begin;
@@ -94,11 +128,15 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
       do {
         const int64_t columns = block_columns < column_end - column ? block_columns : column_end - column;
         const int64_t lanes_of_rows = (rows + TEMPER_ROW_LANES - 1) / TEMPER_ROW_LANES * TEMPER_ROW_LANES;
-        const block k = {.plan = &plan, .row = row, .rows = rows, .column = column, .columns = columns,
+        const block k = {.plan = &plan,
+                         .row = row,
+                         .rows = rows,
+                         .column = column,
+                         .columns = columns,
                          .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
                          .first = column == column_begin};
         for (int32_t i = begin; i < end; ++i) {
-          temper_step *step = &plan.steps[i];
+          temper_step* step = &plan.steps[i];
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
         column += columns;

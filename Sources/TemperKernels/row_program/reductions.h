@@ -1,23 +1,23 @@
 // Template over REAL: the instructions that turn a row into one value. The order of operations follows from the number
-// of columns only: transposed, column after column; otherwise as in reduce_row.h for each column block, and the blocks one
-// after the other.
+// of columns only: transposed, column after column; otherwise as in reduce_row.h for each column block, and the blocks
+// one after the other.
 
-#define ROW_REDUCTION(name, JOIN, identity)                                                     \
-  static void row_##name(const block *k, const temper_step *step) {                             \
-    const REAL *a = address(k, step->a);                                                        \
-    REAL *dst = address(k, step->dst);                                                          \
-    if (is_transposed(k)) {                                                                     \
-      for (int64_t r = 0; r < k->pitch; r += LANES) {                                           \
-        lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                         \
-        for (int64_t c = 1; c < k->columns; ++c) v = JOIN(v, lanes_at(a + c * k->pitch + r));   \
-        lanes_store(dst + r, v);                                                                \
-      }                                                                                         \
-      return;                                                                                   \
-    }                                                                                           \
-    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                      \
-      const REAL value = name##_of_row(a, k->columns);                                          \
-      dst[r] = k->first ? value : JOIN(dst[r], value);                                          \
-    }                                                                                           \
+#define ROW_REDUCTION(name, JOIN, identity)                                                   \
+  static void row_##name(const block* k, const temper_step* step) {                           \
+    const REAL* a = address(k, step->a);                                                      \
+    REAL* dst = address(k, step->dst);                                                        \
+    if (is_transposed(k)) {                                                                   \
+      for (int64_t r = 0; r < k->pitch; r += LANES) {                                         \
+        lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                       \
+        for (int64_t c = 1; c < k->columns; ++c) v = JOIN(v, lanes_at(a + c * k->pitch + r)); \
+        lanes_store(dst + r, v);                                                              \
+      }                                                                                       \
+      return;                                                                                 \
+    }                                                                                         \
+    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                    \
+      const REAL value = name##_of_row(a, k->columns);                                        \
+      dst[r] = k->first ? value : JOIN(dst[r], value);                                        \
+    }                                                                                         \
   }
 
 ROW_REDUCTION(sum, SUM, 0)
@@ -30,39 +30,39 @@ ROW_REDUCTION(min, SMALLER, C(INFINITY))
 
 // Index of the first of the extreme values, or of the first NaN. Not transposed: the extreme value of the block first,
 // then where it is.
-#define ROW_ARGUMENT(name, BETTER)                                                              \
-  static void row_arg##name(const block *k, temper_step *step) {                                \
-    const REAL *a = address(k, step->a);                                                        \
-    REAL *dst = address(k, step->dst);                                                          \
-    if (is_transposed(k)) {                                                                     \
-      for (int64_t r = 0; r < k->pitch; r += LANES) {                                           \
-        lanes best = lanes_at(a + r), index = 0;                                                \
-        for (int64_t c = 1; c < k->columns; ++c) {                                              \
-          const lanes x = lanes_at(a + c * k->pitch + r);                                       \
+#define ROW_ARGUMENT(name, BETTER)                                                                \
+  static void row_arg##name(const block* k, temper_step* step) {                                  \
+    const REAL* a = address(k, step->a);                                                          \
+    REAL* dst = address(k, step->dst);                                                            \
+    if (is_transposed(k)) {                                                                       \
+      for (int64_t r = 0; r < k->pitch; r += LANES) {                                             \
+        lanes best = lanes_at(a + r), index = 0;                                                  \
+        for (int64_t c = 1; c < k->columns; ++c) {                                                \
+          const lanes x = lanes_at(a + c * k->pitch + r);                                         \
           index = (BETTER(x, best) | ((x != x) & (best == best))) ? (lanes)(REAL)c : index;       \
           best = (BETTER(x, best) | ((x != x) & (best == best))) ? x : best;                      \
-        }                                                                                       \
-        lanes_store(dst + r, index);                                                            \
-      }                                                                                         \
-      return;                                                                                   \
-    }                                                                                           \
-    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                      \
-      const REAL best = name##_of_row(a, k->columns), before = (REAL)step->state;               \
+        }                                                                                         \
+        lanes_store(dst + r, index);                                                              \
+      }                                                                                           \
+      return;                                                                                     \
+    }                                                                                             \
+    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                        \
+      const REAL best = name##_of_row(a, k->columns), before = (REAL)step->state;                 \
       if (!k->first && !(BETTER(best, before) | ((best != best) & (before == before)))) continue; \
-      dst[r] = (REAL)(k->column + position_of(best, a, k->columns));                            \
-      step->state = best;                                                                       \
-    }                                                                                           \
+      dst[r] = (REAL)(k->column + position_of(best, a, k->columns));                              \
+      step->state = best;                                                                         \
+    }                                                                                             \
   }
 
 ROW_ARGUMENT(max, IS_LARGER)
 ROW_ARGUMENT(min, IS_SMALLER)
 
 // dst = a at column b
-static void pick(const block *k, const temper_step *step) {
+static void pick(const block* k, const temper_step* step) {
   const REAL immediate = (REAL)step->instruction->immediate;
   const row_values index = row_values_of(k, step->b, &immediate);
-  const REAL *a = address(k, step->a);
-  REAL *dst = address(k, step->dst);
+  const REAL* a = address(k, step->a);
+  REAL* dst = address(k, step->dst);
   if (is_transposed(k)) {
     for (int64_t r = 0; r < k->pitch; r += LANES) {
       const lanes at = row_lanes(index, r);

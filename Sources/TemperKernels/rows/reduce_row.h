@@ -1,5 +1,5 @@
-// Template over REAL: one value from a contiguous row. Four vectors of partial results are joined pairwise: the order follows
-// from the length only.
+// Template over REAL: one value from a contiguous row. Four vectors of partial results are joined pairwise: the order
+// follows from the length only.
 
 #define SUM(x, y) ((x) + (y))
 #define PRODUCT(x, y) ((x) * (y))
@@ -7,36 +7,36 @@
 #define LARGER(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
 #define SMALLER(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
 
-#define REDUCE_ROW(name, JOIN, identity)                                                     \
-  static REAL name##_of_lanes(lanes v) {                                                        \
-    const __auto_type half = JOIN(v.lo, v.hi);                                                  \
-    REAL part[LANES / 2];                                                                       \
-    __builtin_memcpy(part, &half, sizeof part);                                                 \
-    for (int width = LANES / 4; width > 0; width /= 2)                                          \
-      for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]);                 \
-    return part[0];                                                                             \
-  }                                                                                             \
-  static REAL name##_of_row(const REAL *a, int64_t n) {                                         \
-    if (n < LANES) {                                                                            \
-      REAL value = identity;                                                                    \
-      for (int64_t i = 0; i < n; ++i) value = JOIN(value, a[i]);                                \
-      return value;                                                                             \
-    }                                                                                           \
-    lanes v0 = identity, v1 = identity, v2 = identity, v3 = identity;                           \
-    int64_t i = 0;                                                                              \
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                \
-      v0 = JOIN(v0, lanes_at(a + i));                                                           \
-      v1 = JOIN(v1, lanes_at(a + i + LANES));                                                   \
-      v2 = JOIN(v2, lanes_at(a + i + 2 * LANES));                                               \
-      v3 = JOIN(v3, lanes_at(a + i + 3 * LANES));                                               \
-    }                                                                                           \
-    for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                          \
-    /* the last vector again, without what it shares with the one before */                     \
-    if (i < n) v1 = JOIN(v1, lanes_from(i + LANES - n, lanes_at(a + n - LANES), identity));     \
-    v0 = JOIN(v0, v2);                                                                          \
-    v1 = JOIN(v1, v3);                                                                          \
-    v0 = JOIN(v0, v1);                                                                          \
-    return name##_of_lanes(v0);                                                                 \
+#define REDUCE_ROW(name, JOIN, identity)                                                    \
+  static REAL name##_of_lanes(lanes v) {                                                    \
+    const __auto_type half = JOIN(v.lo, v.hi);                                              \
+    REAL part[LANES / 2];                                                                   \
+    __builtin_memcpy(part, &half, sizeof part);                                             \
+    for (int width = LANES / 4; width > 0; width /= 2)                                      \
+      for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]);             \
+    return part[0];                                                                         \
+  }                                                                                         \
+  static REAL name##_of_row(const REAL* a, int64_t n) {                                     \
+    if (n < LANES) {                                                                        \
+      REAL value = identity;                                                                \
+      for (int64_t i = 0; i < n; ++i) value = JOIN(value, a[i]);                            \
+      return value;                                                                         \
+    }                                                                                       \
+    lanes v0 = identity, v1 = identity, v2 = identity, v3 = identity;                       \
+    int64_t i = 0;                                                                          \
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                            \
+      v0 = JOIN(v0, lanes_at(a + i));                                                       \
+      v1 = JOIN(v1, lanes_at(a + i + LANES));                                               \
+      v2 = JOIN(v2, lanes_at(a + i + 2 * LANES));                                           \
+      v3 = JOIN(v3, lanes_at(a + i + 3 * LANES));                                           \
+    }                                                                                       \
+    for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                      \
+    /* the last vector again, without what it shares with the one before */                 \
+    if (i < n) v1 = JOIN(v1, lanes_from(i + LANES - n, lanes_at(a + n - LANES), identity)); \
+    v0 = JOIN(v0, v2);                                                                      \
+    v1 = JOIN(v1, v3);                                                                      \
+    v0 = JOIN(v0, v1);                                                                      \
+    return name##_of_lanes(v0);                                                             \
   }
 
 REDUCE_ROW(sum, SUM, 0)
@@ -45,7 +45,7 @@ REDUCE_ROW(max, LARGER, -C(INFINITY))
 REDUCE_ROW(min, SMALLER, C(INFINITY))
 
 // The first position of `value`, or of NaN if it is NaN, which is among the n.
-static int64_t position_of(REAL value, const REAL *a, int64_t n) {
+static int64_t position_of(REAL value, const REAL* a, int64_t n) {
   int64_t i = 0;
   for (; i + 4 * LANES <= n; i += 4 * LANES) {
     int found = 0;

@@ -1,7 +1,7 @@
 // Template over REAL: between rows and columns of few elements.
 
-// Vectors of rows i to vectors of lanes i. Each step takes the upper and the lower half of the vectors lane by lane in turn;
-// it rotates the bits of (vector, lane) by one place, and as many steps as the lane has bits exchange the two.
+// Vectors of rows i to vectors of lanes i. Each step takes the upper and the lower half of the vectors lane by lane in
+// turn; it rotates the bits of (vector, lane) by one place, and as many steps as the lane has bits exchange the two.
 static inline void transpose_lanes(lanes v[LANES]) {
 #if VECTOR_BYTES / (SINGLE ? 4 : 8) == 16
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
@@ -30,8 +30,8 @@ static inline void transpose_lanes(lanes v[LANES]) {
 }
 
 // Few columns, dense rows: the compiler knows how to take them apart.
-#define FEW_COLUMNS(columns, TO, FROM)                                                                 \
-  _Pragma("clang loop vectorize(assume_safety)") for (int64_t r = 0; r < rows; ++r)                    \
+#define FEW_COLUMNS(columns, TO, FROM)                                                                      \
+  _Pragma("clang loop vectorize(assume_safety)") for (int64_t r = 0; r < rows; ++r)                         \
       _Pragma("clang loop unroll(full)") for (int64_t c = 0; c < columns; ++c) TO(columns) = FROM(columns); \
   return;
 #define IN_ROWS(columns) in_rows[r * columns + c]
@@ -39,13 +39,17 @@ static inline void transpose_lanes(lanes v[LANES]) {
 
 // Rows of `columns` elements, `row_stride` apart, to columns `pitch` apart. Whole vectors are read from the rows, which
 // includes elements of the rows after: the last rows are done one by one.
-static void to_columns(REAL *in_columns, int64_t pitch, const REAL *in_rows, int64_t row_stride, int64_t rows,
+static void to_columns(REAL* in_columns, int64_t pitch, const REAL* in_rows, int64_t row_stride, int64_t rows,
                        int64_t columns) {
   if (row_stride == columns) switch (columns) {
-      case 1: FEW_COLUMNS(1, IN_COLUMNS, IN_ROWS)
-      case 2: FEW_COLUMNS(2, IN_COLUMNS, IN_ROWS)
-      case 3: FEW_COLUMNS(3, IN_COLUMNS, IN_ROWS)
-      case 4: FEW_COLUMNS(4, IN_COLUMNS, IN_ROWS)
+      case 1:
+        FEW_COLUMNS(1, IN_COLUMNS, IN_ROWS)
+      case 2:
+        FEW_COLUMNS(2, IN_COLUMNS, IN_ROWS)
+      case 3:
+        FEW_COLUMNS(3, IN_COLUMNS, IN_ROWS)
+      case 4:
+        FEW_COLUMNS(4, IN_COLUMNS, IN_ROWS)
     }
   int64_t r = 0;
   // The last vector of columns starts at a multiple of LANES and ends at `reach`.
@@ -62,14 +66,18 @@ static void to_columns(REAL *in_columns, int64_t pitch, const REAL *in_rows, int
     for (int64_t c = 0; c < columns; ++c) in_columns[c * pitch + r] = in_rows[r * row_stride + c];
 }
 
-// The way back, for dense rows. Whole vectors are written to the rows, which spoils the start of the row after until that
-// is written: vectors of columns are done from the last to the first, and the last rows one by one.
-static void to_rows(REAL *in_rows, const REAL *in_columns, int64_t pitch, int64_t rows, int64_t columns) {
+// The way back, for dense rows. Whole vectors are written to the rows, which spoils the start of the row after until
+// that is written: vectors of columns are done from the last to the first, and the last rows one by one.
+static void to_rows(REAL* in_rows, const REAL* in_columns, int64_t pitch, int64_t rows, int64_t columns) {
   switch (columns) {
-    case 1: FEW_COLUMNS(1, IN_ROWS, IN_COLUMNS)
-    case 2: FEW_COLUMNS(2, IN_ROWS, IN_COLUMNS)
-    case 3: FEW_COLUMNS(3, IN_ROWS, IN_COLUMNS)
-    case 4: FEW_COLUMNS(4, IN_ROWS, IN_COLUMNS)
+    case 1:
+      FEW_COLUMNS(1, IN_ROWS, IN_COLUMNS)
+    case 2:
+      FEW_COLUMNS(2, IN_ROWS, IN_COLUMNS)
+    case 3:
+      FEW_COLUMNS(3, IN_ROWS, IN_COLUMNS)
+    case 4:
+      FEW_COLUMNS(4, IN_ROWS, IN_COLUMNS)
   }
   int64_t r = 0;
   const int64_t reach = (columns + LANES - 1) / LANES * LANES;
