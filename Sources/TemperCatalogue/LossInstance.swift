@@ -66,10 +66,7 @@ package final class LossInstance {
   package func valueCount(_ given: [String: Tensor]) throws(TemperError) -> Int {
     do throws(TemperError) {
       let match = try Match(given, to: inputs)
-      let counts = match.entries.compactMap { entry in
-        entry.form.shape.firstIndex(of: "N").map { entry.tensor.shape[$0] }
-      }
-      return isBatchLoss ? 1 : counts.first ?? 1
+      return isBatchLoss ? 1 : match.samples
     } catch { throw error.from(method.name) }
   }
 

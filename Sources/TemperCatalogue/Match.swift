@@ -23,6 +23,8 @@ struct Match {
   let type: DType
   /// What "..." stood for.
   let rest: [Int]
+  /// What "N" stood for.
+  let samples: Int
 
   /// What a plan depends on.
   var signature: [SignatureEntry] {
@@ -88,18 +90,18 @@ extension Match {
       }
       entries.append(found)
     }
-    (self.entries, rest) = (entries, sizes.rest ?? [])
+    (self.entries, rest, samples) = (entries, sizes.rest ?? [], sizes["N"] ?? 1)
   }
 
-  private init(_ entries: [Entry], _ type: DType, _ rest: [Int]) {
-    (self.entries, self.type, self.rest) = (entries, type, rest)
+  private init(_ entries: [Entry], _ type: DType, _ rest: [Int], _ samples: Int) {
+    (self.entries, self.type, self.rest, self.samples) = (entries, type, rest, samples)
   }
 
   /// With one more array, under a shape of its own.
   func adding(_ input: Input, _ tensor: Tensor, as innerShape: Shape) -> Match {
     let entry = Entry(
       input: input, form: .init([]), formIndex: 0, tensor: tensor, innerShape: innerShape, bound: nil)
-    return Match(entries + [entry], type, rest)
+    return Match(entries + [entry], type, rest, samples)
   }
 
   var tensors: [String: Tensor] {
@@ -140,6 +142,8 @@ extension Match.Entry {
 struct Sizes {
   private var letters: [String: Int] = [:]
   private(set) var rest: [Int]?
+
+  subscript(_ letter: String) -> Int? { letters[letter] }
 
   /// Binds the letters of `form` to `shape` and gives the shape that the formula sees, or nil if they do not fit.
   mutating func match(_ shape: Shape, _ form: Input.Form) -> Shape? {

@@ -22,9 +22,7 @@ package final class OperationInstance {
     do throws(TemperError) {
       let match = try Match(given, to: method.inputs, axis: axis)
       try method.check?(match.tensors, arguments)
-      let call = try cache.call(for: match, []) { () throws(TemperError) in
-        try PreparedCall([try result(expressions(match))], type: match.type, workers: workers)
-      }
+      let call = try evaluation(match)
       return try call.run(
         match, ignored: [], targets: [try resultTarget(match, call.outputShapes[0], axis, array)])[0]
     } catch { throw error.from(method.name) }
@@ -34,8 +32,15 @@ package final class OperationInstance {
   package func resultShape(_ given: [String: Tensor], axis: Int = -1) throws(TemperError) -> Shape {
     do throws(TemperError) {
       let match = try Match(given, to: method.inputs, axis: axis)
-      return try resultTarget(match, try build(expressions(match)).shape, axis, nil).shape
+      let call = try evaluation(match)
+      return try resultTarget(match, call.outputShapes[0], axis, nil).shape
     } catch { throw error.from(method.name) }
+  }
+
+  private func evaluation(_ match: Match) throws(TemperError) -> PreparedCall {
+    try cache.call(for: match, []) { () throws(TemperError) in
+      try PreparedCall([try result(expressions(match))], type: match.type, workers: workers)
+    }
   }
 
   /// The gradients of sum(dy * result) for each name in `wrt` (without it: for every input that has one and came).
