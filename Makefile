@@ -11,7 +11,7 @@ STRICT := -std=c11 -O2 -Wall -Wextra -Werror
 STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig
 VERSION := $(shell sed -n 's/^\#define TEMPER_VERSION_\(MAJOR\|MINOR\|PATCH\) //p' include/temper.h | paste -sd.)
 
-.PHONY: build install stage plugins demo test test-swift test-abi test-python bench format clean setup
+.PHONY: build install stage plugins demo test test-swift abi test-abi test-python bench format clean setup
 
 build:
 	.ci/install build
@@ -54,7 +54,7 @@ test-swift:
 	.ci/install build
 	swift test
 
-test-abi: stage plugins
+abi test-abi: stage plugins
 	Tests/ABI/gate
 
 test-python: stage plugins setup

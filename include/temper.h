@@ -13,10 +13,10 @@
  * -------------
  * Handles (temper_context, temper_tensor, ...) are opaque. Whoever receives one through an out-parameter owns it and
  * gives it back with the matching _free; _free(NULL) does nothing. A handle keeps alive what it needs: a trainer its
- * model, a model its context, a tensor its memory; free in any order. A handle of the wrong kind, one freed already, and
- * a pointer that never was a handle are found out and answered with TEMPER_ERROR_INVALID_HANDLE.
- * Text and arrays passed in are only read during the call, unless the function says that it borrows. Text is UTF-8, ends
- * with NUL, and is at most 16 MB long.
+ * model, a model its context, a tensor its memory; free in any order. A handle of the wrong kind, one freed already,
+ * and a pointer that never was a handle are found out and answered with TEMPER_ERROR_INVALID_HANDLE.
+ * Text and arrays passed in are only read during the call, unless the function says that it borrows. Text is UTF-8,
+ * ends with NUL, and is at most 16 MB long.
  *
  * Text results go to memory of the caller: (char *text, uint64_t capacity, uint64_t *length). `*length` receives the
  * length without the NUL. With text NULL and capacity 0 the call only measures. A capacity of `*length` or less is
@@ -248,8 +248,8 @@ typedef struct temper_named_tensor {
 /* How many tensors a map holds. [any] */
 int32_t temper_tensor_map_count(uint64_t *out, temper_tensor_map *map, temper_error *error);
 
-/* Entry `index`: its name, borrowed from the map, and a new handle to its tensor (the same memory). Either out-parameter
- * may be NULL. [any] */
+/* Entry `index`: its name, borrowed from the map, and a new handle to its tensor (the same memory). Either
+ * out-parameter may be NULL. [any] */
 int32_t temper_tensor_map_get(const char **name, temper_tensor **tensor, temper_tensor_map *map, uint64_t index,
                               temper_error *error);
 
@@ -268,7 +268,8 @@ int32_t temper_tensor_map_free(temper_tensor_map *map);
 #define TEMPER_PARAM_TEXT 4
 
 /* A parameter of a method: a name and a typed value. Whole numbers may come as either INTEGER or REAL. An unknown name,
- * one given twice, and a value outside its range are errors that list what is valid. Make them with the functions below. */
+ * one given twice, and a value outside its range are errors that list what is valid. Make them with the functions
+ * below. */
 typedef struct temper_param {
   const char *name;
   int32_t type;    /* TEMPER_PARAM_*: which of the following counts */
@@ -511,8 +512,8 @@ typedef struct temper_trainer_options {
   int32_t threads;           /* that share the training's work; 0: those of the model's context; at most 256 */
 } temper_trainer_options;
 
-/* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of an
- * optimizer that has made steps is not. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
+/* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of
+ * an optimizer that has made steps is not. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
  * constant. `options` NULL: all defaults. [one-per-handle] */
 int32_t temper_trainer_create(temper_trainer **out, temper_model *model, temper_loss *loss,
                               temper_optimizer *optimizer, temper_schedule *schedule,
@@ -588,8 +589,8 @@ typedef struct temper_trainer_info {
 int32_t temper_trainer_get_info(temper_trainer_info *out, temper_trainer *trainer, temper_error *error);
 
 /* The epochs so far as float64 columns, one entry an epoch: "training_loss", "learning_rate", "seconds", and, where
- * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy"; NAN in epochs without.
- * Copies. [one-per-handle] */
+ * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy"; NAN in epochs
+ * without. Copies. [one-per-handle] */
 int32_t temper_trainer_history(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
 
 /* Writes a checkpoint: parameters, optimizer state, loss state, place in the data, history. Whole or not at all.
@@ -610,14 +611,14 @@ int32_t temper_trainer_free(temper_trainer *trainer);
 int32_t temper_quantizer_create(temper_quantizer **out, temper_context *context, const char *name,
                                 const temper_param *params, uint64_t param_count, temper_error *error);
 
-/* Quantizes a matrix `weight` (outputs, inputs), float32. `calibration` (samples, inputs) for methods that look at data;
- * NULL otherwise. [one-per-handle] */
+/* Quantizes a matrix `weight` (outputs, inputs), float32. `calibration` (samples, inputs) for methods that look at
+ * data; NULL otherwise. [one-per-handle] */
 int32_t temper_quantizer_quantize(temper_quantized **out, temper_quantizer *quantizer, temper_tensor *weight,
                                   temper_tensor *calibration, temper_error *error);
 
 /* A model with packed weights, made from `model`, which stays as it is. It predicts from the packed weights, and saves
- * and loads like any model. `calibration`: inputs (N, ...) of the model, or NULL; methods that look at the weights alone
- * do not read it. [one-per-handle] */
+ * and loads like any model. `calibration`: inputs (N, ...) of the model, or NULL; methods that look at the weights
+ * alone do not read it. [one-per-handle] */
 int32_t temper_quantizer_quantize_model(temper_model **out, temper_quantizer *quantizer, temper_model *model,
                                         temper_tensor *calibration, temper_error *error);
 

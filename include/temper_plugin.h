@@ -18,13 +18,13 @@
  * --------------------------
  * - Descriptor and all that it points to must be constants: the linker places them, no constructor fills them.
  * - Everything the host passes is valid during the call only, unless said otherwise.
- * - Structs begin with `struct_size`, filled by whoever makes them; read only what lies within it. Arrays of structs are
- *   stepped through by the struct_size of their first element.
- * - A newer plug-in on an older host, and the reverse, work with what both know. `min_host` says what a plug-in cannot do
- *   without.
+ * - Structs begin with `struct_size`, filled by whoever makes them; read only what lies within it. Arrays of structs
+ *   are stepped through by the struct_size of their first element.
+ * - A newer plug-in on an older host, and the reverse, work with what both know. `min_host` says what a plug-in cannot
+ *   do without.
  * - A function returns 0, or another number after it has described the reason in `message`.
- * - It must not throw across the call, exit, abort, or change process-wide state (signals, locale, floating-point modes).
- *   The probe of the host catches what it can.
+ * - It must not throw across the call, exit, abort, or change process-wide state (signals, locale, floating-point
+ *   modes). The probe of the host catches what it can.
  *
  * Thread tags: [one-at-a-time] the host never makes two calls at once for one library; [any] calls may overlap.
  */
@@ -37,7 +37,7 @@
 extern "C" {
 #endif
 
-/* The revision of this header. Additions raise it; the descriptor's name, temper_plugin_v1, changes if one ever breaks. */
+/* The revision of this header. Additions raise it; the descriptor's name, temper_plugin_v1, would change with a break. */
 #define TEMPER_PLUGIN_REVISION 1
 
 /* A function's text for people goes to `text` (ends with NUL, at most `capacity` bytes; snprintf fits). */
@@ -94,8 +94,8 @@ typedef struct temper_plugin_input {
   const char *shape;   /* sizes, separated by commas: letters (one size throughout a call) or numbers: "N,C" */
   const char *below;   /* for INDEX: the letter of the size that bounds it, "C"; NULL: not bounded above */
   const char *summary; /* one line */
-  double lower, upper; /* REAL: values the loss is made for: the probe draws from between. Both 0: -2 to 2, or 0 to 1 for
-                          an input without a gradient */
+  double lower, upper; /* REAL: values the loss is made for: the probe draws from between. Both 0: -2 to 2, or 0 to 1
+                          for an input without a gradient */
   uint32_t flags;      /* TEMPER_INPUT_* */
   uint32_t reserved;   /* 0 */
 } temper_plugin_input;
@@ -300,7 +300,8 @@ typedef struct temper_plugin_descriptor {
   /* Called for each context that loads the plug-in; what it leaves in `*state` goes to its losses and to deinit. May be
    * NULL; so may deinit. 0, or another number with a message. [one-at-a-time] */
   int32_t (*init)(const temper_host *host, void **state, temper_message message);
-  /* Called once for each init that succeeded, when nothing of that context uses the plug-in any more. [one-at-a-time] */
+  /* Called once for each init that succeeded, when nothing of that context uses the plug-in any more.
+   * [one-at-a-time] */
   void (*deinit)(void *state);
 } temper_plugin_descriptor;
 

@@ -1,6 +1,4 @@
 #define _GNU_SOURCE
-#include "TemperIsolation.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,6 +8,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "TemperIsolation.h"
 
 // What the child leaves for its parent, in shared memory. `outcome` is written last.
 typedef struct note {

@@ -78,8 +78,10 @@ static void nulls(void) {
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_save(NULL, "x", &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_load((temper_model **)&out, context, NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_load((temper_model **)&out, context, "", &error));
-  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_model_create((temper_model **)&out, context, NULL, sizes, 1, 0, 0, &error));
-  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_create((temper_trainer **)&out, NULL, NULL, NULL, NULL, NULL, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT,
+        temper_model_create((temper_model **)&out, context, NULL, sizes, 1, 0, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE,
+        temper_trainer_create((temper_trainer **)&out, NULL, NULL, NULL, NULL, NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_fit(NULL, NULL, NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_save(NULL, "x", &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_quantizer_quantize((temper_quantized **)&out, NULL, t, NULL, &error));
@@ -131,24 +133,30 @@ static void tensors(void) {
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_create(&out, TEMPER_FLOAT32, 9, sizes, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_create(&out, TEMPER_FLOAT32, -1, sizes, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_create(&out, TEMPER_FLOAT32, INT_MAX, sizes, &error));
-  const int64_t bad[][2] = {{-1, 2}, {INT64_MAX, 2}, {INT64_MAX, INT64_MAX}, {INT64_MIN, 1}, {1LL << 40, 1LL << 40}, {0, INT64_MAX}};
-  for (int i = 0; i < 6; ++i) FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_create(&out, TEMPER_FLOAT64, 2, bad[i], &error));
+  const int64_t bad[][2] = {{-1, 2},        {INT64_MAX, 2},         {INT64_MAX, INT64_MAX},
+                            {INT64_MIN, 1}, {1LL << 40, 1LL << 40}, {0, INT64_MAX}};
+  for (int i = 0; i < 6; ++i)
+    FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_create(&out, TEMPER_FLOAT64, 2, bad[i], &error));
   const int64_t huge[] = {1LL << 45};
   FAILS(TEMPER_ERROR_OUT_OF_MEMORY, temper_tensor_create(&out, TEMPER_FLOAT64, 1, huge, &error));
 
   float memory[20] = {0};
   const int64_t shape[] = {4, 5}, steps[] = {5, 1}, back[] = {-5, 1}, far[] = {INT64_MAX, 1}, low[] = {INT64_MIN, 1},
                 repeat[] = {0, 1};
-  temper_buffer buffer = {.struct_size = sizeof buffer, .dtype = TEMPER_FLOAT32, .rank = 2, .data = memory,
-                          .byte_length = sizeof memory, .sizes = shape};
+  temper_buffer buffer = {.struct_size = sizeof buffer,
+                          .dtype = TEMPER_FLOAT32,
+                          .rank = 2,
+                          .data = memory,
+                          .byte_length = sizeof memory,
+                          .sizes = shape};
   OK(temper_tensor_borrow(&out, &buffer, &error));
   STATUS(TEMPER_OK, temper_tensor_free(out));
-#define WITH(field, value, status)                                     \
-  do {                                                                 \
-    temper_buffer changed = buffer;                                    \
-    changed.field = value;                                             \
-    FAILS(status, temper_tensor_borrow(&out, &changed, &error));       \
-    TRUE(out == NULL);                                                 \
+#define WITH(field, value, status)                               \
+  do {                                                           \
+    temper_buffer changed = buffer;                              \
+    changed.field = value;                                       \
+    FAILS(status, temper_tensor_borrow(&out, &changed, &error)); \
+    TRUE(out == NULL);                                           \
   } while (0)
   WITH(dtype, 77, TEMPER_ERROR_INVALID_ARGUMENT);
   WITH(rank, 99, TEMPER_ERROR_INVALID_SHAPE);
@@ -176,7 +184,8 @@ static void tensors(void) {
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_tensor_assign(t, t, &error));
   SAYS("overlap");
 
-  const int64_t starts[][2] = {{-1, 1}, {0, 5}, {4, 1}, {INT64_MAX, INT64_MAX}, {0, -1}, {INT64_MIN, 1}, {1, INT64_MAX}};
+  const int64_t starts[][2] = {{-1, 1}, {0, 5},         {4, 1},        {INT64_MAX, INT64_MAX},
+                               {0, -1}, {INT64_MIN, 1}, {1, INT64_MAX}};
   for (int i = 0; i < 7; ++i)
     FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_tensor_slice(&out, t, 0, starts[i][0], starts[i][1], &error));
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_tensor_slice(&out, t, 2, 0, 1, &error));
@@ -214,16 +223,23 @@ static void methods(void) {
   const struct {
     temper_param param;
     int32_t status;
-  } wrong[] = {{temper_real("q", 1.5), TEMPER_ERROR_OUT_OF_RANGE},    {temper_real("q", NAN), TEMPER_ERROR_OUT_OF_RANGE},
-               {temper_real("q", INFINITY), TEMPER_ERROR_OUT_OF_RANGE}, {temper_text("q", "x"), TEMPER_ERROR_OUT_OF_RANGE},
-               {temper_text("q", NULL), TEMPER_ERROR_INVALID_ARGUMENT}, {temper_none("q"), TEMPER_ERROR_OUT_OF_RANGE},
-               {temper_boolean("q", 5), TEMPER_ERROR_OUT_OF_RANGE},    {temper_integer("q", INT64_MIN), TEMPER_ERROR_OUT_OF_RANGE},
-               {temper_real("nope", 1), TEMPER_ERROR_UNKNOWN_NAME},    {temper_real(NULL, 1), TEMPER_ERROR_INVALID_ARGUMENT},
-               {temper_real("\xc3\x28", 1), TEMPER_ERROR_INVALID_ARGUMENT}, {{"q", 17, 0, 0, 0, 0}, TEMPER_ERROR_INVALID_ARGUMENT}};
+  } wrong[] = {{temper_real("q", 1.5), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_real("q", NAN), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_real("q", INFINITY), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_text("q", "x"), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_text("q", NULL), TEMPER_ERROR_INVALID_ARGUMENT},
+               {temper_none("q"), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_boolean("q", 5), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_integer("q", INT64_MIN), TEMPER_ERROR_OUT_OF_RANGE},
+               {temper_real("nope", 1), TEMPER_ERROR_UNKNOWN_NAME},
+               {temper_real(NULL, 1), TEMPER_ERROR_INVALID_ARGUMENT},
+               {temper_real("\xc3\x28", 1), TEMPER_ERROR_INVALID_ARGUMENT},
+               {{"q", 17, 0, 0, 0, 0}, TEMPER_ERROR_INVALID_ARGUMENT}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i)
     FAILS(wrong[i].status, temper_loss_create(&loss, context, "generalized_cross_entropy", &wrong[i].param, 1, &error));
   const temper_param twice[] = {temper_real("q", 0.5), temper_real("q", 0.5)};
-  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_create(&loss, context, "generalized_cross_entropy", twice, 2, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT,
+        temper_loss_create(&loss, context, "generalized_cross_entropy", twice, 2, &error));
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_loss_create(&loss, context, "mse", twice, UINT64_MAX, &error));
 }
 
@@ -271,7 +287,8 @@ static void losses(void) {
     SAYS("element 1");
   }
   labels[1] = 1;
-  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_loss_evaluate(x, loss, (temper_named_tensor[]){{"logits", floats(3, 4)}, {"targets", y}}, 2, &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE,
+        temper_loss_evaluate(x, loss, (temper_named_tensor[]){{"logits", floats(3, 4)}, {"targets", y}}, 2, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_evaluate(x, loss, inputs, 2, &error));
   SAYS("overlap");
   FAILS(TEMPER_ERROR_INVALID_TYPE, temper_loss_evaluate(make(TEMPER_INT32, 1, 3, 0), loss, inputs, 2, &error));
@@ -347,7 +364,8 @@ static void optimizers(void) {
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_optimizer_set_state(optimizer, wrong, 2, &error));
   OK(temper_schedule_create(&schedule, context, "cosine", NULL, 0, &error));
   const double steps[] = {-1, NAN, INFINITY, -INFINITY};
-  for (int i = 0; i < 4; ++i) FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_schedule_value(&value, schedule, steps[i], &error));
+  for (int i = 0; i < 4; ++i)
+    FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_schedule_value(&value, schedule, steps[i], &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_schedule_value(NULL, schedule, 0, &error));
 }
 
@@ -359,10 +377,21 @@ static void write_file(const char *path, const void *data, size_t size) {
 static void models(const char *folder) {
   temper_model *model = NULL;
   const int64_t four[] = {4}, none[] = {0}, minus[] = {-4}, huge[] = {INT64_MAX};
-  const char *descriptions[] = {"", "[", "{}", "[{\"dense\": -1}]", "[{\"dense\": 0}]", "[{\"dense\": 1e99}]",
-                                "[{\"dense\": \"x\"}]", "[{\"nothing\": 1}]", "[17]", "[{\"dense\": 4, \"relu\": 1}]",
-                                "[{\"dense\": {\"size\": 4, \"typo\": 1}}]", "[{\"dense\": 9223372036854775807}]",
-                                "[\"relu\" \"relu\"]", "[null]", "[{\"dense\": {}}]"};
+  const char *descriptions[] = {"",
+                                "[",
+                                "{}",
+                                "[{\"dense\": -1}]",
+                                "[{\"dense\": 0}]",
+                                "[{\"dense\": 1e99}]",
+                                "[{\"dense\": \"x\"}]",
+                                "[{\"nothing\": 1}]",
+                                "[17]",
+                                "[{\"dense\": 4, \"relu\": 1}]",
+                                "[{\"dense\": {\"size\": 4, \"typo\": 1}}]",
+                                "[{\"dense\": 9223372036854775807}]",
+                                "[\"relu\" \"relu\"]",
+                                "[null]",
+                                "[{\"dense\": {}}]"};
   for (size_t i = 0; i < sizeof descriptions / sizeof *descriptions; ++i) {
     TRUE(temper_model_create(&model, context, descriptions[i], four, 1, 0, 0, &error) != TEMPER_OK);
     TRUE(model == NULL && check_is_sentence(error.message));
@@ -434,12 +463,12 @@ static void models(const char *folder) {
     bytes[at] = kept;
   }
   TRUE(refused > 20);
-  const char *lies[] = {
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}",
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,18446744073709551615]}}",
-      "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,-4]}}",
-      "{\"__metadata__\":{\"temper.model\":\"{\\\"version\\\":1,\\\"layers\\\":[{\\\"dense\\\":1000000000000}],\\\"input\\\":[1000000000],"
-      "\\\"dtype\\\":\\\"float32\\\"}\"}}"};
+  const char *lies[] = {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}",
+                        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,18446744073709551615]}}",
+                        "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,-4]}}",
+                        "{\"__metadata__\":{\"temper.model\":\"{\\\"version\\\":1,\\\"layers\\\":[{\\\"dense\\\":"
+                        "1000000000000}],\\\"input\\\":[1000000000],"
+                        "\\\"dtype\\\":\\\"float32\\\"}\"}}"};
   for (int i = 0; i < 4; ++i) {
     const uint64_t length = strlen(lies[i]);
     memcpy(bytes, &length, 8), memcpy(bytes + 8, lies[i], length);
@@ -450,6 +479,19 @@ static void models(const char *folder) {
 }
 
 static int32_t stop(void *user, const temper_progress *progress) { return progress->epoch > 0 ? *(int32_t *)user : 0; }
+
+/* A callback that begins the same training again, and then gives its trainer back: the first is an error, the second is
+ * fine, and training goes on. */
+static int32_t meddle(void *user, const temper_progress *progress) {
+  temper_trainer **trainer = user;
+  const temper_samples none = {.name = "none"};
+  static int done;
+  if (!progress->is_epoch_end || done++) return 0;
+  FAILS(TEMPER_ERROR_WRONG_STATE, temper_trainer_fit(*trainer, &none, NULL, &error));
+  FAILS(TEMPER_ERROR_WRONG_STATE, temper_trainer_resume(*trainer, "x", &error));
+  STATUS(TEMPER_OK, temper_trainer_free(*trainer));
+  return 0;
+}
 
 static void trainers(const char *folder) {
   temper_model *model = NULL;
@@ -462,7 +504,8 @@ static void trainers(const char *folder) {
   OK(temper_loss_create(&regression, context, "mse", NULL, 0, &error));
   OK(temper_optimizer_create(&optimizer, context, "sgd", NULL, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_create(&trainer, model, NULL, optimizer, NULL, NULL, &error));
-  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_create(&trainer, model, (temper_loss *)optimizer, optimizer, NULL, NULL, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE,
+        temper_trainer_create(&trainer, model, (temper_loss *)optimizer, optimizer, NULL, NULL, &error));
   temper_trainer_options options = {.struct_size = sizeof options, .batch_size = -5};
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
   options = (temper_trainer_options){.struct_size = sizeof options, .clip_norm = -1};
@@ -508,10 +551,10 @@ static void trainers(const char *folder) {
   data.input_count = 0;
 
   temper_samples test = {.name = NULL, .x = x, .y = y};
-#define FIT(status, ...)                                                                \
-  do {                                                                                  \
-    const temper_fit_options fit = {.struct_size = sizeof fit, __VA_ARGS__};            \
-    FAILS(status, temper_trainer_fit(trainer, &data, &fit, &error));                    \
+#define FIT(status, ...)                                                     \
+  do {                                                                       \
+    const temper_fit_options fit = {.struct_size = sizeof fit, __VA_ARGS__}; \
+    FAILS(status, temper_trainer_fit(trainer, &data, &fit, &error));         \
   } while (0)
   FIT(TEMPER_ERROR_OUT_OF_RANGE, .epochs = -1);
   FIT(TEMPER_ERROR_INVALID_ARGUMENT, .patience = 3);
@@ -545,6 +588,12 @@ static void trainers(const char *folder) {
   temper_tensor *wrong = make(TEMPER_INT32, 2, 10, 3);
   data.y = wrong;
   TRUE(temper_trainer_fit(other, &data, NULL, &error) == TEMPER_OK || check_is_sentence(error.message));
+  data.y = y;
+  const temper_fit_options meddling = {
+      .struct_size = sizeof meddling, .epochs = 30, .progress = meddle, .progress_user = &trainer};
+  memset(&error, 0, sizeof error);
+  STATUS(TEMPER_OK, temper_trainer_fit(trainer, &data, &meddling, NULL));
+  STATUS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_free(trainer));
   unlink(path);
 }
 
@@ -554,14 +603,17 @@ static void quantizers(void) {
   const int64_t bits[] = {0, -1, 9, 64, INT64_MAX, INT64_MIN};
   for (int i = 0; i < 6; ++i) {
     const temper_param param = temper_integer("bits", bits[i]);
-    FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_quantizer_create(&quantizer, context, "round_to_nearest", &param, 1, &error));
+    FAILS(TEMPER_ERROR_OUT_OF_RANGE,
+          temper_quantizer_create(&quantizer, context, "round_to_nearest", &param, 1, &error));
   }
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_quantizer_create(&quantizer, context, "round_to_furthest", NULL, 0, &error));
   OK(temper_quantizer_create(&quantizer, context, "round_to_nearest", NULL, 0, &error));
   temper_tensor *weight = floats(6, 8);
   fill(weight, 2);
-  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_quantizer_quantize(&packed, quantizer, make(TEMPER_FLOAT32, 1, 8, 0), NULL, &error));
-  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_quantizer_quantize(&packed, quantizer, make(TEMPER_INT32, 2, 6, 8), NULL, &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE,
+        temper_quantizer_quantize(&packed, quantizer, make(TEMPER_FLOAT32, 1, 8, 0), NULL, &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE,
+        temper_quantizer_quantize(&packed, quantizer, make(TEMPER_INT32, 2, 6, 8), NULL, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_quantizer_quantize(&packed, quantizer, weight, floats(5, 7), &error));
   float_data(weight)[3] = NAN;
   FAILS(TEMPER_ERROR_NOT_FINITE, temper_quantizer_quantize(&packed, quantizer, weight, NULL, &error));

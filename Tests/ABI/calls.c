@@ -1,4 +1,5 @@
-/* What calls give: values against formulas, gradients against finite differences, state and files against themselves. */
+/* What calls give: values against formulas, gradients against finite differences, state and files against themselves.
+ */
 #include <unistd.h>
 
 #include "check.h"
@@ -17,9 +18,16 @@ static void tensors(void) {
   unsigned char shifted[sizeof memory + 1];
   memcpy(shifted + 1, memory, sizeof memory);
   const int64_t sizes[] = {4, 3}, strides[] = {-6, 2}, flat[] = {12}, row[] = {3};
-  temper_buffer buffer = {.struct_size = sizeof buffer, .dtype = TEMPER_FLOAT32, .rank = 2, .data = shifted + 1,
-                          .byte_length = sizeof memory, .byte_offset = 18 * 4, .sizes = sizes, .strides = strides,
-                          .release = release, .release_user = &one};
+  temper_buffer buffer = {.struct_size = sizeof buffer,
+                          .dtype = TEMPER_FLOAT32,
+                          .rank = 2,
+                          .data = shifted + 1,
+                          .byte_length = sizeof memory,
+                          .byte_offset = 18 * 4,
+                          .sizes = sizes,
+                          .strides = strides,
+                          .release = release,
+                          .release_user = &one};
   temper_tensor *view = NULL, *copy = NULL, *part = NULL, *again = NULL;
   OK(temper_tensor_borrow(&view, &buffer, &error));
   OK(temper_tensor_copy(&copy, view, TEMPER_FLOAT64, &error));
@@ -29,7 +37,8 @@ static void tensors(void) {
   OK(temper_tensor_slice(&part, view, 0, 1, 2, &error));
   temper_tensor_info info = {.struct_size = sizeof info};
   OK(temper_tensor_get_info(&info, part, &error));
-  TRUE(info.rank == 2 && info.sizes[0] == 2 && info.sizes[1] == 3 && info.strides[0] == -6 && info.count == 6 && info.flags == 0);
+  TRUE(info.rank == 2 && info.sizes[0] == 2 && info.sizes[1] == 3 && info.strides[0] == -6 && info.count == 6 &&
+       info.flags == 0);
   TRUE(info.data == shifted + 1 + 12 * 4);
   STATUS(TEMPER_OK, temper_tensor_free(view));
   TRUE(released == 0); /* the part still needs the memory */
@@ -50,8 +59,12 @@ static void tensors(void) {
   TRUE(info.sizes[0] == 3 && info.strides[0] == 1 && info.strides[1] == 3);
   temper_tensor *ints = NULL;
   double wild[] = {NAN, 1e30, -2.7};
-  temper_buffer wild_buffer = {.struct_size = sizeof wild_buffer, .dtype = TEMPER_FLOAT64, .rank = 1, .data = wild,
-                               .byte_length = sizeof wild, .sizes = row};
+  temper_buffer wild_buffer = {.struct_size = sizeof wild_buffer,
+                               .dtype = TEMPER_FLOAT64,
+                               .rank = 1,
+                               .data = wild,
+                               .byte_length = sizeof wild,
+                               .sizes = row};
   OK(temper_tensor_borrow(&view, &wild_buffer, &error));
   OK(temper_tensor_copy(&ints, view, TEMPER_INT32, &error));
   const int32_t *whole = temper_tensor_data(ints);
@@ -67,7 +80,8 @@ static void dlpack(void) {
   fill(t, 1);
   OK(temper_tensor_to_dlpack(&managed, t, &error));
   TRUE(managed->version.major == 1 && managed->dl_tensor.ndim == 2 && managed->dl_tensor.shape[1] == 3);
-  TRUE(managed->dl_tensor.dtype.code == kDLFloat && managed->dl_tensor.dtype.bits == 32 && managed->dl_tensor.dtype.lanes == 1);
+  TRUE(managed->dl_tensor.dtype.code == kDLFloat && managed->dl_tensor.dtype.bits == 32 &&
+       managed->dl_tensor.dtype.lanes == 1);
   TRUE(managed->dl_tensor.data == temper_tensor_data(t) && managed->flags == 0 && managed->dl_tensor.strides[0] == 3);
   OK(temper_tensor_from_dlpack(&back, managed, &error));
   TRUE(temper_tensor_data(back) == temper_tensor_data(t));
@@ -77,7 +91,10 @@ static void dlpack(void) {
 
   float memory[6] = {1, 2, 3, 4, 5, 6};
   int64_t sizes[] = {3, 2}, strides[] = {-2, 1};
-  DLManagedTensorVersioned foreign = {{1, 3}, &deleted, delete_managed, DLPACK_FLAG_BITMASK_READ_ONLY,
+  DLManagedTensorVersioned foreign = {{1, 3},
+                                      &deleted,
+                                      delete_managed,
+                                      DLPACK_FLAG_BITMASK_READ_ONLY,
                                       {memory, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, sizes, strides, 16}};
   OK(temper_tensor_from_dlpack(&back, &foreign, &error));
   NEAR(float_data(back)[0], 5, 0);
@@ -87,11 +104,11 @@ static void dlpack(void) {
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_tensor_assign(back, copy, &error));
   STATUS(TEMPER_OK, temper_tensor_free(back));
   TRUE(deleted == 1);
-#define REFUSED(status, change)                                              \
-  do {                                                                       \
-    DLManagedTensorVersioned bad = foreign;                                  \
-    bad.change;                                                              \
-    FAILS(status, temper_tensor_from_dlpack(&back, &bad, &error));           \
+#define REFUSED(status, change)                                    \
+  do {                                                             \
+    DLManagedTensorVersioned bad = foreign;                        \
+    bad.change;                                                    \
+    FAILS(status, temper_tensor_from_dlpack(&back, &bad, &error)); \
   } while (0)
   REFUSED(TEMPER_ERROR_UNSUPPORTED, version.major = 2);
   REFUSED(TEMPER_ERROR_UNSUPPORTED, dl_tensor.device.device_type = (DLDeviceType)2);
@@ -130,13 +147,16 @@ static void catalogue(void) {
   OK(temper_catalogue_describe(NULL, 0, &longest, context, NULL, TEMPER_FORMAT_JSON, &error));
   OK(temper_catalogue_describe(text, longest + 1, &length, context, NULL, TEMPER_FORMAT_JSON, &error));
   TRUE(length == longest && text[0] == '[' && text[length - 1] == ']' && text[length] == 0);
-  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_catalogue_describe(text, longest, &length, context, NULL, TEMPER_FORMAT_JSON, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE,
+        temper_catalogue_describe(text, longest, &length, context, NULL, TEMPER_FORMAT_JSON, &error));
 }
 
 /* -log softmax at the target, its mean, its gradient, and Hessian times vector by differences of the gradient. */
 static void losses(void) {
-  temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *y = make(TEMPER_INT64, 1, 3, 0), *v = make(TEMPER_FLOAT64, 1, 3, 0);
-  temper_tensor *g = make(TEMPER_FLOAT64, 2, 3, 4), *up = make(TEMPER_FLOAT64, 2, 3, 4), *down = make(TEMPER_FLOAT64, 2, 3, 4);
+  temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *y = make(TEMPER_INT64, 1, 3, 0),
+                *v = make(TEMPER_FLOAT64, 1, 3, 0);
+  temper_tensor *g = make(TEMPER_FLOAT64, 2, 3, 4), *up = make(TEMPER_FLOAT64, 2, 3, 4),
+                *down = make(TEMPER_FLOAT64, 2, 3, 4);
   temper_tensor *d = make(TEMPER_FLOAT64, 2, 3, 4), *h = make(TEMPER_FLOAT64, 2, 3, 4);
   temper_loss *loss = NULL;
   double *logits = temper_tensor_data(x), *gradient = temper_tensor_data(g), value;
@@ -184,8 +204,8 @@ static void losses(void) {
 
 static void operators(void) {
   temper_op *op = NULL;
-  temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *y = make(TEMPER_FLOAT64, 2, 3, 4), *dy = make(TEMPER_FLOAT64, 2, 3, 4),
-                *g = make(TEMPER_FLOAT64, 2, 3, 4);
+  temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *y = make(TEMPER_FLOAT64, 2, 3, 4),
+                *dy = make(TEMPER_FLOAT64, 2, 3, 4), *g = make(TEMPER_FLOAT64, 2, 3, 4);
   double *in = temper_tensor_data(x), *out = temper_tensor_data(y), *slope = temper_tensor_data(g);
   fill(x, 4), fill(dy, 5);
   const temper_named_tensor inputs[] = {{"x", x}}, gradients[] = {{"x", g}};
@@ -217,7 +237,8 @@ static void operators(void) {
 static void optimizers(void) {
   temper_optimizer *sgd = NULL, *adam = NULL, *twin = NULL;
   temper_schedule *schedule = NULL;
-  temper_tensor *p = make(TEMPER_FLOAT64, 1, 3, 0), *g = make(TEMPER_FLOAT64, 1, 3, 0), *q = NULL, *list[1] = {p}, *slopes[1] = {g};
+  temper_tensor *p = make(TEMPER_FLOAT64, 1, 3, 0), *g = make(TEMPER_FLOAT64, 1, 3, 0), *q = NULL, *list[1] = {p},
+                *slopes[1] = {g};
   double *weights = temper_tensor_data(p), value;
   fill(p, 1), fill(g, 2);
   double before[3];
@@ -240,7 +261,8 @@ static void optimizers(void) {
   OK(temper_optimizer_get_state(&state, adam, &error));
   OK(temper_tensor_map_count(&count, state, &error));
   TRUE(count == 3);
-  for (uint64_t i = 0; i < count; ++i) OK(temper_tensor_map_get(&entries[i].name, &entries[i].tensor, state, i, &error));
+  for (uint64_t i = 0; i < count; ++i)
+    OK(temper_tensor_map_get(&entries[i].name, &entries[i].tensor, state, i, &error));
   temper_tensor *step = NULL;
   OK(temper_tensor_map_find(&step, state, "step", &error));
   TRUE(*(int64_t *)temper_tensor_data(step) == 3);
@@ -283,7 +305,8 @@ static void models(const char *folder) {
     }
   TRUE(float_data(bias)[1] == 0.5f);
   /* Gradients of sum(dy * y): dy W for x, the transposed dy times x for the weight, column sums of dy for the bias. */
-  temper_tensor *dy = floats(5, 2), *dx = floats(5, 3), *dw = make(TEMPER_FLOAT64, 2, 2, 3), *db = make(TEMPER_FLOAT32, 1, 2, 0);
+  temper_tensor *dy = floats(5, 2), *dx = floats(5, 3), *dw = make(TEMPER_FLOAT64, 2, 2, 3),
+                *db = make(TEMPER_FLOAT32, 1, 2, 0);
   fill(dy, 6);
   const temper_named_tensor slopes[] = {{"x", dx}, {"0.weight", dw}, {"0.bias", db}};
   OK(temper_model_vjp(slopes, 3, model, x, NULL, dy, &error));
@@ -293,7 +316,8 @@ static void models(const char *folder) {
            float_data(dy)[2 * n] * float_data(weight)[i] + float_data(dy)[2 * n + 1] * float_data(weight)[3 + i], 1e-6);
     for (int o = 0; o < 2; ++o) {
       double product = 0, sum = 0;
-      for (int n = 0; n < 5; ++n) product += (double)float_data(dy)[2 * n + o] * float_data(x)[3 * n + i], sum += float_data(dy)[2 * n + o];
+      for (int n = 0; n < 5; ++n)
+        product += (double)float_data(dy)[2 * n + o] * float_data(x)[3 * n + i], sum += float_data(dy)[2 * n + o];
       NEAR(((double *)temper_tensor_data(dw))[3 * o + i], product, 1e-6);
       NEAR(float_data(db)[o], sum, 1e-6);
     }
@@ -309,7 +333,8 @@ static void models(const char *folder) {
   TRUE(strstr(text, "8 parameters") != NULL);
   temper_model_info about = {.struct_size = sizeof about};
   OK(temper_model_get_info(&about, model, &error));
-  TRUE(about.parameter_count == 8 && about.parameter_bytes == 32 && !about.is_quantized && about.dtype == TEMPER_FLOAT32);
+  TRUE(about.parameter_count == 8 && about.parameter_bytes == 32 && !about.is_quantized &&
+       about.dtype == TEMPER_FLOAT32);
   unlink(path);
 
   temper_quantizer *quantizer = NULL;
@@ -323,7 +348,8 @@ static void models(const char *folder) {
   OK(temper_quantized_matmul(b, packed, a, &error));
   temper_quantized_info size = {.struct_size = sizeof size};
   OK(temper_quantized_get_info(&size, packed, &error));
-  TRUE(size.bits == 4 && size.outputs == 40 && size.inputs == 64 && size.byte_count < 40 * 64 && size.byte_count >= 40 * 32);
+  TRUE(size.bits == 4 && size.outputs == 40 && size.inputs == 64 && size.byte_count < 40 * 64 &&
+       size.byte_count >= 40 * 32);
   double worst = 0;
   for (int i = 0; i < 40 * 64; ++i) worst = fmax(worst, fabs(float_data(w)[i] - float_data(w_hat)[i]));
   TRUE(worst > 0 && worst < 0.15);
@@ -380,8 +406,15 @@ static void trainers(const char *folder) {
     watch w = {.stop_after = variant == 2 ? 2 : 0};
     const temper_context_options options = {.struct_size = sizeof options, .threads = variant == 1 ? 2 : 1, .seed = 5};
     const temper_trainer_options settings = {.struct_size = sizeof settings, .batch_size = 16, .clip_norm = 1};
-    temper_fit_options fit = {.struct_size = sizeof fit, .epochs = 5, .tests = &test, .test_count = 1, .validation = &samples,
-                              .monitor = TEMPER_MONITOR_VALIDATION_LOSS, .every_step = 1, .progress = look, .progress_user = &w};
+    temper_fit_options fit = {.struct_size = sizeof fit,
+                              .epochs = 5,
+                              .tests = &test,
+                              .test_count = 1,
+                              .validation = &samples,
+                              .monitor = TEMPER_MONITOR_VALIDATION_LOSS,
+                              .every_step = 1,
+                              .progress = look,
+                              .progress_user = &w};
     const temper_param rate[] = {temper_real("learning_rate", 0.02)};
     const int64_t six[] = {6};
     OK(temper_context_create(&own, &options, &error));
@@ -443,7 +476,8 @@ int main(int count, char **arguments) {
   if (count != 2) return 2;
   const temper_context_options options = {.struct_size = sizeof options, .threads = 2};
   TRUE(temper_version() == TEMPER_VERSION);
-  TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") && !strcmp(temper_status_name(-8), "unknown status"));
+  TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
+       !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
   tensors(), dlpack(), catalogue(), losses(), operators(), optimizers(), models(arguments[1]), trainers(arguments[1]);
   STATUS(TEMPER_OK, temper_context_free(context));

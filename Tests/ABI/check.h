@@ -22,65 +22,65 @@ static inline int check_is_sentence(const char *text) {
 }
 
 /* The call succeeds, and leaves an empty error. */
-#define OK(call)                                                                     \
-  do {                                                                               \
-    memset(&error, 0x55, sizeof error);                                              \
-    const int32_t status_ = (call);                                                  \
-    ++checks;                                                                        \
-    if (status_ != TEMPER_OK) check_fail(__FILE__, __LINE__, #call, error.message);  \
-    else if (error.code != TEMPER_OK || error.message[0] || error.origin[0])         \
-      check_fail(__FILE__, __LINE__, #call, "succeeded but left an error");          \
+#define OK(call)                                                             \
+  do {                                                                       \
+    memset(&error, 0x55, sizeof error);                                      \
+    const int32_t status_ = (call);                                          \
+    ++checks;                                                                \
+    if (status_ != TEMPER_OK)                                                \
+      check_fail(__FILE__, __LINE__, #call, error.message);                  \
+    else if (error.code != TEMPER_OK || error.message[0] || error.origin[0]) \
+      check_fail(__FILE__, __LINE__, #call, "succeeded but left an error");  \
   } while (0)
 
 /* The call fails with this status, and says why in a sentence, in `error` and in the thread's copy. */
-#define FAILS(expected, call)                                                            \
-  do {                                                                                   \
-    memset(&error, 0x55, sizeof error);                                                  \
-    const int32_t status_ = (call);                                                      \
-    ++checks;                                                                            \
-    if (status_ != (expected)) {                                                         \
-      char why_[2200];                                                                   \
-      snprintf(why_, sizeof why_, "gave %s instead of " #expected ": %s", temper_status_name(status_), \
-               status_ ? error.message : "");                                            \
-      check_fail(__FILE__, __LINE__, #call, why_);                                       \
-    } else if (error.code != status_ || !check_is_sentence(error.message)) {             \
-      check_fail(__FILE__, __LINE__, #call, error.message);                              \
-    } else if (temper_last_error()->code != status_ ||                                   \
-               strcmp(temper_last_error()->message, error.message)) {                    \
-      check_fail(__FILE__, __LINE__, #call, "the thread's copy differs");                \
-    }                                                                                    \
+#define FAILS(expected, call)                                                                                 \
+  do {                                                                                                        \
+    memset(&error, 0x55, sizeof error);                                                                       \
+    const int32_t status_ = (call);                                                                           \
+    ++checks;                                                                                                 \
+    if (status_ != (expected)) {                                                                              \
+      char why_[2200];                                                                                        \
+      snprintf(why_, sizeof why_, "gave %s instead of " #expected ": %s", temper_status_name(status_),        \
+               status_ ? error.message : "");                                                                 \
+      check_fail(__FILE__, __LINE__, #call, why_);                                                            \
+    } else if (error.code != status_ || !check_is_sentence(error.message)) {                                  \
+      check_fail(__FILE__, __LINE__, #call, error.message);                                                   \
+    } else if (temper_last_error()->code != status_ || strcmp(temper_last_error()->message, error.message)) { \
+      check_fail(__FILE__, __LINE__, #call, "the thread's copy differs");                                     \
+    }                                                                                                         \
   } while (0)
 
 /* The last error's text has this in it. */
-#define SAYS(part)                                                                       \
-  do {                                                                                   \
-    ++checks;                                                                            \
+#define SAYS(part)                                                                                          \
+  do {                                                                                                      \
+    ++checks;                                                                                               \
     if (!strstr(error.message, part)) check_fail(__FILE__, __LINE__, "does not say " #part, error.message); \
   } while (0)
 
 /* A call without an error argument. */
-#define STATUS(expected, call)                                                           \
-  do {                                                                                   \
-    const int32_t status_ = (call);                                                      \
-    ++checks;                                                                            \
+#define STATUS(expected, call)                                                                     \
+  do {                                                                                             \
+    const int32_t status_ = (call);                                                                \
+    ++checks;                                                                                      \
     if (status_ != (expected)) check_fail(__FILE__, __LINE__, #call, temper_status_name(status_)); \
   } while (0)
 
-#define TRUE(condition)                                                                  \
-  do {                                                                                   \
-    ++checks;                                                                            \
-    if (!(condition)) check_fail(__FILE__, __LINE__, #condition, "is not so");           \
+#define TRUE(condition)                                                        \
+  do {                                                                         \
+    ++checks;                                                                  \
+    if (!(condition)) check_fail(__FILE__, __LINE__, #condition, "is not so"); \
   } while (0)
 
-#define NEAR(actual, expected, tolerance)                                                \
-  do {                                                                                   \
-    const double a_ = (actual), e_ = (expected);                                         \
-    ++checks;                                                                            \
-    if (!(fabs(a_ - e_) <= (tolerance))) {                                               \
-      char why_[120];                                                                    \
-      snprintf(why_, sizeof why_, "is %.17g, not %.17g", a_, e_);                        \
-      check_fail(__FILE__, __LINE__, #actual, why_);                                     \
-    }                                                                                    \
+#define NEAR(actual, expected, tolerance)                         \
+  do {                                                            \
+    const double a_ = (actual), e_ = (expected);                  \
+    ++checks;                                                     \
+    if (!(fabs(a_ - e_) <= (tolerance))) {                        \
+      char why_[120];                                             \
+      snprintf(why_, sizeof why_, "is %.17g, not %.17g", a_, e_); \
+      check_fail(__FILE__, __LINE__, #actual, why_);              \
+    }                                                             \
   } while (0)
 
 static inline int check_result(const char *name) {

@@ -1,11 +1,12 @@
 // The headers from C++: handles in owners, errors as exceptions, nothing else needed.
-#include <cstdio>
-#include <memory>
-#include <stdexcept>
 #include <temper.h>
 #include <temper_api.h>
 #include <temper_dlpack.h>
 #include <temper_plugin.h>
+
+#include <cstdio>
+#include <memory>
+#include <stdexcept>
 #include <vector>
 
 namespace {
@@ -18,7 +19,8 @@ struct Free {
   void operator()(temper_tensor *tensor) const { temper_tensor_free(tensor); }
   void operator()(temper_loss *loss) const { temper_loss_free(loss); }
 };
-template <class T> using Owner = std::unique_ptr<T, Free>;
+template <class T>
+using Owner = std::unique_ptr<T, Free>;
 
 Owner<temper_tensor> borrow(std::vector<double> &values, std::vector<int64_t> sizes) {
   temper_buffer buffer = {};

@@ -30,7 +30,8 @@ int main(int count, char **arguments) {
   void *const *slots = (void *const *)((const char *)api + 8);
   for (size_t i = 0; i < (sizeof(temper_api) - 8) / sizeof(void *); ++i) {
     Dl_info information;
-    TRUE(slots[i] && dladdr(slots[i], &information) && information.dli_sname && !strncmp(information.dli_sname, "temper_", 7));
+    TRUE(slots[i] && dladdr(slots[i], &information) && information.dli_sname &&
+         !strncmp(information.dli_sname, "temper_", 7));
   }
   TRUE((void *)(uintptr_t)api->tensor_create == dlsym(library, "temper_tensor_create"));
   TRUE((void *)(uintptr_t)api->plugin_free == dlsym(library, "temper_plugin_free"));
@@ -41,7 +42,8 @@ int main(int count, char **arguments) {
   const temper_context_options options = {.struct_size = sizeof options, .threads = 1};
   TRUE(!api->context_create(&context, &options, &error));
   TRUE(!api->op_create(&op, context, "relu", NULL, 0, &error));
-  TRUE(!api->tensor_create(&x, TEMPER_FLOAT32, 2, sizes, &error) && !api->tensor_create(&y, TEMPER_FLOAT32, 2, sizes, &error));
+  TRUE(!api->tensor_create(&x, TEMPER_FLOAT32, 2, sizes, &error) &&
+       !api->tensor_create(&y, TEMPER_FLOAT32, 2, sizes, &error));
   ((float *)api->tensor_data(x))[4] = 2, ((float *)api->tensor_data(x))[5] = -2;
   const temper_named_tensor inputs[] = {{"x", x}};
   TRUE(!api->op_evaluate(y, op, inputs, 1, -1, &error));

@@ -1,5 +1,5 @@
-/* Plug-ins, good and bad. The folder given holds misbehaving-<CASE>.so for every case of misbehaving.c, no-descriptor.so,
- * and the compiled examples. */
+/* Plug-ins, good and bad. The folder given holds misbehaving-<CASE>.so for every case of misbehaving.c,
+ * no-descriptor.so, and the compiled examples. */
 #include <limits.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -25,16 +25,53 @@ static int32_t log_to_line(void *user, int32_t level, const char *text) {
 static const struct {
   int number;
   const char *says;
-} bad[] = {{1, "is not that of its value"}, {2, "nan at element"}, {3, "8 bytes past the end of the values"}, {4, "before the start of the values"},
-           {5, "unwritten"}, {6, "which is only to be read"}, {7, "SIGSEGV"}, {8, "SIGABRT"}, {9, "exit status 3"},
-           {10, "exit status 4"}, {11, "did not return within"}, {12, "the moon is full"}, {13, "when only sample 0"},
-           {14, "gives other values"}, {15, "no licence key"}, {16, "SIGSEGV"}, {17, "SIGSEGV"}, {18, "is not that of its value"},
-           {19, "past the end of the input predictions"}, {20, "SIGSEGV"},
-           {30, "name is missing"}, {31, "lower-case"}, {32, "offers 0 losses"}, {33, "1 to 1024"}, {34, "NULL"}, {35, "0 inputs"},
-           {36, "inputs"}, {37, "points to"}, {38, "does not point to code"}, {39, "does not point to code"}, {40, "revision 99"},
-           {41, "capital letters"}, {42, "range"}, {43, "default"}, {44, "struct_size"}, {45, "two losses"}, {47, "licence"},
-           {60, "the tide is low"}, {61, "one value for each sample"}, {62, "tea"}, {63, "not an expression"}, {64, "did not return"},
-           {65, "SIGSEGV"}, {66, "nan"}, {67, "not an operation"}, {68, "not an expression"}, {69, "not an expression"}};
+} bad[] = {{1, "is not that of its value"},
+           {2, "nan at element"},
+           {3, "8 bytes past the end of the values"},
+           {4, "before the start of the values"},
+           {5, "unwritten"},
+           {6, "which is only to be read"},
+           {7, "SIGSEGV"},
+           {8, "SIGABRT"},
+           {9, "exit status 3"},
+           {10, "exit status 4"},
+           {11, "did not return within"},
+           {12, "the moon is full"},
+           {13, "when only sample 0"},
+           {14, "gives other values"},
+           {15, "no licence key"},
+           {16, "SIGSEGV"},
+           {17, "SIGSEGV"},
+           {18, "is not that of its value"},
+           {19, "past the end of the input predictions"},
+           {20, "SIGSEGV"},
+           {30, "name is missing"},
+           {31, "lower-case"},
+           {32, "offers 0 losses"},
+           {33, "1 to 1024"},
+           {34, "NULL"},
+           {35, "0 inputs"},
+           {36, "inputs"},
+           {37, "points to"},
+           {38, "does not point to code"},
+           {39, "does not point to code"},
+           {40, "revision 99"},
+           {41, "capital letters"},
+           {42, "range"},
+           {43, "default"},
+           {44, "struct_size"},
+           {45, "two losses"},
+           {47, "licence"},
+           {60, "the tide is low"},
+           {61, "one value for each sample"},
+           {62, "tea"},
+           {63, "not an expression"},
+           {64, "did not return"},
+           {65, "SIGSEGV"},
+           {66, "nan"},
+           {67, "not an operation"},
+           {68, "not an expression"},
+           {69, "not an expression"}};
 
 static void misbehaving(void) {
   const temper_plugin_options options = {.struct_size = sizeof options, .time_limit_milliseconds = 400};
@@ -98,8 +135,8 @@ static void permission(void) {
   mkdir(allowed, 0700), unlink(link_path), unlink(inside);
   TRUE(symlink(library("misbehaving-0"), link_path) == 0 && link(library("misbehaving-0"), inside) == 0);
   const char *const directories[] = {allowed};
-  const temper_context_options options = {.struct_size = sizeof options, .threads = 1, .plugin_directories = directories,
-                                          .plugin_directory_count = 1};
+  const temper_context_options options = {
+      .struct_size = sizeof options, .threads = 1, .plugin_directories = directories, .plugin_directory_count = 1};
   temper_context *strict = NULL;
   temper_plugin *plugin = NULL;
   uint64_t length;
@@ -107,7 +144,8 @@ static void permission(void) {
   FAILS(TEMPER_ERROR_PLUGIN_FAILED, temper_plugin_load(&plugin, strict, library("misbehaving-0"), NULL, &error));
   SAYS("outside the directories");
   FAILS(TEMPER_ERROR_PLUGIN_FAILED, temper_plugin_load(&plugin, strict, link_path, NULL, &error));
-  FAILS(TEMPER_ERROR_PLUGIN_FAILED, temper_plugin_inspect(NULL, 0, &length, strict, library("misbehaving-0"), 0, &error));
+  FAILS(TEMPER_ERROR_PLUGIN_FAILED,
+        temper_plugin_inspect(NULL, 0, &length, strict, library("misbehaving-0"), 0, &error));
   OK(temper_plugin_load(&plugin, strict, inside, NULL, &error));
   STATUS(TEMPER_OK, temper_plugin_free(plugin));
   STATUS(TEMPER_OK, temper_context_free(strict));
@@ -162,10 +200,12 @@ static void good(void) {
   OK(temper_plugin_load(&plugin, context, library("barron"), NULL, &error));
   OK(temper_plugin_report(text, sizeof text, &length, plugin, &error));
   TRUE(strstr(text, "float64, 6 samples: predictions: samples one by one") != NULL);
-  temper_tensor *x = make(TEMPER_FLOAT64, 2, 5, 4), *y = make(TEMPER_FLOAT64, 2, 5, 4), *g = make(TEMPER_FLOAT64, 2, 5, 4);
+  temper_tensor *x = make(TEMPER_FLOAT64, 2, 5, 4), *y = make(TEMPER_FLOAT64, 2, 5, 4),
+                *g = make(TEMPER_FLOAT64, 2, 5, 4);
   fill(x, 3), fill(y, 4);
   const temper_param squared[] = {temper_real("alpha", 2)};
-  const double barron = run("barron", squared, 1, "predictions", x, y, g), half = run("mse", NULL, 0, "predictions", x, y, g) / 2;
+  const double barron = run("barron", squared, 1, "predictions", x, y, g),
+               half = run("mse", NULL, 0, "predictions", x, y, g) / 2;
   NEAR(barron, half, 1e-12);
   const temper_param wrong[] = {temper_real("alpha", 3)};
   temper_loss *loss = NULL;
@@ -173,15 +213,16 @@ static void good(void) {
 
   /* The composed kind: gamma 0 makes it generalized cross-entropy, value and gradient. */
   OK(temper_plugin_load(&plugin, context, library("focal_generalized"), NULL, &error));
-  temper_tensor *logits = make(TEMPER_FLOAT64, 2, 6, 5), *ids = make(TEMPER_INT32, 1, 6, 0), *ours = make(TEMPER_FLOAT64, 2, 6, 5),
-                *theirs = make(TEMPER_FLOAT64, 2, 6, 5);
+  temper_tensor *logits = make(TEMPER_FLOAT64, 2, 6, 5), *ids = make(TEMPER_INT32, 1, 6, 0),
+                *ours = make(TEMPER_FLOAT64, 2, 6, 5), *theirs = make(TEMPER_FLOAT64, 2, 6, 5);
   fill(logits, 5);
   for (int i = 0; i < 6; ++i) ((int32_t *)temper_tensor_data(ids))[i] = i % 5;
   const temper_param flat[] = {temper_real("gamma", 0), temper_real("q", 0.4)};
   const double a = run("example.focal_generalized", flat, 2, "logits", logits, ids, ours);
   const double b = run("generalized_cross_entropy", flat + 1, 1, "logits", logits, ids, theirs);
   NEAR(a, b, 1e-12);
-  for (int i = 0; i < 30; ++i) NEAR(((double *)temper_tensor_data(ours))[i], ((double *)temper_tensor_data(theirs))[i], 1e-12);
+  for (int i = 0; i < 30; ++i)
+    NEAR(((double *)temper_tensor_data(ours))[i], ((double *)temper_tensor_data(theirs))[i], 1e-12);
 
   /* Second derivatives: the host has them of a composed loss, and of a function it says that there are none. */
   OK(temper_loss_create(&loss, context, "focal_generalized", NULL, 0, &error));
@@ -189,7 +230,8 @@ static void good(void) {
                             direction[] = {{"logits", theirs}};
   OK(temper_loss_hessian_product(product, direction, 1, loss, inputs, 2, 0, &error));
   OK(temper_loss_create(&loss, context, "barron", NULL, 0, &error));
-  const temper_named_tensor pair[] = {{"predictions", x}, {"targets", y}}, none[] = {{"predictions", g}}, one[] = {{"predictions", y}};
+  const temper_named_tensor pair[] = {{"predictions", x}, {"targets", y}}, none[] = {{"predictions", g}},
+                            one[] = {{"predictions", y}};
   FAILS(TEMPER_ERROR_UNSUPPORTED, temper_loss_hessian_product(none, one, 1, loss, pair, 2, 0, &error));
 }
 
@@ -211,15 +253,17 @@ static void *train(void *result) {
   const int64_t x_sizes[] = {64, 3}, y_sizes[] = {64, 2};
   snprintf(file, sizeof file, "%s/barron.so", folder);
   if (temper_context_create(&own, &options, &e) || temper_plugin_load(&plugin, own, file, NULL, &e) ||
-      temper_tensor_create(&x, TEMPER_FLOAT32, 2, x_sizes, &e) || temper_tensor_create(&y, TEMPER_FLOAT32, 2, y_sizes, &e))
+      temper_tensor_create(&x, TEMPER_FLOAT32, 2, x_sizes, &e) ||
+      temper_tensor_create(&y, TEMPER_FLOAT32, 2, y_sizes, &e))
     return fprintf(stderr, "%s\n", e.message), NULL;
   for (int i = 0; i < 192; ++i) float_data(x)[i] = (float)(i * 37 % 19) / 19;
   for (int i = 0; i < 128; ++i) float_data(y)[i] = (float)(i * 11 % 7) / 7;
   const temper_samples samples = {.x = x, .y = y};
   if (temper_model_create(&model, own, "[{\"dense\": 8}, \"relu\", {\"dense\": 2}]", three, 1, 0, 1, &e) ||
-      temper_loss_create(&loss, own, "robust.barron", NULL, 0, &e) || temper_optimizer_create(&optimizer, own, "adam", NULL, 0, &e) ||
-      temper_trainer_create(&trainer, model, loss, optimizer, NULL, NULL, &e) || temper_trainer_fit(trainer, &samples, &fit, &e) ||
-      temper_trainer_evaluate(&measured, trainer, &samples, &e))
+      temper_loss_create(&loss, own, "robust.barron", NULL, 0, &e) ||
+      temper_optimizer_create(&optimizer, own, "adam", NULL, 0, &e) ||
+      temper_trainer_create(&trainer, model, loss, optimizer, NULL, NULL, &e) ||
+      temper_trainer_fit(trainer, &samples, &fit, &e) || temper_trainer_evaluate(&measured, trainer, &samples, &e))
     fprintf(stderr, "%s\n", e.message);
   *(double *)result = measured.loss;
   temper_context_free(own), temper_plugin_free(plugin), temper_model_free(model), temper_loss_free(loss);
