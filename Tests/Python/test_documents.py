@@ -11,7 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STAGE = ROOT / ".build/stage"
 
-pytestmark = pytest.mark.skipif(not (STAGE / "lib/libtemper.so").exists(), reason="needs the installation of `make stage`")
+pytestmark = pytest.mark.skipif(
+    not (STAGE / "lib/libtemper.so").exists(), reason="needs the installation of `make stage`"
+)
 
 
 def blocks(language):
@@ -22,7 +24,9 @@ def compile_c(source, output, *options):
     environment = os.environ | {"PKG_CONFIG_PATH": str(STAGE / "lib/pkgconfig")}
     flags = subprocess.check_output(["pkg-config", "--cflags", "--libs", "temper"], env=environment, text=True).split()
     strict = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(["cc", *strict, *options, source, *flags, "-lm", f"-Wl,-rpath,{STAGE}/lib", "-o", output], check=True)
+    subprocess.run(
+        ["cc", *strict, *options, source, *flags, "-lm", f"-Wl,-rpath,{STAGE}/lib", "-o", output], check=True
+    )
 
 
 def run(*command, folder):
@@ -50,7 +54,9 @@ def test_plugin_of_the_readme(tmp_path):
     compile_c(tmp_path / "brier.c", tmp_path / "brier.so", "-shared", "-fPIC")
     show = 'import temper; temper.load_plugin("brier.so"); print(temper.loss("mine.brier_mean")([[1.0, 0.0]], [0])[0])'
     # p = 1 / (1 + 1/e): both classes are off by 1 - p.
-    assert float(run(sys.executable, "-c", show, folder=tmp_path)) == pytest.approx((1 - 1 / (1 + 2.718281828**-1)) ** 2)
+    assert float(run(sys.executable, "-c", show, folder=tmp_path)) == pytest.approx(
+        (1 - 1 / (1 + 2.718281828**-1)) ** 2
+    )
 
 
 def test_training_in_c(tmp_path):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import samples
 import temper
 
 LAYERS = [{"dense": 8}, "relu", {"dense": 3}]
@@ -58,6 +59,34 @@ def test_what_a_model_says_of_itself(model):
 
 def test_lists_of_numbers_are_taken(model):
     np.testing.assert_array_equal(model.predict([[1, 2, 3, 4]]), model.predict(np.array([[1, 2, 3, 4]], np.float32)))
+
+
+def test_gradients_are_those_of_finite_differences(rng):
+    layers = [{"dense": 5}, "tanh", {"residual": [{"dense": 5}, "silu"]}, {"dense": 3}]
+    model = temper.Model(layers, input=(4,), seed=1, dtype="float64")
+    loss, x, y = temper.loss("cross_entropy"), rng.normal(size=(6, 4)), rng.integers(0, 3, 6)
+    parameters = {"x": x, **model.parameters()}
+    _, by_logits = loss.value_and_grad(model.predict(x), y)
+    gradients = model.vjp(x, by_logits["logits"], wrt=list(parameters))
+    assert list(gradients) == list(parameters)
+    for name, array in parameters.items():
+        expected = samples.numeric_gradient(lambda: loss(model.predict(x), y).mean(), array)
+        np.testing.assert_allclose(gradients[name], expected, rtol=2e-6, atol=1e-8, err_msg=name)
+    out = np.empty_like(x)
+    assert model.vjp(x, by_logits["logits"], out={"x": out})["x"] is out
+    np.testing.assert_array_equal(out, gradients["x"])
+
+
+def test_gradients_that_there_are_not(model):
+    x, dy = np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32)
+    for call in (
+        lambda: model.vjp(x, dy, wrt="z"),
+        lambda: model.vjp(x, dy[:, :2]),
+        lambda: model.vjp(x[:, :2], dy),
+        lambda: model.vjp(x, dy, wrt=("x", "x"), out={"x": x}),
+    ):
+        with pytest.raises(temper.Error):
+            call()
 
 
 def test_no_samples_give_no_outputs(model):

@@ -74,6 +74,33 @@ def test_a_quantized_model_is_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.predict(x), quantized.predict(x))
 
 
+# Every quantizer, with 8 and 4 bits where it can be told.
+SETTINGS = [
+    (record["name"], settings)
+    for record in temper.catalog(kind="quantizer")
+    for settings in ([{"bits": 8}, {"bits": 4}] if "bits" in [p["name"] for p in record["parameters"]] else [{}])
+]
+
+
+@pytest.mark.parametrize("name, settings", SETTINGS, ids=str)
+def test_every_quantizer_packs_matrices_and_models(name, settings):
+    quantizer = temper.quantizer(name, **settings)
+    x = RNG.normal(size=(200, 64)).astype(np.float32)
+    packed = quantizer.quantize(W, calibration=x)
+    bits = packed.bits
+    tolerance = 0.12 if name == "fp8_e5m2" else {8: 0.06, 4: 0.25}[bits]  # e5m2 has two bits behind the point
+    assert settings in ({}, {"bits": bits}) and packed.nbytes < W.nbytes * (bits + 4) / 32
+    exact = x @ W.T
+    error = np.linalg.norm(packed.matmul(x) - exact) / np.linalg.norm(exact)
+    assert error < tolerance
+    np.testing.assert_allclose(packed.matmul(x), x @ packed.dequantize().T, rtol=1e-4, atol=1e-3)
+
+    model = temper.Model([{"dense": 64}, "relu", {"dense": 10}], input=(64,), seed=1)
+    quantized = quantizer.quantize_model(model, calibration=x)
+    before = model.predict(x)
+    assert np.linalg.norm(quantized.predict(x) - before) / np.linalg.norm(before) < tolerance
+
+
 @pytest.mark.parametrize(
     "call",
     [

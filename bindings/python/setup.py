@@ -34,8 +34,9 @@ def library():
 
 class BuildWithLibrary(build_py):
     def run(self):
-        super().run()
         package = pathlib.Path(self.build_lib, "temper")
+        shutil.rmtree(package, ignore_errors=True)  # nothing of an earlier build may slip in
+        super().run()
         (package / "include").mkdir(exist_ok=True)
         for header in (ROOT / "include").glob("*.h"):
             shutil.copy(header, package / "include")

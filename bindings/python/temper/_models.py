@@ -15,7 +15,7 @@ from ._handles import Handle
 from ._library import library
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
@@ -73,6 +73,33 @@ class Model(Handle):
                 result = writable(out)
             library.model_predict(borrow.tensor(result), self, borrow.tensor(x), borrow.tensor(mask))
         return out
+
+    def vjp(
+        self,
+        x: Array,
+        dy: Array,
+        wrt: str | Sequence[str] = ("x",),
+        mask: Array | None = None,
+        out: Mapping[str, Out] | None = None,
+    ) -> dict[str, Result]:
+        """The gradient of sum(dy * outputs) by "x" and by parameters, as `wrt` names them: {name: array}.
+
+        With the gradient of a loss by the outputs as dy these are the loss's gradients. `out` receives them.
+        """
+        names = [wrt] if isinstance(wrt, str) else list(wrt)
+        x, dy, mask = readable(x), readable(dy), None if mask is None else readable(mask)
+        given = {} if out is None else out
+        with self._lock, Borrow() as borrow:
+            shaped = {"x": x} if set(names) <= {"x"} else {"x": x, **self.parameters()}
+            dtype = _DTYPES[self._info().dtype]
+            # One for a name that there is not is of no shape: the library says what is wrong with it.
+            results = {
+                name: given[name] if name in given else np.empty(shaped[name].shape if name in shaped else (), dtype)
+                for name in names
+            }
+            gradients = borrow.named({name: writable(array) for name, array in results.items()})
+            library.model_vjp(*gradients, self, borrow.tensor(x), borrow.tensor(mask), borrow.tensor(dy))
+        return results
 
     def parameters(self) -> dict[str, Result]:
         """All parameters by name, as arrays that share the model's memory: writing to them changes the model.
