@@ -37,7 +37,7 @@
 extern "C" {
 #endif
 
-/* The revision of this header. Additions raise it; the descriptor's name, temper_plugin_v1, would change with a break. */
+/* The revision of this header. Additions raise it; a break would change the name of the descriptor. */
 #define TEMPER_PLUGIN_REVISION 1
 
 /* A function's text for people goes to `text` (ends with NUL, at most `capacity` bytes; snprintf fits). */
