@@ -20,7 +20,7 @@ SIZES_OF = {
 POSITIVE = {
     "class_weights", "class_counts", "sample_weights", "tau", "t", "temperatures", "temperature", "scale", "b",
     "scores", "alpha", "sigma", "sigma_noisy", "sigma_t", "errors", "weight", "density_weights", "context_weights",
-    "ldr_kl_loss.lambdas",
+    "ldr_kl_loss.lambdas", "variances",
 }  # fmt: skip
 SIMPLEX = {
     "class_priors", "ema_targets", "attention", "transition", "conditional_transport.p", "conditional_transport.q",

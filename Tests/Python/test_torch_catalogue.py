@@ -611,6 +611,106 @@ def _(features, classifier, targets, bias):
     return ce(1.5 * torch.tanh(z / 1.5), targets)
 
 
+def _pair(d):
+    return dict(predictions=3 * d.real(N, C), targets=d.real(N, C))
+
+
+case("log_cosh", {}, _pair, ["predictions"])(lambda predictions, targets: (predictions - targets).cosh().log().mean(1))
+case("quantile", {"q": 0.8}, _pair, ["predictions"])(
+    lambda predictions, targets: torch.where(
+        targets > predictions, 0.8 * (targets - predictions), 0.2 * (predictions - targets)).mean(1))  # fmt: skip
+case("cauchy", {"c": 2.0}, _pair, ["predictions"])(
+    lambda predictions, targets: 2 * ((predictions - targets) ** 2 / 4).log1p().mean(1))  # fmt: skip
+case("poisson_nll", {}, lambda d: dict(predictions=d.real(N, C), targets=d.ids(N, C)), ["predictions"])(
+    lambda predictions, targets: F.poisson_nll_loss(predictions, targets, reduction="none").mean(1))  # fmt: skip
+case("gaussian_nll", {}, lambda d: {**_pair(d), "variances": d.positive(N, C)}, ["predictions", "variances"])(
+    lambda predictions, targets, variances: F.gaussian_nll_loss(
+        predictions, targets, variances, reduction="none").mean(1))  # fmt: skip
+
+
+@case("tukey_biweight", {"c": 2.0}, _pair, ["predictions"])
+def _(predictions, targets):
+    r = (predictions - targets) / 2
+    return (4 / 6 * torch.where(r.abs() <= 1, 1 - (1 - r**2) ** 3, torch.ones_like(r))).mean(1)
+
+
+def _labelled(d):
+    return dict(logits=d.real(N, C), targets=d.ids(N))
+
+
+case("brier", {}, _labelled, ["logits"])(
+    lambda logits, targets: ((logits.softmax(1) - one_hot(targets)) ** 2).sum(1))  # fmt: skip
+
+
+@case("spherical", {}, _labelled, ["logits"])
+def _(logits, targets):
+    p = logits.softmax(1)
+    return 1 - p.gather(1, targets[:, None])[:, 0] / p.norm(dim=1)
+
+
+@case("taylor_cross_entropy", {"order": 3}, _labelled, ["logits"])
+def _(logits, targets):
+    rest = 1 - logits.softmax(1).gather(1, targets[:, None])[:, 0]
+    return rest + rest**2 / 2 + rest**3 / 3
+
+
+@case("jensen_shannon", {"weight": 0.3}, _labelled, ["logits"])
+def _(logits, targets):
+    p, t = logits.softmax(1), one_hot(targets)
+    m = 0.3 * t + 0.7 * p
+    value = 0.3 * -m.gather(1, targets[:, None])[:, 0].log() + 0.7 * (p * (p / m).log()).sum(1)
+    return value / (-0.7 * math.log(0.7))
+
+
+def _with_transition(d):
+    return dict(logits=d.real(N, C), targets=d.ids(N), transition=0.6 * np.eye(C) + 0.4 * d.simplex(C, C))
+
+
+case("forward_correction", {}, _with_transition, ["logits"])(
+    lambda logits, targets, transition: -(logits.softmax(1) @ transition).gather(1, targets[:, None])[:, 0].log())
+case("backward_correction", {}, _with_transition, ["logits"])(
+    lambda logits, targets, transition: -(torch.linalg.inv(transition)[targets] * logits.log_softmax(1)).sum(1))
+
+
+@case("asymmetric_loss", {}, lambda d: dict(logits=d.real(N, C), targets=d.bits(N, C)), ["logits"])
+def _(logits, targets):
+    p = logits.sigmoid()
+    m = (p - 0.05).clamp(min=0)
+    return -(targets * (1 - p) * p.log() + (1 - targets) * m**4 * (1 - m).log()).sum(1)
+
+
+@case("triplet", {"margin": 0.5}, lambda d: dict(anchors=d.real(N, D), positives=d.real(N, D), negatives=d.real(N, D)),
+      ["anchors", "positives", "negatives"])  # fmt: skip
+def _(anchors, positives, negatives):
+    return F.triplet_margin_loss(anchors, positives, negatives, 0.5, eps=0, reduction="none")
+
+
+@case("supcon", {"temperature": 0.5}, lambda d: dict(features=d.real(8, D), targets=np.array([0, 1, 0, 2, 1, 0, 3, 1])),
+      ["features"])  # fmt: skip
+def _(features, targets):
+    q = unit_rows(features)
+    s = q @ q.T / 0.5
+    values = []
+    for i in range(8):
+        others = [j for j in range(8) if j != i]
+        same = [j for j in others if targets[j] == targets[i]]
+        values.append(s[i, others].logsumexp(0) - s[i, same].mean() if same else 0 * s.sum())
+    return torch.stack(values)
+
+
+@case("siglip", {}, lambda d: dict(queries=d.real(N, D), keys=d.real(N, D), scale=np.array(4.0), bias=np.array(-1.0)),
+      ["queries", "keys", "scale", "bias"])  # fmt: skip
+def _(queries, keys, scale, bias):
+    scores = scale * unit_rows(queries) @ unit_rows(keys).T + bias
+    return F.softplus(-(2 * torch.eye(N, dtype=scores.dtype) - 1) * scores).sum(1)
+
+
+case("apo_zero", {"beta": 0.5}, lambda d: {n: d.real(N) for n in PAIR}, PAIR)(
+    lambda **x: 1 - (0.5 * (x[PAIR[0]] - x[PAIR[2]])).sigmoid() + (0.5 * (x[PAIR[1]] - x[PAIR[3]])).sigmoid())
+case("apo_down", {"beta": 0.5}, lambda d: {n: d.real(N) for n in PAIR}, PAIR)(
+    lambda **x: (0.5 * (x[PAIR[0]] - x[PAIR[2]])).sigmoid() + 1 - (0.5 * margin(x)).sigmoid())
+
+
 @pytest.mark.parametrize("name, parameters, inputs, wrt, formula", CASES)
 def test_loss(name, parameters, inputs, wrt, formula, request):
     for seed in range(3):

@@ -50,7 +50,7 @@ let classificationLosses = catalogue.methods.filter {
   /// Losses in whose formula every logit stands by itself (means, norms, spread targets), or whose
   /// teacher believes in every class.
   static let needsAllLogits: Set<String> = [
-    "max_suppression", "z_loss", "distillation", "environment_label_smoothing",
+    "max_suppression", "z_loss", "distillation", "environment_label_smoothing", "backward_correction",
   ]
 
   @Test(arguments: classificationLosses) func oneSample(_ name: String) throws {

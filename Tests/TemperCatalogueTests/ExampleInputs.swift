@@ -89,13 +89,14 @@ enum Domain {
     "alpha": .positive, "alpha_bar": .unit, "sigma": .positive, "sigma_noisy": .positive, "sigma_t": .positive,
     "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
     "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
-    "target_lengths": .whole(0...3), "density_weights": .positive, "context_weights": .positive, "target_scores": .unit,
+    "target_lengths": .whole(0...3), "density_weights": .positive, "variances": .positive, "context_weights": .positive,
+    "target_scores": .unit,
   ]
 
   static let special: [String: Domain] = [
     "binary_cross_entropy_with_logits.targets": .unit, "kl_divergence.targets": .simplex,
     "ldr_kl_loss.lambdas": .positive, "conditional_transport.p": .simplex, "conditional_transport.q": .simplex,
-    "natural_gaussian_nll.eta2": .belowZero, "gumbel_optimized_loss.targets": .binary,
+    "natural_gaussian_nll.eta2": .belowZero, "gumbel_optimized_loss.targets": .binary, "tversky.targets": .unit,
     "robust_self_supervised_loss.targets": .binary, "robust_self_supervised_loss_logistic.targets": .binary,
     "attention_entropy_regularization.thresholds": .unit, "orthograd.weight": .any,
     "closed_form_concept_edit.weight": .any,
@@ -112,6 +113,14 @@ enum Domain {
 
   /// Relations between inputs that no single domain expresses.
   nonisolated(unsafe) static let repair: [String: (inout Example) -> Void] = [
+    // Most labels are right: the matrix can be inverted.
+    "backward_correction": { example in
+      guard let transition = example.arrays["transition"] else { return }
+      let classes = transition.shape.last
+      example.arrays["transition"]?.values = transition.values.enumerated().map { at, value in
+        0.4 * value + (at / classes == at % classes ? 0.6 : 0)
+      }
+    },
     "presto_ordinal": { $0.arrays["thresholds"]?.values = [-6, 0.5, 7] },
     // Classes differ; the target is visible.
     "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },

@@ -136,6 +136,8 @@ let furtherVariants: [Variant] = [
   Variant("focal", [("gamma", .real(0))]), Variant("focal", [("gamma", .real(0.5))]),
   Variant("focal", [("gamma", .real(1))], form: 1),
   Variant("generalized_cross_entropy", [("q", .real(0))]), Variant("generalized_cross_entropy", [("q", .real(1))]),
+  Variant("quantile", [("q", .real(0.9))]), Variant("taylor_cross_entropy", [("order", .integer(5))], form: 1),
+  Variant("asymmetric_loss", [("gamma_neg", .real(0.5)), ("clip", .real(0))]),
   Variant("logit_clip", [("p", .real(1))]), Variant("logit_clip", [("p", .real(.infinity))]),
   Variant("logit_clip", [("tau", .real(100))]),
   Variant("bi_tempered_logistic", [("t1", .real(1)), ("t2", .real(1))]),

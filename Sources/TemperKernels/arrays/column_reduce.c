@@ -15,7 +15,7 @@ enum { STRIP = 256, GROUP = 64 };
 
 // Reduces `width` <= STRIP columns of `rows` rows into total[0..<width].
 #define STRIP_REDUCTION(REAL, name, JOIN, identity)                                                          \
-  TEMPER_CLONES static void name(const REAL* in, int64_t rows, int64_t stride, int64_t width, REAL* total) { \
+  TEMPER_CLONES static void name(const REAL *in, int64_t rows, int64_t stride, int64_t width, REAL *total) { \
     REAL group[STRIP], groups[STRIP];                                                                        \
     for (int64_t c = 0; c < width; ++c) total[c] = groups[c] = identity;                                     \
     for (int64_t row = 0, count = 0; row < rows; row += GROUP) {                                             \
@@ -30,7 +30,7 @@ enum { STRIP = 256, GROUP = 64 };
         }                                                                                                    \
       }                                                                                                      \
       for (; r < end; ++r) {                                                                                 \
-        const REAL* a = in + r * stride;                                                                     \
+        const REAL *a = in + r * stride;                                                                     \
         TEMPER_VECTORISED for (int64_t c = 0; c < width; ++c) group[c] = JOIN(group[c], a[c]);               \
       }                                                                                                      \
       TEMPER_VECTORISED for (int64_t c = 0; c < width; ++c) groups[c] = JOIN(groups[c], group[c]);           \
@@ -44,7 +44,7 @@ enum { STRIP = 256, GROUP = 64 };
 // Few columns: `fold` rows in a row of memory are taken as one wide row, whose parts are joined at the end.
 #define COLUMN_REDUCTION(REAL, name, JOIN, identity)                                                               \
   STRIP_REDUCTION(REAL, name##_strip, JOIN, identity)                                                              \
-  static void name(const temper_column_reduce_job* job, int64_t begin, int64_t end) {                              \
+  static void name(const temper_column_reduce_job *job, int64_t begin, int64_t end) {                              \
     const int64_t inner = job->inner;                                                                              \
     const int64_t fold = job->reduced_stride == inner && inner < STRIP / 4 ? STRIP / inner : 1;                    \
     const int64_t wide_rows = fold > 1 ? job->reduced / fold : 0;                                                  \
@@ -52,8 +52,8 @@ enum { STRIP = 256, GROUP = 64 };
       const int64_t o = begin / inner, i = begin % inner;                                                          \
       int64_t width = inner - i < end - begin ? inner - i : end - begin;                                           \
       if (width > STRIP) width = STRIP;                                                                            \
-      const REAL* in = (const REAL*)job->in + o * job->outer_stride;                                               \
-      REAL* out = (REAL*)job->out + begin;                                                                         \
+      const REAL *in = (const REAL *)job->in + o * job->outer_stride;                                              \
+      REAL *out = (REAL *)job->out + begin;                                                                        \
       REAL total[STRIP], wide[STRIP];                                                                              \
       name##_strip(in + wide_rows * fold * inner + i, job->reduced - wide_rows * fold, job->reduced_stride, width, \
                    total);                                                                                         \
@@ -74,7 +74,7 @@ COLUMN_REDUCTION(double, sum_f64, SUM, 0)
 COLUMN_REDUCTION(double, max_f64, LARGER, -(double)INFINITY)
 COLUMN_REDUCTION(double, min_f64, SMALLER, (double)INFINITY)
 
-void temper_column_reduce(const temper_column_reduce_job* job, int64_t begin, int64_t end) {
+void temper_column_reduce(const temper_column_reduce_job *job, int64_t begin, int64_t end) {
   const bool single = job->element == TEMPER_ELEMENT_F32;
   switch (job->reduction) {
     case TEMPER_REDUCE_SUM:

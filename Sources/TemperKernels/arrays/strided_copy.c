@@ -14,7 +14,7 @@ enum { TILE = 16 };
 // dst[y * y_dst + x * x_dst] = src[y * y_src + x * x_src], x in the inner loop; in tiles where neither order suits
 // both.
 #define PLANE(T, name)                                                                                           \
-  TEMPER_CLONES static void name(T* dst, const T* src, dimension y, dimension x) {                               \
+  TEMPER_CLONES static void name(T *dst, const T *src, dimension y, dimension x) {                               \
     if (x.dst == 1 && x.src == 1) {                                                                              \
       for (int64_t j = 0; j < y.size; ++j) memcpy(dst + j * y.dst, src + j * y.src, (size_t)x.size * sizeof(T)); \
     } else if (x.dst == 1 && x.src == 0) {                                                                       \
@@ -37,16 +37,16 @@ PLANE(uint64_t, plane_64)
 
 static int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
-static void swap(dimension* a, dimension* b) {
+static void swap(dimension *a, dimension *b) {
   const dimension t = *a;
   *a = *b;
   *b = t;
 }
 
-void temper_strided_copy(const temper_strided_copy_job* job, int64_t begin, int64_t end) {
+void temper_strided_copy(const temper_strided_copy_job *job, int64_t begin, int64_t end) {
   const int64_t size = (int64_t)job->element_size;
-  char* dst = (char*)job->dst + begin * job->dst_strides[0] * size;
-  const char* src = (const char*)job->src + begin * job->src_strides[0] * size;
+  char *dst = (char *)job->dst + begin * job->dst_strides[0] * size;
+  const char *src = (const char *)job->src + begin * job->src_strides[0] * size;
 
   // Drop dimensions of size 1 and order the rest by their stride in dst, nearest last.
   dimension dims[TEMPER_COPY_MAX_RANK + 2];
@@ -83,11 +83,11 @@ void temper_strided_copy(const temper_strided_copy_job* job, int64_t begin, int6
   int64_t index[TEMPER_COPY_MAX_RANK] = {0};
   for (;;) {
     if (size == 1)
-      plane_8((uint8_t*)dst, (const uint8_t*)src, y, x);
+      plane_8((uint8_t *)dst, (const uint8_t *)src, y, x);
     else if (size == 4)
-      plane_32((uint32_t*)dst, (const uint32_t*)src, y, x);
+      plane_32((uint32_t *)dst, (const uint32_t *)src, y, x);
     else
-      plane_64((uint64_t*)dst, (const uint64_t*)src, y, x);
+      plane_64((uint64_t *)dst, (const uint64_t *)src, y, x);
     int d = rank - 3;
     for (; d >= 0; --d) {
       dst += dims[d].dst * size, src += dims[d].src * size;

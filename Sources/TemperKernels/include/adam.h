@@ -15,12 +15,12 @@ typedef struct temper_adam_job {
   temper_variant variant;
   double learning_rate, beta1, beta2, epsilon, weight_decay;
   double correction1, correction2;  // 1 - beta1^t and 1 - beta2^t after t steps, this one included
-  void* parameter;
-  const void* gradient;
+  void *parameter;
+  const void *gradient;
   void *m, *v;
 } temper_adam_job;
 
 // Updates the elements [begin, end).
-void temper_adam(const temper_adam_job* job, int64_t begin, int64_t end);
+void temper_adam(const temper_adam_job *job, int64_t begin, int64_t end);
 
 #endif

@@ -14,14 +14,14 @@ typedef struct temper_column_reduce_job {
   temper_element element;  // F32 or F64
   temper_reduction reduction;
   int64_t outer, reduced, inner;
-  const void* in;
+  const void *in;
   int64_t outer_stride, reduced_stride;
-  void* out;
+  void *out;
 } temper_column_reduce_job;
 
 // Does the outputs [begin, end) of the outer * inner ones. The order of a sum follows from `reduced`, `inner` and
 // `reduced_stride` only. To share one long reduction between threads, reduce parts of it into rows of a buffer and then
 // these.
-void temper_column_reduce(const temper_column_reduce_job* job, int64_t begin, int64_t end);
+void temper_column_reduce(const temper_column_reduce_job *job, int64_t begin, int64_t end);
 
 #endif

@@ -20,12 +20,12 @@ typedef struct temper_pooling {
 // All do the planes [begin, end). `argmax` holds y * width + x within the input plane: the first of equals, or the
 // first NaN, or -1 where a window lies in the padding altogether (whose maximum is -inf). Backward overwrites
 // `in_gradient`.
-void temper_max_pool(const temper_pooling* pooling, const void* in, void* out, int32_t* argmax, int64_t begin,
+void temper_max_pool(const temper_pooling *pooling, const void *in, void *out, int32_t *argmax, int64_t begin,
                      int64_t end);
-void temper_max_pool_backward(const temper_pooling* pooling, const void* out_gradient, const int32_t* argmax,
-                              void* in_gradient, int64_t begin, int64_t end);
-void temper_average_pool(const temper_pooling* pooling, const void* in, void* out, int64_t begin, int64_t end);
-void temper_average_pool_backward(const temper_pooling* pooling, const void* out_gradient, void* in_gradient,
+void temper_max_pool_backward(const temper_pooling *pooling, const void *out_gradient, const int32_t *argmax,
+                              void *in_gradient, int64_t begin, int64_t end);
+void temper_average_pool(const temper_pooling *pooling, const void *in, void *out, int64_t begin, int64_t end);
+void temper_average_pool_backward(const temper_pooling *pooling, const void *out_gradient, void *in_gradient,
                                   int64_t begin, int64_t end);
 
 #endif

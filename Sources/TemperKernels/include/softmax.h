@@ -14,14 +14,14 @@ typedef struct temper_softmax_job {
   temper_variant variant;
   bool logarithm;   // of the softmax
   int64_t classes;  // at least 1
-  const void* logits;
+  const void *logits;
   int64_t row_stride;
-  void* out;  // in place if it is `logits`, with the same stride
+  void *out;  // in place if it is `logits`, with the same stride
   int64_t out_row_stride;
 } temper_softmax_job;
 
 // Does the rows [begin, end).
-void temper_softmax(const temper_softmax_job* job, int64_t begin, int64_t end);
+void temper_softmax(const temper_softmax_job *job, int64_t begin, int64_t end);
 
 // With p = softmax(logits) and y the target: loss = -log p_y, gradient_k = scale (p_k - [k = y]). A row whose target is
 // outside [0, classes) is left out: loss and gradient are 0.
@@ -29,17 +29,17 @@ typedef struct temper_softmax_cross_entropy_job {
   temper_element element;
   temper_variant variant;
   int64_t classes;  // at least 1
-  const void* logits;
+  const void *logits;
   int64_t row_stride;
-  const int32_t* targets;
-  void* loss;      // one per row
-  void* gradient;  // or NULL; not `logits`
+  const int32_t *targets;
+  void *loss;      // one per row
+  void *gradient;  // or NULL; not `logits`
   int64_t gradient_row_stride;
-  const void* row_scales;  // factor of each row's gradient, or NULL for 1
+  const void *row_scales;  // factor of each row's gradient, or NULL for 1
   double scale;            // factor of all
 } temper_softmax_cross_entropy_job;
 
 // Does the rows [begin, end).
-void temper_softmax_cross_entropy(const temper_softmax_cross_entropy_job* job, int64_t begin, int64_t end);
+void temper_softmax_cross_entropy(const temper_softmax_cross_entropy_job *job, int64_t begin, int64_t end);
 
 #endif

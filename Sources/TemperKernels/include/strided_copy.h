@@ -14,11 +14,11 @@ typedef struct temper_strided_copy_job {
   int32_t rank;         // at least 1
   int64_t sizes[TEMPER_COPY_MAX_RANK];
   int64_t dst_strides[TEMPER_COPY_MAX_RANK], src_strides[TEMPER_COPY_MAX_RANK];
-  void* dst;
-  const void* src;
+  void *dst;
+  const void *src;
 } temper_strided_copy_job;
 
 // Does the part of the copy whose first index is in [begin, end).
-void temper_strided_copy(const temper_strided_copy_job* job, int64_t begin, int64_t end);
+void temper_strided_copy(const temper_strided_copy_job *job, int64_t begin, int64_t end);
 
 #endif

@@ -4,7 +4,7 @@
 
 enum { PHILOX_BLOCKS = 64 };
 
-static void philox_uniform(REAL* dst, uint64_t first, int64_t count, uint64_t key, uint64_t counter) {
+static void philox_uniform(REAL *dst, uint64_t first, int64_t count, uint64_t key, uint64_t counter) {
   REAL values[4 * PHILOX_BLOCKS];
   while (count > 0) {
     const uint64_t block = first / 4;

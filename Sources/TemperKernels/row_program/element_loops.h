@@ -4,13 +4,13 @@
 // or a scalar (one value for the run); there is one function for each combination.
 
 typedef struct loop {
-  REAL* dst;
+  REAL *dst;
   const REAL *a, *b, *c;
   int64_t dst_step, a_step, b_step, c_step;  // from one segment to the next
   int64_t segments, length;
 } loop;
 
-typedef void loop_function(const loop* l);
+typedef void loop_function(const loop *l);
 
 #define VECTOR(pointer) pointer[i]
 #define SCALAR(pointer) pointer##_scalar
@@ -19,8 +19,8 @@ typedef void loop_function(const loop* l);
 #define VECTORISED _Pragma("clang loop vectorize(assume_safety)")
 #define ONE_BY_ONE _Pragma("clang loop vectorize(disable)")
 #define ELEMENT_LOOP(HOW, name, A, B, C, expression)                               \
-  static void name(const loop* l) {                                                \
-    REAL* dst = l->dst;                                                            \
+  static void name(const loop *l) {                                                \
+    REAL *dst = l->dst;                                                            \
     const REAL *a = l->a, *b = l->b, *c = l->c;                                    \
     const int64_t length = l->length;                                              \
     for (int64_t segment = 0; segment < l->segments; ++segment) {                  \
@@ -58,7 +58,7 @@ UNARY(VECTORISED, copy, x)
 UNARY(VECTORISED, negate, -x)
 UNARY(VECTORISED, absolute, absolute_value(x))
 UNARY(VECTORISED, sign, x > 0 ? (REAL)1 : x < 0 ? (REAL)-1 : x)
-UNARY(VECTORISED, square, x* x)
+UNARY(VECTORISED, square, x *x)
 UNARY(VECTORISED, square_root, square_root_of(x))
 UNARY(VECTORISED, reciprocal, 1 / x)
 UNARY(VECTORISED, exponential, exp_of(x))
@@ -86,24 +86,24 @@ UNARY(VECTORISED, cosine_near, cos_of(x))
 UNARY(ONE_BY_ONE, sine_any, sin_of_any(x))
 UNARY(ONE_BY_ONE, cosine_any, cos_of_any(x))
 
-static bool all_near(const loop* l, bool scalars) {
+static bool all_near(const loop *l, bool scalars) {
   int far = 0;
   for (int64_t segment = 0; segment < l->segments; ++segment) {
-    const REAL* a = l->a + segment * l->a_step;
+    const REAL *a = l->a + segment * l->a_step;
     const int64_t length = scalars ? 1 : l->length;
     for (int64_t i = 0; i < length; ++i) far |= !(absolute_value(a[i]) <= TRIGONOMETRIC_LIMIT);
   }
   return !far;
 }
 
-static void sine_0(const loop* l) { (all_near(l, false) ? sine_near_0 : sine_any_0)(l); }
-static void sine_1(const loop* l) { (all_near(l, true) ? sine_near_1 : sine_any_1)(l); }
-static void cosine_0(const loop* l) { (all_near(l, false) ? cosine_near_0 : cosine_any_0)(l); }
-static void cosine_1(const loop* l) { (all_near(l, true) ? cosine_near_1 : cosine_any_1)(l); }
+static void sine_0(const loop *l) { (all_near(l, false) ? sine_near_0 : sine_any_0)(l); }
+static void sine_1(const loop *l) { (all_near(l, true) ? sine_near_1 : sine_any_1)(l); }
+static void cosine_0(const loop *l) { (all_near(l, false) ? cosine_near_0 : cosine_any_0)(l); }
+static void cosine_1(const loop *l) { (all_near(l, true) ? cosine_near_1 : cosine_any_1)(l); }
 
 BINARY(VECTORISED, add, x + y)
 BINARY(VECTORISED, subtract, x - y)
-BINARY(VECTORISED, multiply, x* y)
+BINARY(VECTORISED, multiply, x *y)
 BINARY(VECTORISED, divide, x / y)
 #if SINGLE
 BINARY(VECTORISED, power, pow_of(x, y))
@@ -120,14 +120,14 @@ BINARY(VECTORISED, less_equal, (REAL)(x <= y))
 BINARY(VECTORISED, logical_and, (REAL)((x != 0) & (y != 0)))
 BINARY(VECTORISED, logical_or, (REAL)((x != 0) | (y != 0)))
 TERNARY(VECTORISED, select_one, x != 0 ? y : z)
-TERNARY(VECTORISED, multiply_add, x* y + z)
+TERNARY(VECTORISED, multiply_add, x *y + z)
 
 #define UNARY_ENTRY(name) {name##_0, name##_1, name##_0, name##_1, name##_0, name##_1, name##_0, name##_1}
 #define BINARY_ENTRY(name) {name##_0, name##_1, name##_2, name##_3, name##_0, name##_1, name##_2, name##_3}
 #define TERNARY_ENTRY(name) {name##_0, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7}
 
 // By opcode, then by the bits that say which operands are scalars.
-static loop_function* const element_loops[TEMPER_OPCODE_COUNT][8] = {
+static loop_function *const element_loops[TEMPER_OPCODE_COUNT][8] = {
     [TEMPER_FILL] = UNARY_ENTRY(copy),
     [TEMPER_COPY] = UNARY_ENTRY(copy),
     [TEMPER_NEGATE] = UNARY_ENTRY(negate),

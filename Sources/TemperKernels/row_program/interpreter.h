@@ -1,6 +1,6 @@
 // Template over REAL: the interpreter.
 
-static void run_element_loop(const block* k, const temper_step* step) {
+static void run_element_loop(const block *k, const temper_step *step) {
   const REAL immediate = (REAL)step->instruction->immediate;
   const bool full = step->dst.kind == TEMPER_OPERAND_FULL;
   // From one segment to the next: row after row, or when transposed column after column.
@@ -28,7 +28,7 @@ static void run_element_loop(const block* k, const temper_step* step) {
 }
 
 // One column of a transposed block: dst = e^(x - shift), sum += dst.
-static void exp_of_column(const REAL* x, row_values shift, REAL* dst, REAL* sum, bool first, int64_t n) {
+static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum, bool first, int64_t n) {
   if (shift.step == 0) {
 #pragma clang loop vectorize(assume_safety)
     for (int64_t r = 0; r < n; ++r) dst[r] = exp_of(x[r]);
@@ -42,9 +42,9 @@ static void exp_of_column(const REAL* x, row_values shift, REAL* dst, REAL* sum,
 }
 
 // EXP joined with the difference that makes its operand or the sum of its result.
-static void run_exponential(const block* k, const temper_step* step) {
+static void run_exponential(const block *k, const temper_step *step) {
   static const REAL zero = 0;
-  const REAL* x = address(k, step->difference ? step->difference->a : step->a);
+  const REAL *x = address(k, step->difference ? step->difference->a : step->a);
   const row_values shift = step->difference ? row_values_of(k, step->difference->b, &zero) : (row_values){&zero, 0};
   REAL *dst = address(k, step->dst), *sum = step->sum ? address(k, step->sum->dst) : NULL;
   if (!is_transposed(k)) {
@@ -58,7 +58,7 @@ static void run_exponential(const block* k, const temper_step* step) {
     exp_of_column(x + c * k->pitch, shift, dst + c * k->pitch, sum, c == 0, k->pitch);
 }
 
-static void run_step(const block* k, temper_step* step) {
+static void run_step(const block *k, temper_step *step) {
   switch (step->instruction->op) {
     case TEMPER_EXP:
       step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step);
@@ -110,8 +110,8 @@ static void run_step(const block* k, temper_step* step) {
   }
 }
 
-void VARIANT(temper_row_program_run)(const temper_row_program* program, const temper_slot* slots, int64_t row_begin,
-                                     int64_t row_end, int64_t column_begin, int64_t column_end, void* scratch) {
+void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
+                                     int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
   const int64_t width = column_end - column_begin;
@@ -136,7 +136,7 @@ void VARIANT(temper_row_program_run)(const temper_row_program* program, const te
                          .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
                          .first = column == column_begin};
         for (int32_t i = begin; i < end; ++i) {
-          temper_step* step = &plan.steps[i];
+          temper_step *step = &plan.steps[i];
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
         column += columns;

@@ -19,7 +19,7 @@ temper_block_shape temper_block_shape_of(int64_t columns) {
 // sets: a little space between the registers avoids both.
 enum { SCRATCH_ALIGNMENT = 64, REGISTER_GAP = 192 };
 
-static size_t register_bytes(const temper_row_program* program, temper_block_shape shape, int reg,
+static size_t register_bytes(const temper_row_program *program, temper_block_shape shape, int reg,
                              size_t element_size) {
   int64_t elements = shape.rows * shape.columns;
   if (program->registers[reg] == TEMPER_REGISTER_ROW)
@@ -33,16 +33,16 @@ static size_t array_bytes(int32_t count, size_t size) {
   return (size_t)round_up(count * (int64_t)size, SCRATCH_ALIGNMENT);
 }
 
-size_t temper_row_program_scratch(const temper_row_program* program, size_t element_size) {
+size_t temper_row_program_scratch(const temper_row_program *program, size_t element_size) {
   temper_block_shape shape = temper_block_shape_of(program->columns);
   size_t bytes = array_bytes(program->instruction_count, sizeof(temper_step)) +
                  array_bytes(program->slot_count, sizeof(temper_plan_slot)) +
-                 array_bytes(program->register_count, sizeof(void*));
+                 array_bytes(program->register_count, sizeof(void *));
   for (int reg = 0; reg < program->register_count; ++reg) bytes += register_bytes(program, shape, reg, element_size);
   return bytes + (size_t)round_up(shape.rows * shape.columns * (int64_t)element_size, SCRATCH_ALIGNMENT);
 }
 
-static temper_plan_slot plan_slot(const temper_row_program* program, const temper_slot* slot) {
+static temper_plan_slot plan_slot(const temper_row_program *program, const temper_slot *slot) {
   temper_plan_slot result = {.slot = slot, .row_stride = 0, .even = true};
   int64_t span = 1;  // rows below this dimension
   for (int d = program->outer_rank - 1; d >= 0; --d) {
@@ -65,21 +65,21 @@ static int operand_count(temper_opcode op) {
   return two ? 2 : 1;
 }
 
-static bool reads(const temper_instruction* instruction, int16_t reg) {
+static bool reads(const temper_instruction *instruction, int16_t reg) {
   int count = operand_count(instruction->op);
   return (count > 0 && instruction->a == reg) || (count > 1 && instruction->b == reg) ||
          (count > 2 && instruction->c == reg);
 }
 
-static temper_operand operand_of(const temper_row_program* program, const int16_t* bound, int16_t reg) {
+static temper_operand operand_of(const temper_row_program *program, const int16_t *bound, int16_t reg) {
   if (reg < 0) return (temper_operand){reg, -1, TEMPER_OPERAND_IMMEDIATE};
   bool row = program->registers[reg] == TEMPER_REGISTER_ROW;
   return (temper_operand){reg, bound[reg], row ? TEMPER_OPERAND_ROW : TEMPER_OPERAND_FULL};
 }
 
 // Whether a block of the slot looks in memory just as a FULL register does.
-static bool looks_like_register(const temper_plan* plan, int slot, int16_t reg, int64_t width, size_t element_size) {
-  const temper_plan_slot* s = &plan->slots[slot];
+static bool looks_like_register(const temper_plan *plan, int slot, int16_t reg, int64_t width, size_t element_size) {
+  const temper_plan_slot *s = &plan->slots[slot];
   temper_element element = element_size == 4 ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64;
   return plan->shape.layout != TEMPER_LAYOUT_TRANSPOSED && plan->program->registers[reg] != TEMPER_REGISTER_ROW &&
          s->slot->element == element && (s->slot->column_stride == 1 || width == 1) &&
@@ -87,9 +87,9 @@ static bool looks_like_register(const temper_plan* plan, int slot, int16_t reg, 
 }
 
 // A loaded register can stay in the slot's memory unless something stores there while the register is still read.
-static bool load_needs_no_copy(const temper_plan* plan, int load) {
-  const temper_instruction* code = plan->program->instructions;
-  const void* base = plan->slots[code[load].slot].slot->base;
+static bool load_needs_no_copy(const temper_plan *plan, int load) {
+  const temper_instruction *code = plan->program->instructions;
+  const void *base = plan->slots[code[load].slot].slot->base;
   bool stored = false;
   for (int i = load + 1; i < plan->program->instruction_count; ++i) {
     if (stored && reads(&code[i], code[load].dst)) return false;
@@ -100,8 +100,8 @@ static bool load_needs_no_copy(const temper_plan* plan, int load) {
 }
 
 // The last instruction that reads the value that `producer` writes to its register.
-static int last_reader(const temper_row_program* program, int producer) {
-  const temper_instruction* code = program->instructions;
+static int last_reader(const temper_row_program *program, int producer) {
+  const temper_instruction *code = program->instructions;
   int last = producer;
   for (int i = producer + 1; i < program->instruction_count; ++i) {
     if (reads(&code[i], code[producer].dst)) last = i;
@@ -111,21 +111,21 @@ static int last_reader(const temper_row_program* program, int producer) {
 }
 
 // Whether values made by instructions that are planned already are kept in this memory.
-static bool is_home(const temper_plan* plan, int instruction, const void* base) {
+static bool is_home(const temper_plan *plan, int instruction, const void *base) {
   const int16_t slot = plan->steps[instruction].dst.slot;
   return slot >= 0 && plan->slots[slot].slot->base == base;
 }
 
-static bool moves(const temper_plan* plan, int instruction, temper_opcode op, const void* base) {
-  const temper_instruction* i = &plan->program->instructions[instruction];
+static bool moves(const temper_plan *plan, int instruction, temper_opcode op, const void *base) {
+  const temper_instruction *i = &plan->program->instructions[instruction];
   return i->op == op && plan->slots[i->slot].slot->base == base;
 }
 
 // Whether the memory can hold a value from instruction `from` to `to`, which may read it and what was there before in
 // the same place only: nothing else in between is kept there, loaded, stored, or read in it because it was loaded from
 // it.
-static bool memory_is_free(const temper_plan* plan, int from, int to, const void* base) {
-  const temper_instruction* code = plan->program->instructions;
+static bool memory_is_free(const temper_plan *plan, int from, int to, const void *base) {
+  const temper_instruction *code = plan->program->instructions;
   for (int i = from + 1; i < to; ++i)
     if (is_home(plan, i, base) || moves(plan, i, TEMPER_LOAD, base) || moves(plan, i, TEMPER_STORE, base)) return false;
   for (int load = 0; load < from; ++load) {
@@ -140,14 +140,14 @@ static bool memory_is_free(const temper_plan* plan, int from, int to, const void
 
 // The slot in whose memory a value is best computed, or -1: because it is stored there, or because the value made from
 // it element by element is. That saves a copy, and has memory written while there is something to compute.
-static int home_of(temper_plan* plan, int producer, int64_t width, size_t element_size) {
-  const temper_instruction* code = plan->program->instructions;
+static int home_of(temper_plan *plan, int producer, int64_t width, size_t element_size) {
+  const temper_instruction *code = plan->program->instructions;
   const int16_t reg = code[producer].dst;
   const int last = last_reader(plan->program, producer);
   for (int store = producer + 1; store <= last; ++store) {
     if (code[store].op != TEMPER_STORE || code[store].a != reg) continue;
     if (!looks_like_register(plan, code[store].slot, reg, width, element_size)) continue;
-    const void* base = plan->slots[code[store].slot].slot->base;
+    const void *base = plan->slots[code[store].slot].slot->base;
     bool kept = memory_is_free(plan, producer, store, base);
     for (int i = store + 1; i < last; ++i) kept &= !is_home(plan, i, base) && !moves(plan, i, TEMPER_STORE, base);
     if (!kept) continue;
@@ -162,24 +162,28 @@ static int home_of(temper_plan* plan, int producer, int64_t width, size_t elemen
   return memory_is_free(plan, producer, last, plan->slots[slot].slot->base) ? slot : -1;
 }
 
+// Below this, loops over whole blocks of rows are faster than one over each row.
+enum { JOINED_COLUMNS = 256 };
+
 // Joins a SUBTRACT before and a ROW_SUM after an EXP to it.
-static void join_exponentials(temper_plan* plan) {
-  const temper_row_program* program = plan->program;
-  const temper_instruction* code = program->instructions;
+static void join_exponentials(temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  const temper_instruction *code = program->instructions;
+  const bool short_rows = plan->shape.layout == TEMPER_LAYOUT_WHOLE_ROWS && program->columns < JOINED_COLUMNS;
   for (int i = 0; i < program->instruction_count; ++i) {
-    temper_step* step = &plan->steps[i];
+    temper_step *step = &plan->steps[i];
     step->difference = step->sum = NULL;
-    if (program->columns == 0 || code[i].op != TEMPER_EXP || step->dst.kind != TEMPER_OPERAND_FULL ||
+    if (short_rows || program->columns == 0 || code[i].op != TEMPER_EXP || step->dst.kind != TEMPER_OPERAND_FULL ||
         step->a.kind != TEMPER_OPERAND_FULL)
       continue;
-    temper_step* before = i > 0 ? &plan->steps[i - 1] : NULL;
+    temper_step *before = i > 0 ? &plan->steps[i - 1] : NULL;
     if (before && code[i - 1].op == TEMPER_SUBTRACT && code[i - 1].dst == code[i].a &&
         code[i - 1].phase == code[i].phase && before->a.kind == TEMPER_OPERAND_FULL &&
         before->b.kind == TEMPER_OPERAND_ROW && last_reader(program, i - 1) == i) {
       step->difference = before;
       before->idle = true;
     }
-    temper_step* after = i + 1 < program->instruction_count ? &plan->steps[i + 1] : NULL;
+    temper_step *after = i + 1 < program->instruction_count ? &plan->steps[i + 1] : NULL;
     if (after && code[i + 1].op == TEMPER_ROW_SUM && code[i + 1].a == code[i].dst &&
         code[i + 1].phase == code[i].phase) {
       step->sum = after;
@@ -188,17 +192,17 @@ static void join_exponentials(temper_plan* plan) {
   }
 }
 
-void temper_row_program_plan(temper_plan* plan, const temper_row_program* program, const temper_slot* slots,
-                             int64_t column_begin, int64_t column_end, size_t element_size, void* scratch) {
-  char* next = scratch;
+void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
+                             int64_t column_begin, int64_t column_end, size_t element_size, void *scratch) {
+  char *next = scratch;
   plan->program = program;
   plan->shape = temper_block_shape_of(program->columns);
-  plan->steps = (temper_step*)next;
+  plan->steps = (temper_step *)next;
   next += array_bytes(program->instruction_count, sizeof(temper_step));
-  plan->slots = (temper_plan_slot*)next;
+  plan->slots = (temper_plan_slot *)next;
   next += array_bytes(program->slot_count, sizeof(temper_plan_slot));
-  plan->registers = (void**)next;
-  next += array_bytes(program->register_count, sizeof(void*));
+  plan->registers = (void **)next;
+  next += array_bytes(program->register_count, sizeof(void *));
   for (int reg = 0; reg < program->register_count; ++reg) {
     plan->registers[reg] = next;
     next += register_bytes(program, plan->shape, reg, element_size);
@@ -217,8 +221,8 @@ void temper_row_program_plan(temper_plan* plan, const temper_row_program* progra
     if (program->instructions[i].dst >= 0 && program->instructions[i].op != TEMPER_LOAD)
       plan->steps[i].dst.slot = (int16_t)home_of(plan, i, width, element_size);
   for (int i = 0; i < program->instruction_count; ++i) {
-    const temper_instruction* instruction = &program->instructions[i];
-    temper_step* step = &plan->steps[i];
+    const temper_instruction *instruction = &program->instructions[i];
+    temper_step *step = &plan->steps[i];
     step->instruction = instruction;
     int count = operand_count(instruction->op);
     step->a = operand_of(program, bound, count > 0 ? instruction->a : TEMPER_IMMEDIATE);

@@ -39,7 +39,7 @@ typedef struct temper_operand {
 
 typedef struct temper_step temper_step;
 struct temper_step {
-  const temper_instruction* instruction;
+  const temper_instruction *instruction;
   temper_operand dst, a, b, c;
   uint8_t scalars;  // bit 0, 1, 2: a, b, c is one value for a whole segment
   bool segmented;   // operands of different kinds: one loop for each row or column instead of one for the block
@@ -52,26 +52,26 @@ struct temper_step {
 };
 
 typedef struct temper_plan_slot {
-  const temper_slot* slot;
+  const temper_slot *slot;
   int64_t row_stride;  // when all rows are evenly spaced
   bool even;
 } temper_plan_slot;
 
 typedef struct temper_plan {
-  const temper_row_program* program;
+  const temper_row_program *program;
   temper_block_shape shape;
-  temper_step* steps;
-  temper_plan_slot* slots;
-  void** registers;  // own storage of each register
-  void* staging;     // one block, row after row: for values made in row order in transposed layout
+  temper_step *steps;
+  temper_plan_slot *slots;
+  void **registers;  // own storage of each register
+  void *staging;     // one block, row after row: for values made in row order in transposed layout
 } temper_plan;
 
 // Lays the plan out in `scratch`.
-void temper_row_program_plan(temper_plan* plan, const temper_row_program* program, const temper_slot* slots,
-                             int64_t column_begin, int64_t column_end, size_t element_size, void* scratch);
+void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
+                             int64_t column_begin, int64_t column_end, size_t element_size, void *scratch);
 
 // Elements from the base of a slot to (row, column 0).
-static inline int64_t temper_slot_offset(const temper_row_program* program, const temper_plan_slot* slot, int64_t row) {
+static inline int64_t temper_slot_offset(const temper_row_program *program, const temper_plan_slot *slot, int64_t row) {
   if (slot->even) return row * slot->row_stride;
   int64_t offset = 0;
   for (int d = program->outer_rank - 1; d >= 0; --d) {
@@ -82,7 +82,7 @@ static inline int64_t temper_slot_offset(const temper_row_program* program, cons
 }
 
 // How many rows from `row` on, at most `limit`, are `temper_slot_step` apart.
-static inline int64_t temper_slot_run(const temper_row_program* program, const temper_plan_slot* slot, int64_t row,
+static inline int64_t temper_slot_run(const temper_row_program *program, const temper_plan_slot *slot, int64_t row,
                                       int64_t limit) {
   if (slot->even) return limit;
   int64_t last = program->outer_sizes[program->outer_rank - 1];
@@ -90,7 +90,7 @@ static inline int64_t temper_slot_run(const temper_row_program* program, const t
   return left < limit ? left : limit;
 }
 
-static inline int64_t temper_slot_step(const temper_row_program* program, const temper_plan_slot* slot) {
+static inline int64_t temper_slot_step(const temper_row_program *program, const temper_plan_slot *slot) {
   return slot->even ? slot->row_stride : slot->slot->outer_strides[program->outer_rank - 1];
 }
 

@@ -3,9 +3,9 @@
 // one after the other.
 
 #define ROW_REDUCTION(name, JOIN, identity)                                                   \
-  static void row_##name(const block* k, const temper_step* step) {                           \
-    const REAL* a = address(k, step->a);                                                      \
-    REAL* dst = address(k, step->dst);                                                        \
+  static void row_##name(const block *k, const temper_step *step) {                           \
+    const REAL *a = address(k, step->a);                                                      \
+    REAL *dst = address(k, step->dst);                                                        \
     if (is_transposed(k)) {                                                                   \
       for (int64_t r = 0; r < k->pitch; r += LANES) {                                         \
         lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                       \
@@ -31,9 +31,9 @@ ROW_REDUCTION(min, SMALLER, C(INFINITY))
 // Index of the first of the extreme values, or of the first NaN. Not transposed: the extreme value of the block first,
 // then where it is.
 #define ROW_ARGUMENT(name, BETTER)                                                                \
-  static void row_arg##name(const block* k, temper_step* step) {                                  \
-    const REAL* a = address(k, step->a);                                                          \
-    REAL* dst = address(k, step->dst);                                                            \
+  static void row_arg##name(const block *k, temper_step *step) {                                  \
+    const REAL *a = address(k, step->a);                                                          \
+    REAL *dst = address(k, step->dst);                                                            \
     if (is_transposed(k)) {                                                                       \
       for (int64_t r = 0; r < k->pitch; r += LANES) {                                             \
         lanes best = lanes_at(a + r), index = 0;                                                  \
@@ -58,11 +58,11 @@ ROW_ARGUMENT(max, IS_LARGER)
 ROW_ARGUMENT(min, IS_SMALLER)
 
 // dst = a at column b
-static void pick(const block* k, const temper_step* step) {
+static void pick(const block *k, const temper_step *step) {
   const REAL immediate = (REAL)step->instruction->immediate;
   const row_values index = row_values_of(k, step->b, &immediate);
-  const REAL* a = address(k, step->a);
-  REAL* dst = address(k, step->dst);
+  const REAL *a = address(k, step->a);
+  REAL *dst = address(k, step->dst);
   if (is_transposed(k)) {
     for (int64_t r = 0; r < k->pitch; r += LANES) {
       const lanes at = row_lanes(index, r);

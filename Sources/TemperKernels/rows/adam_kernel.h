@@ -1,8 +1,8 @@
 // Template over REAL: adam.h.
 
-void VARIANT(temper_adam)(const temper_adam_job* job, int64_t begin, int64_t end) {
+void VARIANT(temper_adam)(const temper_adam_job *job, int64_t begin, int64_t end) {
   REAL *parameter = job->parameter, *first = job->m, *second = job->v;
-  const REAL* gradient = job->gradient;
+  const REAL *gradient = job->gradient;
   const REAL beta1 = C(job->beta1), beta2 = C(job->beta2), rest1 = C(1 - job->beta1), rest2 = C(1 - job->beta2);
   const REAL keep = C(1 - job->learning_rate * job->weight_decay);
   // learning_rate (m / correction1) / (sqrt(v / correction2) + epsilon), the constants drawn together

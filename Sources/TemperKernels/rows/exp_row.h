@@ -1,7 +1,7 @@
 // Template over REAL: exponentials of a row and their sum in one loop.
 
 // out = e^(x - shift), and the sum of it.
-static REAL exp_and_sum(const REAL* x, REAL shift, REAL* out, int64_t n) {
+static REAL exp_and_sum(const REAL *x, REAL shift, REAL *out, int64_t n) {
 #pragma clang fp reassociate(on)
   REAL sum = 0;
 #pragma clang loop vectorize(assume_safety) interleave_count(4)
@@ -13,7 +13,7 @@ static REAL exp_and_sum(const REAL* x, REAL shift, REAL* out, int64_t n) {
   return sum;
 }
 
-static REAL exp_sum(const REAL* x, REAL shift, int64_t n) {
+static REAL exp_sum(const REAL *x, REAL shift, int64_t n) {
 #pragma clang fp reassociate(on)
   REAL sum = 0;
 #pragma clang loop vectorize(assume_safety) interleave_count(4)

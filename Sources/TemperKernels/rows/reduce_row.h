@@ -16,7 +16,7 @@
       for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]);             \
     return part[0];                                                                         \
   }                                                                                         \
-  static REAL name##_of_row(const REAL* a, int64_t n) {                                     \
+  static REAL name##_of_row(const REAL *a, int64_t n) {                                     \
     if (n < LANES) {                                                                        \
       REAL value = identity;                                                                \
       for (int64_t i = 0; i < n; ++i) value = JOIN(value, a[i]);                            \
@@ -45,7 +45,7 @@ REDUCE_ROW(max, LARGER, -C(INFINITY))
 REDUCE_ROW(min, SMALLER, C(INFINITY))
 
 // The first position of `value`, or of NaN if it is NaN, which is among the n.
-static int64_t position_of(REAL value, const REAL* a, int64_t n) {
+static int64_t position_of(REAL value, const REAL *a, int64_t n) {
   int64_t i = 0;
   for (; i + 4 * LANES <= n; i += 4 * LANES) {
     int found = 0;

@@ -39,7 +39,7 @@ static inline void transpose_lanes(lanes v[LANES]) {
 
 // Rows of `columns` elements, `row_stride` apart, to columns `pitch` apart. Whole vectors are read from the rows, which
 // includes elements of the rows after: the last rows are done one by one.
-static void to_columns(REAL* in_columns, int64_t pitch, const REAL* in_rows, int64_t row_stride, int64_t rows,
+static void to_columns(REAL *in_columns, int64_t pitch, const REAL *in_rows, int64_t row_stride, int64_t rows,
                        int64_t columns) {
   if (row_stride == columns) switch (columns) {
       case 1:
@@ -68,7 +68,7 @@ static void to_columns(REAL* in_columns, int64_t pitch, const REAL* in_rows, int
 
 // The way back, for dense rows. Whole vectors are written to the rows, which spoils the start of the row after until
 // that is written: vectors of columns are done from the last to the first, and the last rows one by one.
-static void to_rows(REAL* in_rows, const REAL* in_columns, int64_t pitch, int64_t rows, int64_t columns) {
+static void to_rows(REAL *in_rows, const REAL *in_columns, int64_t pitch, int64_t rows, int64_t columns) {
   switch (columns) {
     case 1:
       FEW_COLUMNS(1, IN_ROWS, IN_COLUMNS)

@@ -8,7 +8,7 @@ import TemperGraph
 extension Losses {
   static let preference = [
     directPreference, identityPreference, robustPreference, distributionallyRobustPreference, marginAdaptivePreference,
-    noiseAwarePreference, dispreference, sparsePreference, pairwiseReward,
+    noiseAwarePreference, dispreference, sparsePreference, pairwiseReward, calibratedHinge, anchoredUp, anchoredDown,
   ]
 
   /// -(1 - s) log sigmoid(h) - s log sigmoid(-h).
@@ -58,6 +58,32 @@ extension Losses {
     let scores = (-softplus(-h) / temperature).reshaped([1, n])
     return -temperature * (scores.logSumExp() - log(Expression.constant(Double(n))))
   }
+
+  /// max(0, 1 - h).
+  static let calibratedHinge = preferenceLoss(
+    "slic_hinge", aliases: ["slic"], "Zero once the margin is wide enough.",
+    Reference(
+      "Zhao et al.", 2023, "SLiC-HF: Sequence Likelihood Calibration with Human Feedback", arXiv: "2305.10425"),
+    properties: ["nonnegative"]
+  ) { _, h in relu(1 - h) }
+
+  /// 1 - sigmoid(beta r_chosen) + sigmoid(beta r_rejected), r = policy - reference.
+  static let anchoredUp = preferenceLoss(
+    "apo_zero", "Raises the chosen answer and lowers the rejected one, each against the reference.", anchoredReference,
+    properties: ["smooth", "nonnegative"]
+  ) { x, _ in
+    sigmoid(-x.real("beta") * x.logRatio("chosen")) + sigmoid(x.real("beta") * x.logRatio("rejected"))
+  }
+
+  /// sigmoid(beta r_chosen) + 1 - sigmoid(h): both answers are worse than what the policy does.
+  static let anchoredDown = preferenceLoss(
+    "apo_down", "Lowers both answers, the rejected one more.", anchoredReference, properties: ["smooth", "nonnegative"]
+  ) { x, h in sigmoid(x.real("beta") * x.logRatio("chosen")) + sigmoid(-h) }
+
+  private static let anchoredReference = Reference(
+    "D'Oosterlinck et al.", 2024,
+    "Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment",
+    arXiv: "2408.06266")
 
   /// w(r) l(h) with the reward model's margin r: w = sigmoid(c r) / sigmoid(r) where r > -tau, else 1;
   /// c = c_min + (c_max - c_min) / (1 + (c_max - 1) / (1 - c_min) exp(lam (|r| - tau))).

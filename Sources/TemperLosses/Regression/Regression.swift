@@ -2,7 +2,9 @@ import TemperCatalogue
 import TemperGraph
 
 extension Losses {
-  static let regression = [meanSquaredError, meanAbsoluteError, huber]
+  static let regression = [
+    meanSquaredError, meanAbsoluteError, huber, logCosh, quantile, tukey, cauchy, poisson, gaussian,
+  ]
 
   /// r^2, r = prediction - target.
   static let meanSquaredError = regressionLoss(
@@ -23,6 +25,65 @@ extension Losses {
     let delta = x.real("delta")
     return .select(abs(r) .<= delta, 0.5 * square(r), delta * (abs(r) - 0.5 * delta))
   }
+
+  /// log cosh r = |r| + log(1 + exp(-2 |r|)) - log 2.
+  static let logCosh = regressionLoss(
+    "log_cosh", "Squared near 0, absolute far away, smooth everywhere.", properties: ["nonnegative"]
+  ) { _, r in abs(r) + softplus(-2 * abs(r)) - log(Expression.constant(2)) }
+
+  /// max(q u, (q - 1) u), u = target - prediction. Koenker and Bassett, 1978.
+  static let quantile = regressionLoss(
+    "quantile", aliases: ["pinball"], "Zero slope at a quantile of the targets.",
+    Reference("Koenker and Bassett", 1978, "Regression Quantiles"),
+    [.real("q", 0.5, in: .unit, "Which quantile.")], properties: ["nonnegative"]
+  ) { x, r in maximum(-x.real("q") * r, (1 - x.real("q")) * r) }
+
+  /// c^2 / 6 (1 - (1 - (r / c)^2)^3) up to |r| = c, c^2 / 6 beyond. Beaton and Tukey, 1974.
+  static let tukey = regressionLoss(
+    "tukey_biweight", aliases: ["biweight"], "Outliers beyond c have no gradient at all.",
+    Reference(
+      "Beaton and Tukey", 1974,
+      "The Fitting of Power Series, Meaning Polynomials, Illustrated on Band-Spectroscopic Data"),
+    [.real("c", 4.685, in: .positive, "Where outliers begin.")], properties: ["nonnegative"]
+  ) { x, r in
+    let c = x.real("c")
+    let inside = minimum(square(r / c), 1)
+    return c * c / 6 * (1 - pow(1 - inside, 3))
+  }
+
+  /// c^2 / 2 log(1 + (r / c)^2).
+  static let cauchy = regressionLoss(
+    "cauchy", aliases: ["lorentzian"], "Grows like a logarithm.", nil,
+    [.real("c", 1, in: .positive, "The scale.")], properties: ["smooth", "nonnegative"]
+  ) { x, r in 0.5 * x.real("c") * x.real("c") * log1p(square(r / x.real("c"))) }
+
+  /// exp(prediction) - target prediction: predictions are logarithms of rates; log target! is left out.
+  static let poisson = Method(
+    "poisson_nll", kind: .loss, area: "loss", summary: "The negative log-likelihood of counts.",
+    parameters: [.elements],
+    inputs: [
+      Input("predictions", [.init(["N", "..."])], "Logarithms of the rates."),
+      Input("targets", [.init(["N", "..."])], isDifferentiable: false, "Counts."),
+    ],
+    properties: ["smooth"],
+    implementation: .loss { x in x.overElements(exp(x["predictions"]) - x["targets"] * x["predictions"]) })
+
+  /// (log v + (prediction - target)^2 / v) / 2, v = max(variance, eps) for the gradient of the mean, too.
+  static let gaussian = Method(
+    "gaussian_nll", kind: .loss, area: "loss",
+    summary: "The negative log-likelihood of a normal with its own variance.",
+    reference: Reference(
+      "Nix and Weigend", 1994, "Estimating the mean and variance of the target probability distribution"),
+    parameters: [.real("eps", 1e-6, in: .nonNegative, "The least variance."), .elements],
+    inputs: [
+      Input("predictions", [.init(["N", "..."])], "Means."),
+      Input("targets", [.init(["N", "..."])], "What was observed."),
+      Input("variances", [.init(["N", "..."])], "Variances, above 0."),
+    ],
+    implementation: .loss { x in
+      let v = maximum(x["variances"], x.real("eps"))
+      return x.overElements(0.5 * (log(v) + square(x["predictions"] - x["targets"]) / v))
+    })
 
   /// A loss of r = prediction - target, element by element.
   static func regressionLoss(

@@ -1,0 +1,37 @@
+import TemperCatalogue
+import TemperGraph
+
+extension Losses {
+  static let scores = [brier, spherical, squaredHinge]
+
+  /// sum_c (p_c - t_c)^2. Brier, 1950.
+  static let brier = Method(
+    "brier", aliases: ["brier_score"], kind: .loss, area: "loss",
+    summary: "The squared distance of probabilities from the target.",
+    reference: Reference("Brier", 1950, "Verification of Forecasts Expressed in Terms of Probability"),
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in square(x.probabilities - x.targetProbabilities).sum() })
+
+  /// 1 - sum_c t_c p_c / |p|.
+  static let spherical = Method(
+    "spherical", aliases: ["spherical_score"], kind: .loss, area: "loss",
+    summary: "One minus the cosine-like score of the target's probability.",
+    reference: Reference("Gneiting and Raftery", 2007, "Strictly Proper Scoring Rules, Prediction, and Estimation"),
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      // Any factor of p cancels: the largest exponential is 1, so that no square vanishes.
+      let e = exp(x.logits.shifted)
+      return 1 - x.expectation(e / sqrt(square(e).sum()))
+    })
+
+  /// max(0, margin + max_{j != y} z_j - z_y)^2.
+  static let squaredHinge = Method(
+    "squared_hinge", kind: .loss, area: "loss", summary: "The square of the hinge loss.", reference: hinge.reference,
+    parameters: hinge.parameters, inputs: hinge.inputs, properties: ["shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      let gaps = x.real("margin") + x.logits - x.logits.pick(x.targets)
+      let others = relu(Expression.select(isTarget, .constant(-.infinity), gaps))
+      return x.text("form") == "crammer_singer" ? square(others.maximum()) : square(others).sum()
+    })
+}

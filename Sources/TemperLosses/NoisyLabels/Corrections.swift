@@ -1,0 +1,95 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let corrections = [forwardCorrection, backwardCorrection, taylor, asymmetricGeneralized, jensenShannon]
+
+  /// -log sum_k T[k, y] p_k. Patrini et al., 2017.
+  static let forwardCorrection = Method(
+    "forward_correction", kind: .loss, area: "noisy-labels",
+    summary: "Cross-entropy of the noisy label's probability under a transition matrix.", reference: patrini,
+    inputs: [.logits, .classIds, .transition], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let rows = x["transition"].transposed.gatherRows(x.targets).reshaped(x.logits.shape)
+      return x.logits.logSumExp() - (x.logits + log(rows)).logSumExp(where: rows .> 0)
+    })
+
+  /// sum_j (T^-1)[y, j] CE(z, j), with T^-1 = (T^T T)^-1 T^T.
+  static let backwardCorrection = Method(
+    "backward_correction", kind: .loss, area: "noisy-labels",
+    summary: "Cross-entropy made unbiased by the inverse of a transition matrix.", reference: patrini,
+    inputs: [.logits, .classIds, .transition], properties: ["smooth", "shift_invariant"],
+    implementation: .loss { x in
+      let t = x["transition"]
+      let inverse = Expression.matmul(
+        Expression.matmul(t, t, transposeA: true).inverse(), t, transposeB: true
+      ).stopGradient
+      let weights = inverse.gatherRows(x.targets).reshaped(x.logits.shape)
+      return -(weights * x.logProbabilities).sum()
+    })
+
+  /// sum_{k = 1..order} (1 - p_y)^k / k: the Taylor series of -log p_y.
+  static let taylor = Method(
+    "taylor_cross_entropy", kind: .loss, area: "noisy-labels",
+    summary: "A few terms of the series of cross-entropy: order 1 is 1 - p_y.",
+    reference: Reference("Feng, Shu, Lin, Lv, Li and An", 2020, "Can Cross Entropy Loss Be Robust to Label Noise?"),
+    parameters: [.integer("order", 2, in: 1...64, "How many terms.")],
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let rest = -expm1(x.logProbabilities)
+      var sum = Expression.constant(0)
+      // Horner's scheme.
+      for k in stride(from: x.integer("order"), through: 1, by: -1) { sum = rest * (1 / Double(k) + sum) }
+      return x.expectation(sum)
+    })
+
+  /// ((a + 1)^q - (a + p_y)^q) / q.
+  static let asymmetricGeneralized = Method(
+    "asymmetric_gce", aliases: ["agce"], kind: .loss, area: "noisy-labels",
+    summary: "A loss that only the most likely label minimises, whatever the noise.",
+    reference: Reference(
+      "Zhou, Liu, Jiang, Gao and Ji", 2021, "Asymmetric Loss Functions for Learning with Noisy Labels",
+      arXiv: "2106.03110"),
+    parameters: [
+      .real("a", 1, in: .positive, "The shift of the probability."), .real("q", 2, in: .positive, "The exponent."),
+    ],
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let (a, q) = (x.real("a"), x.real("q"))
+      return x.expectation((pow(.constant(a + 1), q) - pow(a + x.probabilities, q)) / q)
+    })
+
+  /// (w KL(t || m) + (1 - w) KL(p || m)) / (-(1 - w) log(1 - w)), m = w t + (1 - w) p.
+  static let jensenShannon = Method(
+    "jensen_shannon", aliases: ["js_loss"], kind: .loss, area: "noisy-labels",
+    summary: "Between cross-entropy (w near 0) and the mean absolute error (w near 1).",
+    reference: Reference(
+      "Englesson and Azizpour", 2021,
+      "Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels", arXiv: "2105.04522"),
+    parameters: [
+      .real("weight", 0.5, in: Interval(0, 1, includesLower: false, includesUpper: false), "The target's share.")
+    ],
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let w = x.real("weight")
+      let (p, t) = (x.probabilities, x.targetProbabilities)
+      let m = w * t + (1 - w) * p
+      func divergence(_ a: Expression) -> Expression {
+        let isZero = a .== 0
+        let ratio = Expression.select(isZero, .constant(1), a) / .select(isZero, .constant(1), m)
+        return (a * log(ratio)).sum()
+      }
+      let scale = -(1 - w) * log(Expression.constant(1 - w))
+      return (w * divergence(t) + (1 - w) * divergence(p)) / scale
+    })
+
+  private static let patrini = Reference(
+    "Patrini, Rozza, Menon, Nock and Qu", 2017,
+    "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", arXiv: "1609.03683")
+}
+
+extension Input {
+  fileprivate static let transition = Input(
+    "transition", [.init(["C", "C"])], isDifferentiable: false, "P(noisy | true), a row for each true class.")
+}
