@@ -28,7 +28,7 @@ def step(context, name, layers, module, shape, aim):
     random = np.random.default_rng(0)
     x = random.standard_normal((BATCH * STEPS, *shape), np.float32)
     y = random.integers(0, 10, BATCH * STEPS)
-    model = context.Model(layers, input=shape)
+    model = temper.Model(layers, input=shape, context=context)
     trainer = temper.Trainer(model, loss="cross_entropy", optimizer="adam", batch_size=BATCH)
     optimizer = torch.optim.Adam(module.parameters(), fused=True)
     batches, labels = torch.from_numpy(x).split(BATCH), torch.from_numpy(y).split(BATCH)

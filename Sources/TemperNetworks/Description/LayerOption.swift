@@ -23,6 +23,9 @@ package struct LayerOption: Sendable {
 
   package init(_ parameter: Parameter, _ form: Form = .value) { (self.parameter, self.form) = (parameter, form) }
 
+  /// The same option under another name too.
+  func named(also alias: String) -> LayerOption { LayerOption(parameter.named(also: alias), form) }
+
   static let sizeRange = 1...(1 << 40)
   /// Windows, strides and paddings.
   static let reachRange = 0...65_536

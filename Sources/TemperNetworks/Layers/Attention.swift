@@ -9,7 +9,7 @@ extension Layers {
     "multi_head_attention", summary: "Self-attention over sequences (steps, width).",
     reference: Reference("Vaswani et al.", 2017, "Attention Is All You Need", arXiv: "1706.03762"),
     options: [
-      .size("heads", "Heads, which share the width equally."),
+      .size("heads", "Heads, which share the width equally.").named(also: "num_heads"),
       .boolean("causal", false, "A step sees itself and those before it."),
       .boolean(
         "key_mask", false,

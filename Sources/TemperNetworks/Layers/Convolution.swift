@@ -8,7 +8,8 @@ extension Layers {
   static let conv2d = Method.layer(
     "conv2d", summary: "A two-dimensional convolution over images (channels, height, width).",
     options: [
-      .size("channels", "Channels that come out."), .pair("kernel", 3, "Size of the kernel."),
+      .size("channels", "Channels that come out.").named(also: "out_channels"),
+      .pair("kernel_size", 3, "Size of the kernel.").named(also: "kernel"),
       .pair("stride", 1, "Steps between windows."),
       LayerOption(
         .integer(
@@ -27,7 +28,7 @@ extension Layers {
       throw TemperError(
         .invalidShape, "\(inputs) channels in and \(channels) out cannot be split into \(groups) groups.")
     }
-    let (kernel, stride) = (try layer.options.pair("kernel"), try layer.options.pair("stride"))
+    let (kernel, stride) = (try layer.options.pair("kernel_size"), try layer.options.pair("stride"))
     let dilation = try layer.options.pair("dilation")
     // What is padded by hand, before and after along each axis.
     var extra = [(0, 0), (0, 0)]

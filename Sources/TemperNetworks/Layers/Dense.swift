@@ -7,7 +7,7 @@ extension Layers {
   static let dense = Method.layer(
     "dense", summary: "A matrix product over the last axis and a bias: x W^T + b.",
     options: [
-      .size("size", "Outputs."), .boolean("bias", true, "Add a trained bias."),
+      .size("size", "Outputs.").named(also: "units"), .boolean("bias", true, "Add a trained bias."),
       .initializer("initializer", "fan_in_uniform"),
       .initializer("bias_initializer", "fan_in_uniform", "Of the bias."),
     ],

@@ -8,7 +8,8 @@ extension Layers {
   static let embedding = Method.layer(
     "embedding", summary: "Looks up a trained vector for each index.",
     options: [
-      .size("entries", "Indices run from 0 to entries - 1."), .size("size", "Width of a vector."),
+      .size("entries", "Indices run from 0 to entries - 1.").named(also: "num_embeddings"),
+      .size("size", "Width of a vector.").named(also: "embedding_dim"),
       .integer("padding_index", -1, in: -1...Int(Int32.max), "The index that stands for nothing; -1: none does."),
       LayerOption(
         .text(

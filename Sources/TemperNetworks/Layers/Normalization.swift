@@ -91,7 +91,7 @@ extension Layers {
   static let groupNorm = Method.layer(
     "group_norm", summary: "Normalizes groups of channels of each sample.",
     reference: Reference("Wu, He", 2018, "Group Normalization", arXiv: "1803.08494"),
-    options: [.size("groups", "Groups of channels."), epsilon, affine], main: "groups"
+    options: [.size("groups", "Groups of channels.").named(also: "num_groups"), epsilon, affine], main: "groups"
   ) { (layer) throws(TemperError) in
     try layer.requireRank(1...7, "samples with at least one axis")
     let (groups, channels, epsilon) = (layer.integer("groups"), layer.input[0], layer.real("epsilon"))

@@ -4,7 +4,7 @@ import TemperGraph
 
 extension Layers {
   private static let windowOptions: [LayerOption] = [
-    .pair("size", 2, "Size of the window."),
+    .pair("size", 2, "Size of the window.").named(also: "kernel_size"),
     .pair("stride", 0, in: LayerOption.reachRange, "Steps between windows; 0 steps by the window's size."),
     .pair("padding", 0, in: LayerOption.reachRange, "Absent elements on each side, at most half a window."),
   ]

@@ -6,7 +6,7 @@ import TemperGraph
 /// weight_ih (gates H, D), weight_hh (gates H, H), bias_ih and bias_hh (gates H), all U(-1/sqrt(H), 1/sqrt(H)).
 extension Layers {
   private static let recurrentOptions: [LayerOption] = [
-    .size("size", "Width of the state."),
+    .size("size", "Width of the state.").named(also: "hidden_size"),
     .choice("output", ["last", "sequence"], "The state after the last step, (size,), or after each, (T, size)."),
     .boolean("bias", true, "Add trained biases."),
     .initializer("initializer", "fan_in_uniform", "Of W_i, W_h and both biases, with the state's width as fan-in."),
