@@ -23,6 +23,6 @@ def run(threads):
     for bits, size, ours, other, ratio in map(str.split, lines.splitlines()):
         ours, other, ratio, size = float(ours), float(other), float(ratio), int(size)
         aim = AIMS.get(size)
-        verdict = "" if aim is None else "reached" if ratio >= aim else "MISSED"
+        verdict = "" if aim is None else "reached" if round(ratio, 2) >= aim else "MISSED"
         print(f"{f'product float{bits}, {size} square, OpenBLAS':52} {human(ours):>9} {human(other):>9} {ratio:7.2f}x  "
               f"aim {aim or '-':>4}  {verdict:8} {2 * size**3 / ours / 1e9:.0f} GFLOP/s", flush=True)

@@ -54,6 +54,7 @@ typedef struct temper_matmul_plan {
   // How the pieces are cut; for `temper_matmul_run_piece` alone.
   temper_variant variant;
   bool is_vector_product;
+  int64_t narrow_tile_rows;             // rows of a tile where C is narrow and short, else 0
   int64_t products_per_piece;         // of the batch
   int64_t row_pieces, column_pieces;  // of C
   int64_t depth_pieces;               // of k

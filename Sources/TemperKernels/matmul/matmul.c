@@ -3,13 +3,13 @@
 
 // A block of k, in bytes of its elements, and a block of B's columns: such a block of B (576 KB) stays in the
 // second-level cache, a row tile of A (18 KB) in the first.
-enum { DEPTH_BLOCK_BYTES = 1536, WIDTH_BLOCK = 384 };
+enum { DEPTH_BLOCK_BYTES = 2048, WIDTH_BLOCK = 384 };
 
 // Row tiles of A that are packed together when rows of A run along memory.
 enum { TILES_PACKED_TOGETHER = 8 };
 
-// B is read in place while its rows span no more than this.
-enum { DIRECT_B_BYTES = 64 << 10 };
+// B is read in place while its rows span no more than this, or few tiles of rows use it.
+enum { DIRECT_B_BYTES = 64 << 10, MOST_DIRECT_TILES = 4 };
 
 // Lines this far apart share a set of the first-level cache.
 enum { CACHE_SET_PERIOD = 4096 };
@@ -141,6 +141,11 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
     plan.scratch_bytes =
         (size_t)(packed_a_bytes(kernels, tiles_together, depth, size) + round_up(width * depth * size, ALIGNMENT));
   }
+  const int64_t tile_count = divide_up(m, kernels->tile_rows);
+  if (!plan.is_vector_product && job->batch == 1 && plan.row_pieces * plan.column_pieces * plan.depth_pieces == 1 &&
+      n <= 2 * panel_columns && tile_count <= MOST_DIRECT_TILES && job->b_column_stride == 1 && k * size <= DEPTH_BLOCK_BYTES) {
+    plan.narrow_tile_rows = divide_up(m, tile_count);
+  }
   plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
   plan.piece_counts[0] =
       divide_up(job->batch, plan.products_per_piece) * plan.row_pieces * plan.column_pieces * plan.depth_pieces;
@@ -174,7 +179,8 @@ static void multiply_depth_block(const matmul_kernels *kernels, const block *blo
                            ? block->columns > 4 * panel_columns
                            : block->columns > 2 * panel_columns && block->a_row_stride * size % CACHE_SET_PERIOD == 0;
   const bool packs_b =
-      block->b_column_stride != 1 || (tile_count > 4 && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
+      block->b_column_stride != 1 ||
+      (tile_count > MOST_DIRECT_TILES && block->depth * block->b_row_stride * size > DIRECT_B_BYTES);
   const int64_t tiles_together = packs_a && block->a_row_stride == 1 ? TILES_PACKED_TOGETHER : 1;
   void *a_panels = scratch;
   void *b_panels = packs_a ? offset(scratch, packed_a_bytes(kernels, tiles_together, block->depth, size), 1) : scratch;
@@ -332,8 +338,33 @@ static void run_tile_piece(const temper_matmul_job *job, const temper_matmul_pla
 ADD_PARTS(float, f32)
 ADD_PARTS(double, f64)
 
+// A C that is at most two tiles wide and a few tall: what `multiply_depth_block` would do, without deciding it anew each
+// time.
+static void run_narrow(const temper_matmul_job *job, const temper_matmul_plan *plan) {
+  const matmul_kernels *kernels = temper_matmul_kernels(plan->variant, job->element);
+  const int64_t size = element_size(job->element), lanes = kernels->lanes, panel_columns = MAX_TILE_VECTORS * lanes;
+  tile_finish finish = finish_of(job);
+  for (int64_t row = 0; row < job->m; row += plan->narrow_tile_rows) {
+    const int64_t rows = minimum(plan->narrow_tile_rows, job->m - row);
+    const void *a = offset(job->a, row * job->a_row_stride, size);
+    void *c = offset(job->c, row * job->c_row_stride, size);
+    for (int64_t j = 0; j < job->n; j += panel_columns) {
+      const int64_t width = minimum(panel_columns, job->n - j);
+      const int64_t last_columns = width > lanes ? width - lanes : width;
+      if (job->bias) finish.bias = offset(job->bias, j, size);
+      kernels->tiles[last_columns < lanes][width > lanes][rows - 1](
+          job->k, a, job->a_row_stride, job->a_column_stride, offset(job->b, j, size), job->b_row_stride,
+          offset(c, j, size), job->c_row_stride, &finish, last_columns);
+    }
+  }
+}
+
 void temper_matmul_run_piece(const temper_matmul_job *job, const temper_matmul_plan *plan, int32_t phase, int64_t piece,
                              void *workspace, void *scratch) {
+  if (plan->narrow_tile_rows > 0) {
+    run_narrow(job, plan);
+    return;
+  }
   if (phase == 1) {
     if (job->element == TEMPER_ELEMENT_F64) {
       add_parts_f64(job, plan->depth_pieces, workspace);

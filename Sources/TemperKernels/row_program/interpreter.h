@@ -110,12 +110,41 @@ static void run_step(const block *k, temper_step *step) {
   }
 }
 
+// The memory that the next column block will read, asked for while this one is computed: a block's first pass over it
+// would otherwise wait for memory, and the others keep memory waiting.
+typedef struct streams {
+  const REAL *base[16];
+  int32_t count;
+} streams;
+
+static streams streams_of(const temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  streams result = {.count = 0};
+  if (plan->shape.layout != TEMPER_LAYOUT_COLUMN_BLOCKS || program->phase_count > 1 || program->rows > 1) return result;
+  for (int32_t i = 0; i < program->instruction_count && result.count < 16; ++i) {
+    const temper_instruction *instruction = &program->instructions[i];
+    if (instruction->op != TEMPER_LOAD || !plan->steps[i].idle) continue;
+    const temper_slot *slot = plan->slots[instruction->slot].slot;
+    if (slot->column_stride == 1) result.base[result.count++] = slot->base;
+  }
+  return result;
+}
+
+// Part `part` of `parts` of columns [begin, end).
+static void ask_for(const streams *ahead, int64_t begin, int64_t end, int32_t part, int32_t parts) {
+  enum { LINE = 64 / sizeof(REAL) };
+  const int64_t lines = (end - begin) / LINE, from = lines * part / parts, to = lines * (part + 1) / parts;
+  for (int32_t s = 0; s < ahead->count; ++s)
+    for (int64_t line = from; line < to; ++line) __builtin_prefetch(ahead->base[s] + begin + line * LINE, 0, 2);
+}
+
 void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
                                      int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
   const int64_t width = column_end - column_begin;
   const int64_t block_columns = plan.shape.columns < width ? plan.shape.columns : width;
+  const streams ahead = streams_of(&plan);
   for (int64_t row = row_begin, rows; row < row_end; row += rows) {
     rows = plan.shape.rows < row_end - row ? plan.shape.rows : row_end - row;
     // Only column blocks come one after the other: phase by phase.
@@ -135,11 +164,14 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
                          .columns = columns,
                          .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
                          .first = column == column_begin};
+        const int64_t next = column + columns;
+        const int64_t next_end = block_columns < column_end - next ? next + block_columns : column_end;
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan.steps[i];
+          if (ahead.count > 0) ask_for(&ahead, next, next_end, i - begin, end - begin);
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
-        column += columns;
+        column = next;
       } while (column < column_end);
     }
   }
