@@ -52,6 +52,7 @@ test: test-swift test-abi test-python
 
 test-swift:
 	.ci/install build
+	swift format lint --strict --recursive Package.swift Sources Tests
 	swift test
 
 abi test-abi: stage plugins

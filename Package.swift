@@ -45,8 +45,8 @@ let package = Package(
     .target(
       name: "Temper",
       dependencies: [
-        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers", "TemperLosses",
-        "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
+        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers",
+        "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
       exclude: ["temper.map", "temper.pc.in"],
       swiftSettings: strict,

@@ -1,6 +1,7 @@
 import TemperKernels
 
-let machineVariants = [TEMPER_VARIANT_PLAIN, TEMPER_VARIANT_AVX2, TEMPER_VARIANT_AVX512].filter(temper_variant_available)
+let machineVariants = [TEMPER_VARIANT_PLAIN, TEMPER_VARIANT_AVX2, TEMPER_VARIANT_AVX512]
+  .filter(temper_variant_available)
 
 extension ReferenceProgram {
   /// Runs the compiled interpreter on pieces of rows (or of columns) and puts what it stored back into `slots`.
