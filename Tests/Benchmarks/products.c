@@ -1,8 +1,7 @@
-/* Matrix products beside OpenBLAS, in turn, in one process:
- *   products OPENBLAS THREADS   -> a line "bits size seconds_ours seconds_other ratio" for each size */
+/* Matrix products beside OpenBLAS, in turn, in one process, on one thread each (waiting threads of one library would take
+ * processors from the other):
+ *   products OPENBLAS   -> a line "bits size seconds_ours seconds_other ratio" for each size */
 #include <dlfcn.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -19,40 +18,9 @@ static gemm_f32 *other_f32;
 static gemm_f64 *other_f64;
 static temper_matmul_job job;
 static temper_matmul_plan plan;
-static void *workspace, *scratch[2];
-static int threads;
+static void *workspace, *scratch;
 
-/* The second thread waits in a loop, as the library's workers do between steps that follow each other. */
-static atomic_int phase_open = -1, generation, helper_done;
-static atomic_llong next_piece;
-
-static void work(int phase, void *own) {
-  for (long long piece; (piece = atomic_fetch_add(&next_piece, 1)) < plan.piece_counts[phase];)
-    temper_matmul_run_piece(&job, &plan, phase, piece, workspace, own);
-}
-
-static void *helper(void *unused) {
-  for (int seen = 0;; ++seen) {
-    while (atomic_load(&generation) == seen) temper_pause();
-    work(atomic_load(&phase_open), scratch[1]);
-    atomic_store(&helper_done, seen + 1);
-  }
-  return unused;
-}
-
-static void ours(void) {
-  for (int phase = 0; phase < plan.phase_count; ++phase) {
-    atomic_store(&next_piece, 0);
-    if (threads == 1 || plan.piece_counts[phase] == 1) {
-      work(phase, scratch[0]);
-      continue;
-    }
-    atomic_store(&phase_open, phase);
-    const int turn = atomic_fetch_add(&generation, 1) + 1;
-    work(phase, scratch[0]);
-    while (atomic_load(&helper_done) != turn) temper_pause();
-  }
-}
+static void ours(void) { temper_matmul_run(&job, &plan, workspace, scratch); }
 
 static void other(void) {
   const int64_t n = job.n;
@@ -80,16 +48,13 @@ static double median(double *values) {
 
 int main(int count, char **arguments) {
   static const int64_t sizes[] = {8, 16, 32, 64, 128, 256, 512, 1024, 2048};
-  void *library = count == 3 ? dlopen(arguments[1], RTLD_NOW) : NULL;
-  if (!library) return fprintf(stderr, "usage: products OPENBLAS THREADS\n"), 2;
+  void *library = count == 2 ? dlopen(arguments[1], RTLD_NOW) : NULL;
+  if (!library) return fprintf(stderr, "usage: products OPENBLAS\n"), 2;
   other_f32 = (gemm_f32 *)dlsym(library, "scipy_cblas_sgemm64_");
   other_f64 = (gemm_f64 *)dlsym(library, "scipy_cblas_dgemm64_");
   void (*set_threads)(int) = (void (*)(int))dlsym(library, "scipy_openblas_set_num_threads64_");
   if (!other_f32 || !other_f64 || !set_threads) return fprintf(stderr, "not NumPy's OpenBLAS\n"), 2;
-  threads = atoi(arguments[2]) > 1 ? 2 : 1;
-  set_threads(threads);
-  pthread_t thread;
-  if (threads == 2 && pthread_create(&thread, NULL, helper, NULL)) return 1;
+  set_threads(1);
   double *memory = aligned_alloc(64, 3 * sizeof(double) * MAXIMUM * MAXIMUM);
   for (int64_t i = 0; i < 3 * MAXIMUM * MAXIMUM; ++i) memory[i] = 0;
   for (int bits = 32; bits <= 64; bits += 32)
@@ -101,7 +66,7 @@ int main(int count, char **arguments) {
                                 .c = memory + 2 * MAXIMUM * MAXIMUM, .c_row_stride = n};
       plan = temper_matmul_plan_make(&job);
       workspace = aligned_alloc(64, (plan.workspace_bytes + 127) & ~(size_t)63);
-      for (int i = 0; i < 2; ++i) scratch[i] = aligned_alloc(64, (plan.scratch_bytes + 127) & ~(size_t)63);
+      scratch = aligned_alloc(64, (plan.scratch_bytes + 127) & ~(size_t)63);
       const long repeats = 1 + (long)(2e7 / ((double)n * (double)n * (double)n));
       double a[ROUNDS], b[ROUNDS], ratio[ROUNDS];
       ours(), other();
@@ -111,7 +76,7 @@ int main(int count, char **arguments) {
       }
       printf("%d %lld %.9g %.9g %.4f\n", bits, (long long)n, median(a), median(b), median(ratio));
       fflush(stdout);
-      free(workspace), free(scratch[0]), free(scratch[1]);
+      free(workspace), free(scratch);
     }
   return 0;
 }

@@ -1,4 +1,4 @@
-"""Matrix products beside the OpenBLAS that NumPy carries: the kernels alone, in a C program that takes turns."""
+"""Matrix products beside the OpenBLAS that NumPy carries: the kernels alone, one thread, in a C program that takes turns."""
 import pathlib
 import subprocess
 import tempfile
@@ -11,15 +11,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 AIMS = {8: 1, 16: 1, 32: 1, 64: 1, 256: 0.9, 512: 0.9, 1024: 0.9, 2048: 0.9}
 
 
-def run(threads):
+def run():
     (library,) = (pathlib.Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64*.so")
     kernels = ROOT / "Sources/TemperKernels"
     sources = [*kernels.glob("matmul/*.c"), kernels / "variant.c", ROOT / "Tests/Benchmarks/products.c"]
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/products"
         flags = ["-O3", "-std=gnu17", "-fno-math-errno", "-fno-trapping-math", f"-I{kernels}/include"]
-        subprocess.run(["clang", *flags, *map(str, sources), "-lpthread", "-ldl", "-lm", "-o", program], check=True)
-        lines = subprocess.run([program, library, str(threads)], check=True, capture_output=True, text=True).stdout
+        subprocess.run(["clang", *flags, *map(str, sources), "-ldl", "-lm", "-o", program], check=True)
+        lines = subprocess.run([program, library], check=True, capture_output=True, text=True).stdout
     for bits, size, ours, other, ratio in map(str.split, lines.splitlines()):
         ours, other, ratio, size = float(ours), float(other), float(ratio), int(size)
         aim = AIMS.get(size)

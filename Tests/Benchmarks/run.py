@@ -17,7 +17,7 @@ import products
 import training
 from pairs import once
 
-SUBJECTS = {"losses": losses, "training": training, "optimizers": optimizers, "products": products}
+SUBJECTS = {"losses": losses, "training": training, "optimizers": optimizers}
 
 
 def limits(threads):
@@ -38,9 +38,10 @@ def main(wanted):
         for name, subject in SUBJECTS.items():
             if not wanted or name in wanted:
                 subject.run(threads)
-    if not wanted or "loading" in wanted:
-        print()
-        loading.run()
+    for name, subject in (("products", products), ("loading", loading)):
+        if not wanted or name in wanted:
+            print()
+            subject.run()
 
 
 if __name__ == "__main__":
