@@ -143,7 +143,9 @@ temper_matmul_plan temper_matmul_plan_make(const temper_matmul_job *job) {
   }
   const int64_t tile_count = divide_up(m, kernels->tile_rows);
   if (!plan.is_vector_product && job->batch == 1 && plan.row_pieces * plan.column_pieces * plan.depth_pieces == 1 &&
-      n <= 2 * panel_columns && tile_count <= MOST_DIRECT_TILES && job->b_column_stride == 1 && k * size <= DEPTH_BLOCK_BYTES) {
+      n <= 2 * panel_columns && job->b_column_stride == 1 && k * size <= DEPTH_BLOCK_BYTES &&
+      (tile_count <= MOST_DIRECT_TILES ||
+       (tile_count <= 2 * MOST_DIRECT_TILES && k * job->b_row_stride * size <= DIRECT_B_BYTES))) {
     plan.narrow_tile_rows = divide_up(m, tile_count);
   }
   plan.phase_count = plan.depth_pieces > 1 ? 2 : 1;
