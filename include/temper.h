@@ -107,6 +107,7 @@ typedef struct temper_tensor temper_tensor;         /* a strided view of memory 
 typedef struct temper_tensor_map temper_tensor_map; /* an ordered list of named tensors: parameters, state, history */
 typedef struct temper_loss temper_loss;
 typedef struct temper_op temper_op;                 /* an operator or an activation */
+typedef struct temper_decoder temper_decoder;       /* a rule that chooses the next token, or marks a text */
 typedef struct temper_optimizer temper_optimizer;
 typedef struct temper_schedule temper_schedule;
 typedef struct temper_model temper_model;
@@ -387,6 +388,28 @@ int32_t temper_op_vjp(const temper_named_tensor *gradients, uint64_t gradient_co
 
 /* [one-per-handle] */
 int32_t temper_op_free(temper_op *op);
+
+/* ---------------------------------------------------------------------------------------------------- Decoders */
+
+/* What a language model's scores become before a token is drawn, and the marks of its texts. Decoders work along the
+ * last axis of their inputs. Words are an array of bytes (words, bytes of the longest), UTF-8, padded with zeros. */
+
+/* A decoder by name. [any] */
+int32_t temper_decoder_create(temper_decoder **out, temper_context *context, const char *name,
+                              const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* The shape of the result for these inputs: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries.
+ * [one-per-handle] */
+int32_t temper_decoder_result_shape(int32_t *rank, int64_t *sizes, temper_decoder *decoder,
+                                    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+
+/* The result into `result`: the shape that temper_decoder_result_shape tells. float32 or float64, and also int32 or
+ * int64 where the record's properties say "whole": tokens, positions, bits. [one-per-handle] */
+int32_t temper_decoder_evaluate(temper_tensor *result, temper_decoder *decoder, const temper_named_tensor *inputs,
+                                uint64_t input_count, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_decoder_free(temper_decoder *decoder);
 
 /* ---------------------------------------------------------------------------------------------------- Optimizers */
 

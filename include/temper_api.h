@@ -125,6 +125,13 @@ typedef struct temper_api {
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_report)(char *text, uint64_t capacity, uint64_t *length, temper_plugin *plugin, temper_error *error);
   int32_t (*plugin_free)(temper_plugin *plugin);
+  int32_t (*decoder_create)(temper_decoder **out, temper_context *context, const char *name, const temper_param *params,
+    uint64_t param_count, temper_error *error);
+  int32_t (*decoder_result_shape)(int32_t *rank, int64_t *sizes, temper_decoder *decoder,
+    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+  int32_t (*decoder_evaluate)(temper_tensor *result, temper_decoder *decoder, const temper_named_tensor *inputs,
+    uint64_t input_count, temper_error *error);
+  int32_t (*decoder_free)(temper_decoder *decoder);
 } temper_api;
 
 /* The type of temper_get_api, for dlsym. */

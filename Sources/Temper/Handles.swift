@@ -9,7 +9,7 @@ protocol Handled {
 
 enum HandleKind: UInt64 {
   case context = 1
-  case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin
+  case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder
 
   var typeName: String {
     switch self {
@@ -25,6 +25,7 @@ enum HandleKind: UInt64 {
     case .quantizer: "temper_quantizer"
     case .quantized: "temper_quantized"
     case .plugin: "temper_plugin"
+    case .decoder: "temper_decoder"
     }
   }
 }

@@ -107,13 +107,17 @@ package final class OperationInstance {
   private func resultTarget(
     _ match: Match, _ inner: Shape, _ axis: Int, _ array: Tensor?
   ) throws(TemperError) -> PreparedCall.Target {
-    if isElementwise { return .init(shape: Shape(match.rest), tensor: array, name: "the result") }
-    guard worksOnRows else { return .init(shape: inner, tensor: array, name: "the result") }
-    if reducesAxis { return .init(shape: Shape(match.rest), tensor: array, name: "the result") }
+    func target(_ shape: Shape, axis: Int = -1) -> PreparedCall.Target {
+      let isWhole = method.properties.contains("whole")
+      return .init(shape: shape, tensor: array, name: "the result", axis: axis, isWhole: isWhole)
+    }
+    if isElementwise { return target(Shape(match.rest)) }
+    guard worksOnRows else { return target(inner) }
+    if reducesAxis { return target(Shape(match.rest)) }
     var sizes = match.rest
     let at = axis < 0 ? axis + sizes.count + 1 : axis
     sizes.insert(inner.last, at: at)
-    return .init(shape: Shape(sizes), tensor: array, name: "the result", axis: axis)
+    return target(Shape(sizes), axis: axis)
   }
 
   private func adding(_ dy: Tensor, to match: Match, _ axis: Int) throws(TemperError) -> Match {

@@ -21,6 +21,23 @@ final class PreparedCall {
     let tensor: Tensor?
     let name: String
     var axis = -1
+    /// Whole numbers, which an array of integers may hold.
+    var isWhole = false
+
+    /// The caller's array must have the shape, an element type for the result, and memory that may be written.
+    func check() throws(TemperError) {
+      guard let given = tensor else { return }
+      let fits = given.dtype.isFloating || isWhole && (given.dtype == .int32 || given.dtype == .int64)
+      guard given.shape == shape, fits else {
+        throw TemperError(
+          fits ? .invalidShape : .invalidType,
+          "The array for \(name) must hold \(isWhole ? "floats, int32 or int64" : "floats") of shape \(shape); \(given.dtype.name) of shape \(given.shape) came."
+        )
+      }
+      guard !given.isReadOnly else {
+        throw TemperError(.invalidArgument, "The array for \(name) is read-only; pass one that may be written.")
+      }
+    }
   }
 
   /// Binds the entries of `match` and runs. Gives the arrays in which the outputs are.
@@ -35,18 +52,7 @@ final class PreparedCall {
     var copies: [(from: Int, to: Tensor)] = []
     for (index, target) in targets.enumerated() {
       let planned = execution.plan.outputs[index].expression.shape
-      if let given = target.tensor {
-        guard given.shape == target.shape, given.dtype.isFloating else {
-          throw TemperError(
-            given.dtype.isFloating ? .invalidShape : .invalidType,
-            "The array for \(target.name) must hold floats of shape \(target.shape); \(given.dtype.name) of shape \(given.shape) came."
-          )
-        }
-        guard !given.isReadOnly else {
-          throw TemperError(
-            .invalidArgument, "The array for \(target.name) is read-only; pass one that may be written.")
-        }
-      }
+      try target.check()
       let whole: Tensor
       if let given = target.tensor {
         whole = given

@@ -79,6 +79,10 @@ static const temper_api api = {
     temper_plugin_load,
     temper_plugin_report,
     temper_plugin_free,
+    temper_decoder_create,
+    temper_decoder_result_shape,
+    temper_decoder_evaluate,
+    temper_decoder_free,
 };
 
 const struct temper_api *temper_get_api(uint32_t wanted, uint32_t *granted) {

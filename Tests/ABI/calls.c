@@ -234,6 +234,35 @@ static void operators(void) {
   }
 }
 
+static void decoders(void) {
+  temper_decoder *best = NULL, *filter = NULL;
+  temper_tensor *rewards = make(TEMPER_FLOAT64, 2, 3, 4), *scores = make(TEMPER_FLOAT32, 2, 3, 4),
+                *tokens = make(TEMPER_INT32, 1, 3, 0), *p = make(TEMPER_FLOAT32, 2, 3, 4);
+  double *r = temper_tensor_data(rewards);
+  fill(rewards, 6);
+  OK(temper_tensor_assign(scores, rewards, &error));
+  const temper_named_tensor inputs[] = {{"rewards", rewards}}, logits[] = {{"logits", scores}};
+  OK(temper_decoder_create(&best, context, "alignment_resampling", NULL, 0, &error));
+  int32_t rank;
+  int64_t sizes[TEMPER_MAXIMUM_RANK];
+  OK(temper_decoder_result_shape(&rank, sizes, best, inputs, 1, &error));
+  TRUE(rank == 1 && sizes[0] == 3);
+  OK(temper_decoder_evaluate(tokens, best, inputs, 1, &error));
+  const temper_param width[] = {temper_real("n", 0.0)};
+  OK(temper_decoder_create(&filter, context, "top_n_sigma", width, 1, &error));
+  OK(temper_decoder_evaluate(p, filter, logits, 1, &error));
+  for (int i = 0; i < 3; ++i) {
+    int32_t token = ((int32_t *)temper_tensor_data(tokens))[i];
+    for (int j = 0; j < 4; ++j) {
+      TRUE(r[4 * i + j] <= r[4 * i + token]);
+      TRUE(((float *)temper_tensor_data(p))[4 * i + j] == (j == token)); /* no width: the best alone */
+    }
+  }
+  STATUS(TEMPER_ERROR_INVALID_TYPE, temper_decoder_evaluate(tokens, filter, logits, 1, &error));
+  STATUS(TEMPER_OK, temper_decoder_free(best));
+  STATUS(TEMPER_OK, temper_decoder_free(filter));
+}
+
 static void optimizers(void) {
   temper_optimizer *sgd = NULL, *adam = NULL, *twin = NULL;
   temper_schedule *schedule = NULL;
@@ -479,7 +508,7 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), operators(), optimizers(), models(arguments[1]), trainers(arguments[1]);
+  tensors(), dlpack(), catalogue(), losses(), operators(), decoders(), optimizers(), models(arguments[1]), trainers(arguments[1]);
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

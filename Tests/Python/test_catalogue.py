@@ -15,6 +15,7 @@ RECORDS = temper.catalog()
 NAMESPACES = {
     "losses": ("loss",),
     "ops": ("op", "activation"),
+    "decoders": ("decoder",),
     "optimizers": ("optimizer",),
     "schedules": ("schedule",),
     "quantizers": ("quantizer",),
@@ -23,6 +24,7 @@ CONSTRUCTORS = {
     "loss": temper.loss,
     "op": temper.op,
     "activation": temper.op,
+    "decoder": temper.decoder,
     "optimizer": temper.optimizer,
     "schedule": temper.schedule,
     "quantizer": temper.quantizer,

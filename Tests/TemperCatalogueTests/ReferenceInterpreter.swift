@@ -155,6 +155,14 @@ struct ReferenceInterpreter {
       if outputs[0] == nil { outputs[0] = try Tensor(zeros: [node.inputs[0].shape[0], 1], .float64) }
       try function.evaluate(arrays, outputs)
       return try outputs[output]!.array(of: Double.self)
+    case .custom(let operation):
+      var arrays: [Tensor] = []
+      for (values, input) in zip(x, node.inputs) {
+        arrays.append(try Tensor(values, shape: input.shape).copy(as: input.kind == .index ? .int32 : .float64))
+      }
+      let output = try Tensor(zeros: shape, .float64)
+      try operation.evaluate(arrays, output, oneWorker)
+      return try output.array(of: Double.self)
     case .invalid(let error): throw error
     default: throw TemperError(.unsupported, "The reference interpreter does not know \(node.operation).")
     }

@@ -8,12 +8,13 @@
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
-ops, optimizers, schedules and quantizers have each of them as a function: temper.losses.focal(gamma=2.0).
+ops, decoders, optimizers, schedules and quantizers have each of them as a function: temper.losses.focal(gamma=2.0).
 """
 
-from . import errors, losses, ops, optimizers, quantizers, schedules
-from ._catalogue import catalog, describe, loss, op, optimizer, quantizer, schedule
+from . import decoders, errors, losses, ops, optimizers, quantizers, schedules
+from ._catalogue import catalog, decoder, describe, loss, op, optimizer, quantizer, schedule
 from ._context import Context
+from ._decoders import Decoder
 from ._library import library as _library
 from ._losses import Loss
 from ._models import Model, load
@@ -25,9 +26,10 @@ from ._training import Trainer
 from .errors import Error
 
 __all__ = [
-    "Context", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer", "Schedule",
-    "Trainer", "catalog", "describe", "errors", "inspect_plugin", "load", "load_plugin", "loss", "losses", "op", "ops",
-    "optimizer", "optimizers", "quantizer", "quantizers", "schedule", "schedules",
+    "Context", "Decoder", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer",
+    "Schedule", "Trainer", "catalog", "decoder", "decoders", "describe", "errors", "inspect_plugin", "load",
+    "load_plugin", "loss", "losses", "op", "ops", "optimizer", "optimizers", "quantizer", "quantizers", "schedule",
+    "schedules",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

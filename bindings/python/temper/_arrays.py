@@ -1,6 +1,7 @@
 """Arrays in and out of the library: NumPy views of whatever came, borrowed for one call, never copied without need.
 
-What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers.
+What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers or
+words.
 """
 
 import ctypes
@@ -49,6 +50,9 @@ def readable(value):
     dtype = array.dtype
     if dtype in _CODES and (array.flags.c_contiguous or _has_whole_steps(array)):
         return array
+    if dtype.kind == "U":  # words become rows of bytes, padded with zeros
+        encoded = np.char.encode(array, "utf-8")
+        return np.frombuffer(encoded.tobytes(), np.uint8).reshape(*array.shape, encoded.itemsize)
     name = dtype.name
     if name == "uint64":
         if array.size and array.max() > np.iinfo(np.int64).max:

@@ -8,6 +8,7 @@ from . import _context
 from ._methods import constructor_signature
 
 if TYPE_CHECKING:
+    from ._decoders import Decoder
     from ._losses import Loss
     from ._operators import Operator
     from ._optimizers import Optimizer, Schedule
@@ -34,6 +35,11 @@ def loss(name: str, /, **parameters: Parameter) -> Loss:
 def op(name: str, /, **parameters: Parameter) -> Operator:
     """The operator or activation of this name: temper.op("sparsemax")(x, axis=-1)."""
     return _context.default().op(name, **parameters)
+
+
+def decoder(name: str, /, **parameters: Parameter) -> Decoder:
+    """The decoder of this name: temper.decoder("top_n_sigma", n=1.0)(logits)."""
+    return _context.default().decoder(name, **parameters)
 
 
 def optimizer(name: str, /, **parameters: Parameter) -> Optimizer:

@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from ._decoders import Decoder
 from ._handles import Handle
 from ._library import library, pending
 from ._losses import Loss
@@ -29,8 +30,8 @@ class Context(Handle):
     plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
     (level, text) for what the library has to say.
 
-    loss, op, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`, which has a context
-    of its own; temper.Model, load and load_plugin take `context=`.
+    loss, op, decoder, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`, which has
+    a context of its own; temper.Model, load and load_plugin take `context=`.
     """
 
     _kind = "context"
@@ -69,6 +70,10 @@ class Context(Handle):
     def op(self, name: str, /, **parameters: Parameter) -> Operator:
         """The operator or activation of this name."""
         return Operator(self, name, parameters)
+
+    def decoder(self, name: str, /, **parameters: Parameter) -> Decoder:
+        """The decoder of this name."""
+        return Decoder(self, name, parameters)
 
     def optimizer(self, name: str, /, **parameters: Parameter) -> Optimizer:
         """The optimizer of this name."""
