@@ -18,6 +18,10 @@ package struct LossExpression: Sendable {
   package let counted: Expression?
   package let updates: [(name: String, value: Expression)]
 
+  package init(values: Expression, counted: Expression?, updates: [(name: String, value: Expression)]) {
+    (self.values, self.counted, self.updates) = (values, counted, updates)
+  }
+
   package func reduced(_ reduction: LossReduction) -> Expression {
     switch reduction {
     case .none: return values.reshaped([values.shape.count])

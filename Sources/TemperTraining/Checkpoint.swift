@@ -111,11 +111,11 @@ extension Trainer {
     ]
   }
 
-  /// In the order of `weights`, with buffers by name and the parameters of a network as one vector.
+  /// In the order of `weights`, with buffers and frozen parameters by name and the trained parameters of a network as one vector.
   private var weightTensors: [(name: String, tensor: Tensor)] {
     networks.enumerated().flatMap { index, network in
       [("network\(index).parameters", network.parameters)]
-        + network.model.buffers.compactMap { buffer in buffer.tensor.map { ("network\(index).\(buffer.name)", $0) } }
+        + network.model.kept.compactMap { kept in kept.tensor.map { ("network\(index).\(kept.name)", $0) } }
     }
   }
 

@@ -7,6 +7,7 @@ import TemperNetworks
 /// initial value: these samples were never trained on.
 final class Evaluation {
   private let samples: Samples
+  private let model: Model
   private let whole: Batch
   private let rest: Batch?
   let hasAccuracy: Bool
@@ -31,7 +32,7 @@ final class Evaluation {
       allowsNonFinite: trainer.options.allowsNonFiniteData)
     let size = min(max(trainer.options.batchSize, Evaluation.batchSize), samples.count)
     let remainder = samples.count % size
-    self.samples = samples
+    (self.samples, self.model) = (samples, model)
     whole = try Evaluation.batch(size, model, loss, samples, trainer.workers)
     rest = remainder == 0 ? nil : try Evaluation.batch(remainder, model, loss, samples, trainer.workers)
     hasAccuracy = whole.results.count == 3
@@ -99,6 +100,7 @@ final class Evaluation {
       for row in batch.rows {
         try batch.execution.bind(row.name, to: try row.tensor.slice(start..<(start + batch.count)))
       }
+      try model.refreshNoise()
       try batch.execution.run()
       for (index, result) in batch.results.enumerated() { sums[index] += result.number }
       start += batch.count

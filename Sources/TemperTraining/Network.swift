@@ -6,7 +6,7 @@ import TemperNetworks
 /// A model under training: its parameters as one vector, a gradient vector beside it, and the optimizer's pass.
 package final class Network {
   package let model: Model
-  /// All parameters, in the order of the model's storage.
+  /// All trained parameters, in the order of the model's storage.
   package let parameters: Tensor
   /// Written by every step, laid out as `parameters`.
   package let gradient: Tensor
@@ -25,7 +25,7 @@ package final class Network {
     parameters = model.flat
     gradient = try Tensor(zeros: parameters.shape, parameters.dtype)
     var pairs: [ParameterPair] = []
-    for variable in model.parameters {
+    for variable in model.trained {
       guard let parameter = variable.tensor else {
         throw TemperError(
           .unsupported, "\"\(variable.name)\" holds packed weights, which cannot be trained; train the float model.")

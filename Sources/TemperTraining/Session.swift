@@ -93,7 +93,8 @@ final class Session {
   func step(_ count: Int) throws(TemperError) -> Step {
     for step in steps where step.count == count { return step }
     let graph = StepGraph(count: count, training: training, loss: trainer.loss)
-    let step = try Step(graph, objective: try trainer.procedure.objective(graph), workers: trainer.workers)
+    let step = try Step(
+      graph, objective: graph.penalized(try trainer.procedure.objective(graph)), workers: trainer.workers)
     steps.append(step)
     return step
   }

@@ -15,6 +15,18 @@ package final class StepGraph {
   private(set) var sources: [String: Source] = [:]
   /// New values of buffers and kept arrays.
   private(set) var changes: [(target: Source, value: Expression)] = []
+  /// What layers made of the passes besides their outputs.
+  private var views: [ObjectIdentifier: View] = [:]
+  private var penalties: [Expression] = []
+
+  /// How the loss of a network's outputs is taken.
+  private struct View {
+    let output: Expression
+    /// The loss is averaged over these.
+    let heads: [Expression]
+    /// The share of each sample; the rest is the next one's.
+    let mixing: Expression?
+  }
 
   /// Where an input of the step's plan comes from.
   enum Source {
@@ -78,18 +90,33 @@ package final class StepGraph {
   ) throws(TemperError) -> Expression {
     let model = training.networks[network].model
     var values: [String: Expression] = [:]
-    for (variable, value) in zip(model.parameters, parameters ?? self.parameters(network)) {
+    for (variable, value) in zip(model.trained, parameters ?? self.parameters(network)) {
       values[variable.name] = value
     }
-    for variable in model.buffers { values[variable.name] = self.variable(network, variable) }
-    // Each pass draws from streams of its own: no model has 2^16 draws.
-    let pass = model.pass(
-      .training, values: values, clock: input("clock", [4], .whole(training.clock), .index),
-      mask: model.needsMask ? try rows("mask") : nil, firstStream: UInt32(passes) << 16)
-    passes += 1
+    for variable in model.kept { values[variable.name] = self.variable(network, variable) }
     let view: Expression
     if let x { view = x } else { view = try rows("x") }
-    let output = model.forward(view, pass)
+    let mask = model.needsMask ? try rows("mask") : nil
+    let clock = input("clock", [4], .whole(training.clock), .index)
+    // Each pass draws from streams of its own: no model has 2^16 draws. The two of a pair share them.
+    func walk(isMirrored: Bool) -> (output: Expression, pass: Pass) {
+      let pass = model.pass(
+        .training, values: values, clock: clock, mask: mask, firstStream: UInt32(passes) << 16, isMirrored: isMirrored)
+      return (model.forward(view, pass), pass)
+    }
+    let (output, pass) = walk(isMirrored: false)
+    var heads = pass.heads.isEmpty ? [output] : pass.heads
+    let count = model.isMirrored ? 2.0 : 1
+    penalties += pass.penalties.map { $0 / count }
+    if model.isMirrored {
+      let (mirrored, other) = walk(isMirrored: true)
+      heads += other.heads.isEmpty ? [mirrored] : other.heads
+      penalties += other.penalties.map { $0 / count }
+    }
+    passes += 1
+    if heads.count > 1 || pass.mixing != nil {
+      views[ObjectIdentifier(output.node)] = View(output: output, heads: heads, mixing: pass.mixing)
+    }
     for update in pass.updates where parameters == nil {
       guard let buffer = model.buffers.first(where: { $0.name == update.name })?.tensor else { continue }
       changes.append((.whole(buffer), update.value))
@@ -97,9 +124,14 @@ package final class StepGraph {
     return output
   }
 
-  /// The parameters of a network as this graph reads them.
+  /// The objective with what layers add to it.
+  func penalized(_ objective: Expression) -> Expression {
+    penalties.reduce(objective) { $0 + $1.reshaped($0.shape) }
+  }
+
+  /// The trained parameters of a network as this graph reads them.
   package func parameters(_ network: Int = 0) -> [Expression] {
-    training.networks[network].model.parameters.map { variable(network, $0) }
+    training.networks[network].model.trained.map { variable(network, $0) }
   }
 
   private func variable(_ network: Int, _ variable: Variable) -> Expression {
@@ -116,9 +148,39 @@ package final class StepGraph {
   ) throws(TemperError) -> LossExpression {
     var states: [String: Expression] = [:]
     for state in lossInstance.method.state { states[state.name] = try rows(StepGraph.stateName(state.name, network)) }
+    if let view = views[ObjectIdentifier(outputs.node)] { return try loss(of: view, replacing) }
     let loss = try lossInstance.build(try lossInputs(outputs, replacing), samples: states)
     for change in loss.updates { try update(StepGraph.stateName(change.name, network), to: change.value) }
     return loss
+  }
+
+  /// The mean over the heads of share * the loss of the sample's own targets + (1 - share) * that of the next one's.
+  private func loss(of view: View, _ replacing: [String: Expression]) throws(TemperError) -> LossExpression {
+    guard lossInstance.method.state.isEmpty else {
+      throw TemperError(
+        .unsupported, "It keeps state by sample, which has no meaning for mixed samples or several heads.",
+        origin: lossInstance.method.name)
+    }
+    var parts: [LossExpression] = []
+    for head in view.heads {
+      let inputs = try lossInputs(head, replacing)
+      let own = try lossInstance.build(inputs)
+      guard let share = view.mixing, count > 1 else {
+        parts.append(own)
+        continue
+      }
+      var next = inputs
+      for (name, value) in inputs
+      where name != training.samples.outputName && !training.samples.lossWhole.contains(name) {
+        next[name] = .concatenate([value.slice(1..<count), value.slice(0..<1)])
+      }
+      let other = try lossInstance.build(next)
+      parts.append(
+        LossExpression(
+          values: share * own.values + (1 - share) * other.values, counted: own.counted, updates: []))
+    }
+    let sum = parts.dropFirst().reduce(parts[0].values) { $0 + $1.values }
+    return LossExpression(values: sum / Double(parts.count), counted: parts[0].counted, updates: [])
   }
 
   /// The loss of outputs for samples that are not the batch's, with these inputs and state at its initial value.

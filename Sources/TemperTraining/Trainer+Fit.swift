@@ -120,6 +120,7 @@ extension Trainer {
         step: run.position.steps + 1, learningRate: learningRate(after: run.position.steps))
       for network in step.networks {
         try network.update.run(numbers, scale: options.clipping.scale(network.norm))
+        try network.model.constrain()
       }
       step.commit(order, from: start)
       run.lossSum += loss * Double(step.count)

@@ -61,7 +61,7 @@ package final class Trainer {
   }
 
   /// Parameters and buffers, network by network: what "best" means to keep.
-  var weights: [Tensor] { networks.flatMap { [$0.parameters] + $0.model.buffers.compactMap(\.tensor) } }
+  var weights: [Tensor] { networks.flatMap { [$0.parameters] + $0.model.kept.compactMap(\.tensor) } }
 
   func keepBest() throws(TemperError) {
     if run.best == nil {

@@ -52,6 +52,31 @@ import Testing
     Network(
       #"[{"embedding": {"entries": 7, "size": 4, "padding_index": 0}}, {"multi_head_attention": {"heads": 2, "key_mask": true}}]"#,
       [5]),
+    Network(#"[{"drop_path": 0.4}, {"dense": 3}, {"drop_path": {"p": 0.3, "mode": "batch"}}]"#, [5]),
+    Network(#"[{"drop_block": {"p": 0.2, "block_size": 2}}]"#, [2, 4, 5]),
+    Network(#"[{"nested_dropout": 4}, {"dense": 3}]"#, [9]),
+    Network(#"[{"nested_dropout": {"distribution": "geometric", "p": 0.2, "per": "sample"}}]"#, [3, 6]),
+    Network(#"[{"symnoise": {"alpha": 2, "pair_mode": "alternate"}}, "tanh"]"#, [4, 5]),
+    Network(#"[{"symnoise": {"alpha": 2, "noise": "gaussian"}}, "tanh"]"#, [4, 5]),
+    Network(#"[{"randomized_feature_defense": {"nu": 0.3, "training": true}}, "tanh"]"#, [5]),
+    Network(#"["tanh", {"mixup": 0.7}, {"dense": 3}]"#, [5]),
+    Network(#"[{"cutmix": {"alpha": 1, "per": "sample"}}, "tanh"]"#, [2, 5, 4]),
+    Network(#"[{"manifold_mixup": {"layers": [{"dense": 4}, "tanh", {"dense": 3}], "at": [1, 2]}}]"#, [5]),
+    Network(#"[{"weight_norm": [{"dense": 4}, "tanh"]}]"#, [5]),
+    Network(#"[{"weight_norm": [{"conv2d": {"channels": 3, "kernel_size": 2}}]}]"#, [2, 4, 4]),
+    Network(#"[{"spectral_norm": [{"dense": 4}, "tanh", {"dense": 3}]}]"#, [5], .inference),
+    Network(#"[{"mixout": {"layers": [{"dense": 4}], "p": 0.4}}]"#, [5]),
+    Network(#"[{"lora": {"layers": [{"dense": 4}], "rank": 2}}]"#, [5]),
+    Network(#"[{"dora": {"layers": [{"dense": 4}], "rank": 2, "detach_norm": false}}]"#, [5]),
+    Network(#"[{"frozen": [{"dense": 4}, "tanh"]}, {"dense": 2}]"#, [5]),
+    Network(#"[{"glu": 3}, {"dense": 4}, "glu"]"#, [5]),
+    Network(#"[{"geglu": 4}, {"swiglu": 4}, {"reglu": {"size": 3, "bias": false}}, {"bilinear_glu": 2}]"#, [2, 5]),
+    Network(#"[{"squeeze_excite": 2}]"#, [4, 3, 2]),
+    Network(#"["nafnet_block"]"#, [2, 4, 3]),
+    Network(#"["rotary_embedding"]"#, [4, 6]),
+    Network(#"[{"rotary_embedding": {"base": 100, "pairs": "halves"}}]"#, [2, 3, 4]),
+    Network(#"[{"multi_head_attention": {"heads": 2, "positions": "rotary"}}]"#, [4, 8]),
+    Network(#"[{"multi_head_attention": {"heads": 3, "positions": "alibi", "causal": true}}]"#, [4, 6]),
   ]
 
   @Test(arguments: networks) func gradientsMatchDifferences(_ network: Network) throws {
@@ -80,7 +105,7 @@ import Testing
       return try run.values("loss")[0]
     }
     _ = try loss()
-    var sources = model.parameters.map { ($0.name, $0.tensor!) }
+    var sources = model.trained.map { ($0.name, $0.tensor!) }
     if !isIndex { sources.append(("x", x)) }
     let gradients = try sources.map { try run.values("d " + $0.0) }
     for ((name, tensor), gradient) in zip(sources, gradients) {

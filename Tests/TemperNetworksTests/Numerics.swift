@@ -45,11 +45,11 @@ struct Run {
     var named: [(String, Expression)] = [("y", y)]
     named += pass.updates.map { ($0.name, $0.value) }
     if let loss {
-      let value = loss(y)
+      let value = pass.penalties.reduce(loss(y)) { $0 + $1 }
       let sources = pass.parameters + (model.input.kind == .real ? [x] : [])
       let gradients = try Differentiate.gradients(of: value, withRespectTo: sources)
       named.append(("loss", value))
-      for (parameter, gradient) in zip(model.parameters, gradients) { named.append(("d " + parameter.name, gradient)) }
+      for (parameter, gradient) in zip(model.trained, gradients) { named.append(("d " + parameter.name, gradient)) }
       if model.input.kind == .real { named.append(("d x", gradients.last!)) }
     }
     execution = try Execution(try Plan(named.map { Output($0.1) }, type: model.dtype), workers: workers)

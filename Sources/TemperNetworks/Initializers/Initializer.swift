@@ -6,6 +6,8 @@ import TemperCore
 package enum Initializer: Hashable, Sendable {
   case zeros, ones
   case constant(Double)
+  /// These, row by row.
+  case values([Double])
   /// U(low, high)
   case uniform(low: Double, high: Double)
   /// N(mean, std^2)
@@ -73,6 +75,7 @@ package enum Initializer: Hashable, Sendable {
   /// Fills a dense array. Elements are drawn in float64 and row by row, whatever its type.
   package func fill(_ tensor: Tensor, fanIn: Int, fanOut: Int, random: Random) throws(TemperError) {
     var random = random
+    if case .values(let values) = self { return try tensor.assign(from: try Tensor(values, shape: tensor.shape)) }
     let flat = try tensor.reshaped([tensor.count])
     if case .orthogonal(let gain) = self {
       let rows = tensor.shape.sizes.first ?? 1
@@ -87,13 +90,13 @@ package enum Initializer: Hashable, Sendable {
     }
   }
 
-  /// The next elements of any but the orthogonal one.
+  /// The next elements of those that go element by element.
   private func values(_ count: Int, _ fanIn: Int, _ fanOut: Int, _ random: inout Random) -> [Double] {
     let (fanIn, fanOut) = (Double(max(fanIn, 1)), Double(max(fanOut, 1)))
     func symmetric(_ bound: Double) -> [Double] { random.uniforms(count, -bound, bound) }
     func centred(_ std: Double) -> [Double] { random.normals(count, mean: 0, std: std) }
     return switch self {
-    case .zeros, .orthogonal: [Double](repeating: 0, count: count)
+    case .zeros, .orthogonal, .values: [Double](repeating: 0, count: count)
     case .ones: [Double](repeating: 1, count: count)
     case .constant(let value): [Double](repeating: value, count: count)
     case .uniform(let low, let high): random.uniforms(count, low, high)

@@ -18,6 +18,10 @@ extension Layers {
         .text("normaliser", "softmax", "Operator of one array that makes weights of scores, or {name: options}."),
         .named),
       .real("dropout", 0, in: .belowOne, "Probability that a weight is dropped in training."),
+      .choice(
+        "positions", ["none", "rotary", "alibi"],
+        "How scores see positions: not, by turning queries and keys, or by a slope of the distance for each head."),
+      .real("rotary_base", 10_000, in: .positive, "Of the angles of rotary positions."),
       .boolean("bias", true, "Add trained biases."), .initializer("initializer", "glorot_uniform", "Of W."),
       .initializer("output_initializer", "fan_in_uniform", "Of W_o."),
     ],
@@ -32,6 +36,10 @@ extension Layers {
     try layer.requireSize([heads, steps, steps])
     try layer.requireSize([3, steps, width])
     let (causal, keyMask, dropout) = (layer.boolean("causal"), layer.boolean("key_mask"), layer.real("dropout"))
+    let (positions, base) = (layer.text("positions"), layer.real("rotary_base"))
+    guard positions != "rotary" || size % 2 == 0 else {
+      throw TemperError(.invalidShape, "Rotary positions turn pairs of features; a head has \(size).")
+    }
     let normalise = try normaliser(layer)
     let weightIn = try layer.parameter(
       "in_proj_weight", [3 * width, width], layer.initializer(), fanIn: width, fanOut: 3 * width, use: .product)
@@ -52,8 +60,12 @@ extension Layers {
       func third(_ index: Int) -> Expression {
         thirds.slice(index..<(index + 1)).reshaped([batch, heads, steps, size])
       }
-      let query = third(0) * (1 / Double(size).squareRoot())
-      let scores = Expression.matmul(query, third(1), transposeB: true)
+      func placed(_ x: Expression) -> Expression {
+        positions == "rotary" ? x.rotated(base: base, isInterleaved: true) : x
+      }
+      let query = placed(third(0)) * (1 / Double(size).squareRoot())
+      var scores = Expression.matmul(query, placed(third(1)), transposeB: true)
+      if positions == "alibi" { scores = scores + .linearBiases(heads: heads, steps: steps) }
       var visible: Expression?
       if causal { visible = .iota([steps, steps]) .<= .iota([steps, steps], axis: 0) }
       if keyMask {

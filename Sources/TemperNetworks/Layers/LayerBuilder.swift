@@ -27,9 +27,28 @@ final class Assembly {
   var makesMask = false
   /// Attention with a key mask before any embedding made one: the caller gives it.
   var needsMask = false
+  /// A layer draws random numbers in inference too.
+  var drawsAtInference = false
+  /// A layer's noise has both signs: every step takes two passes.
+  var isMirrored = false
+  /// What is declared now is not trained.
+  var isFreezing = false
+  /// Variables that start from what others start with, in the order of declaration.
+  var starts: [DerivedStart] = []
+  /// What is restored after every step of an optimizer.
+  var constraints: [Constraint] = []
 
   init(_ catalogue: Catalogue) { self.catalogue = catalogue }
 }
+
+/// What a new model's variable starts with: something made of the variables declared before it.
+struct DerivedStart: Sendable {
+  let name: String
+  let values: @Sendable (Model) throws(TemperError) -> [Double]
+}
+
+/// Brings a model's variables back to where they must be.
+typealias Constraint = @Sendable (Model) throws(TemperError) -> Void
 
 /// What a layer sees while it is built: its options, the shape that comes in, and where its parameters go.
 package final class LayerBuilder {
@@ -78,38 +97,71 @@ package final class LayerBuilder {
   /// Passes must have a mask when they come here; the caller gives it where no layer made one.
   func needsMask() { if !assembly.makesMask { assembly.needsMask = true } }
 
-  /// Declares a trained array and gives its full name.
+  /// In inference too, passes that come here have a clock.
+  func drawsAtInference() { assembly.drawsAtInference = true }
+
+  /// Every step of training takes two passes, the second with `Pass.isMirrored`.
+  func takesPairs() { assembly.isMirrored = true }
+
+  /// What `build` declares is not trained.
+  func freezing<T>(_ build: () throws(TemperError) -> T) throws(TemperError) -> T {
+    let kept = assembly.isFreezing
+    assembly.isFreezing = true
+    defer { assembly.isFreezing = kept }
+    return try build()
+  }
+
+  /// A new model's variable starts with what `values` makes of the variables before it.
+  func start(
+    _ name: String, _ values: @escaping @Sendable (Model) throws(TemperError) -> [Double]
+  ) { assembly.starts.append(DerivedStart(name: name, values: values)) }
+
+  /// After every step of an optimizer the model is brought back to where it must be.
+  func constrain(_ constraint: @escaping Constraint) { assembly.constraints.append(constraint) }
+
+  /// Declares a trained array, or a frozen one, and gives its full name.
   package func parameter(
     _ name: String, _ shape: [Int], _ initializer: Initializer, fanIn: Int = 1, fanOut: Int = 1,
-    use: Variable.Use = .elements
+    use: Variable.Use = .elements, isFrozen: Bool = false
   ) throws(TemperError) -> String {
     let full = path + "." + name
     assembly.parameters.append(
       Variable(
-        name: full, shape: try Shape(validating: shape), use: use,
+        name: full, shape: try Shape(validating: shape), use: use, isFrozen: isFrozen || assembly.isFreezing,
         initial: .init(initializer: initializer, fanIn: fanIn, fanOut: fanOut)))
     return full
   }
 
   /// Declares an array that the forward pass updates and gives its full name.
   package func buffer(_ name: String, _ shape: [Int], initial: Double) throws(TemperError) -> String {
+    try buffer(name, shape, .constant(initial))
+  }
+
+  func buffer(
+    _ name: String, _ shape: [Int], _ initializer: Initializer, fanIn: Int = 1, fanOut: Int = 1
+  ) throws(TemperError) -> String {
     let full = path + "." + name
     assembly.buffers.append(
       Variable(
-        name: full, shape: try Shape(validating: shape), use: .elements,
-        initial: .init(initializer: .constant(initial), fanIn: 1, fanOut: 1)))
+        name: full, shape: try Shape(validating: shape),
+        initial: .init(initializer: initializer, fanIn: fanIn, fanOut: fanOut)))
     return full
   }
 
   /// Builds layers one after the other below this one: "path.0", "path.1", …
-  func sequence(_ layers: [JSON], named name: String? = nil) throws(TemperError) -> BuiltLayer {
-    try assembly.sequence(layers, input: signature, path: name.map { "\(path).\($0)" } ?? path)
+  func sequence(
+    _ layers: [JSON], named name: String? = nil, input: Signature? = nil
+  ) throws(TemperError) -> BuiltLayer {
+    try assembly.sequence(layers, input: input ?? signature, path: name.map { "\(path).\($0)" } ?? path)
   }
 
   /// Builds one layer, or a list of them, below this one.
-  func layer(_ json: JSON, named name: String) throws(TemperError) -> BuiltLayer {
-    try assembly.layer(json, input: signature, path: "\(path).\(name)")
+  func layer(_ json: JSON, named name: String, input: Signature? = nil) throws(TemperError) -> BuiltLayer {
+    try assembly.layer(json, input: input ?? signature, path: "\(path).\(name)")
   }
+
+  /// The layers of the option "layers", below this one.
+  func held() throws(TemperError) -> BuiltLayer { try sequence(try options.layers("layers") ?? []) }
 }
 
 extension Assembly {
@@ -174,7 +226,7 @@ extension Assembly {
   func probe(_ forward: Forward, _ input: Signature) throws(TemperError) -> Signature {
     let batch = 2
     let pass = Pass(
-      VariableTable(parameters: parameters, buffers: buffers), mode: .inference,
+      VariableTable(parameters: parameters, buffers: buffers), mode: .inference, clock: .input("clock", [4], .index),
       mask: input.shape.sizes.first.map { .input("mask", [batch, $0]) })
     let y = forward(.input("x", Shape([batch] + input.shape.sizes), input.kind), pass)
     if let error = y.error { throw error }

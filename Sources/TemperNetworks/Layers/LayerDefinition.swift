@@ -18,11 +18,13 @@ package struct LayerDefinition: Sendable {
 
 extension Method {
   static func layer(
-    _ name: String, summary: String, reference: Reference? = nil, options: [LayerOption] = [], main: String? = nil,
+    _ name: String, aliases: [String] = [], area: String = "layers", summary: String, reference: Reference? = nil,
+    options: [LayerOption] = [], main: String? = nil,
     takesIndices: Bool = false, build: @escaping @Sendable (LayerBuilder) throws(TemperError) -> Forward
   ) -> Method {
     Method(
-      name, kind: .layer, area: "layers", summary: summary, reference: reference, parameters: options.map(\.parameter),
+      name, aliases: aliases, kind: .layer, area: area, summary: summary, reference: reference,
+      parameters: options.map(\.parameter),
       implementation: .component(
         LayerDefinition(options: options, main: main, takesIndices: takesIndices, build: build)))
   }

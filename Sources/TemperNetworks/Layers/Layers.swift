@@ -2,8 +2,15 @@ import TemperCatalogue
 
 /// The layers that every catalogue holds.
 package enum Layers {
-  package static let all: [Method] = [
-    dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm, groupNorm,
-    rmsNorm, dropout, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
+  package static let all: [Method] =
+    [
+      dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm,
+      groupNorm, rmsNorm, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
+    ] + noise + weights + gates
+
+  private static let noise = [
+    dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]
+  private static let weights = [frozen, weightNorm, spectralNorm, mixout, lora, dora]
+  private static let gates = gatedUnits + [squeezeExcite, nafnetBlock, rotaryEmbedding]
 }

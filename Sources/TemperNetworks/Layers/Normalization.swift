@@ -129,7 +129,7 @@ extension Layers {
 
 extension Expression {
   /// (x - mean) / sqrt(var + epsilon) over the last axis.
-  fileprivate func standardized(_ epsilon: Double) -> Expression {
+  func standardized(_ epsilon: Double) -> Expression {
     let centred = self - mean()
     return centred * reciprocal(sqrt(square(centred).mean() + epsilon))
   }

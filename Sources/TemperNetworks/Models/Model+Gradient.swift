@@ -86,6 +86,7 @@ extension Model {
         copies.append((index, gradient.tensor))
       }
     }
+    try refreshNoise()
     try call.execution.run()
     for copy in copies { try copy.target.assign(from: call.execution.output(copy.index)) }
   }

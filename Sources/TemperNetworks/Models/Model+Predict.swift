@@ -73,6 +73,7 @@ extension Model {
       }
       if prediction.readsMask, let mask { try prediction.bind("mask", to: try mask.slice(range), as: dtype) }
       try prediction.execution.bind(output: 0, to: try y.slice(range))
+      try refreshNoise()
       try prediction.execution.run()
     }
   }

@@ -15,7 +15,7 @@ package final class Model {
   package let indexLimit: Int
   /// Whether a pass needs the mask (N, T) of positions that attention may see.
   package let needsMask: Bool
-  /// All parameters one after the other, each from a multiple of 64 bytes on, gaps zero: what `parameters` are views
+  /// All trained parameters one after the other, each from a multiple of 64 bytes on, gaps zero: what `trained` are views
   /// of. Its gaps stay zero under any element-wise update that leaves zeros with zero gradient.
   package let flat: Tensor
   /// Operations of another room that stand in for products with weights at inference, by the weight's name.
@@ -26,6 +26,15 @@ package final class Model {
     }
   }
 
+  /// Whether every step of training takes two passes, the second with `Pass.isMirrored`.
+  package let isMirrored: Bool
+  /// Key and step of random numbers that layers draw in inference; nil where none does.
+  let noiseClock: Tensor?
+  private var noiseStep: UInt64 = 0
+  private let noiseKey: UInt64
+  private let constraints: [Constraint]
+  private let starts: [DerivedStart]
+
   let rows: [SummaryRow]
   let variables: VariableTable
   private let forwardLayers: Forward
@@ -33,6 +42,10 @@ package final class Model {
   var backward: Backward?
 
   package var parameters: [Variable] { variables.parameters }
+  /// The parameters that optimizers move: what `flat` holds.
+  package var trained: [Variable] { parameters.filter { !$0.isFrozen } }
+  /// What only layers change, or nobody: frozen parameters and buffers.
+  package var kept: [Variable] { parameters.filter(\.isFrozen) + buffers }
   package var buffers: [Variable] { variables.buffers }
   package func variable(_ name: String) -> Variable? { variables[name] }
 
@@ -42,20 +55,25 @@ package final class Model {
     _ description: Description, input: Shape, dtype: DType = .float32, seed: UInt64 = 0, catalogue: Catalogue,
     absent: Set<String> = []
   ) throws(TemperError) {
-    try self.init(unfilled: description, input: input, dtype: dtype, catalogue: catalogue, absent: absent)
+    try self.init(
+      unfilled: description, input: input, dtype: dtype, seed: seed, catalogue: catalogue, absent: absent)
     for variable in parameters + buffers {
       guard let tensor = variable.tensor else { continue }
       try variable.initial.initializer.fill(
         tensor, fanIn: variable.initial.fanIn, fanOut: variable.initial.fanOut,
         random: Random(seed: seed).stream(variable.name))
     }
+    for start in starts {
+      guard let tensor = self.variable(start.name)?.tensor else { continue }
+      try tensor.assign(from: try Tensor(start.values(self), shape: tensor.shape))
+    }
   }
 
   /// The same with all parameters and buffers zero. `tensors` of a file that is to fill them are compared with what the
   /// model needs before any memory is taken for it.
   init(
-    unfilled description: Description, input: Shape, dtype: DType, catalogue: Catalogue, absent: Set<String>,
-    for tensors: [(name: String, tensor: Tensor)]? = nil
+    unfilled description: Description, input: Shape, dtype: DType, seed: UInt64 = 0, catalogue: Catalogue,
+    absent: Set<String>, for tensors: [(name: String, tensor: Tensor)]? = nil
   ) throws(TemperError) {
     guard dtype.isFloating else {
       throw TemperError(.invalidType, "A model computes in float32 or float64; \(dtype.name) came.")
@@ -75,7 +93,10 @@ package final class Model {
       throw TemperError(.invalidType, "The model gives indices and not numbers; it needs layers.")
     }
     (self.description, self.input, output, self.dtype) = (description, signature, built.output.shape, dtype)
-    (indexLimit, needsMask) = (assembly.indexLimit, assembly.needsMask)
+    (indexLimit, needsMask, isMirrored) = (assembly.indexLimit, assembly.needsMask, assembly.isMirrored)
+    (starts, constraints) = (assembly.starts, assembly.constraints)
+    noiseClock = assembly.drawsAtInference ? try Tensor(zeros: [4], .int32) : nil
+    noiseKey = Random(seed: seed).stream("noise").key
     (rows, forwardLayers) = (assembly.rows, built.forward)
     if let tensors {
       _ = try Model.match(tensors, (assembly.parameters + assembly.buffers).filter { !absent.contains($0.name) })
@@ -95,7 +116,9 @@ package final class Model {
     var count = 0
     for parameter in assembly.parameters {
       starts.append(count)
-      if !absent.contains(parameter.name) { count += (parameter.shape.count + step - 1) / step * step }
+      if !absent.contains(parameter.name) && !parameter.isFrozen {
+        count += (parameter.shape.count + step - 1) / step * step
+      }
       guard count <= Shape.maximumCount else {
         throw TemperError(.outOfMemory, "The model has more than 2^46 parameters.")
       }
@@ -106,6 +129,8 @@ package final class Model {
       let shape = parameters[index].shape
       if absent.contains(parameters[index].name) {
         parameters[index].isAbsent = true
+      } else if parameters[index].isFrozen {
+        parameters[index].tensor = try Tensor(zeros: shape, dtype)
       } else {
         parameters[index].tensor = try Tensor(
           storage: flat.storage, byteOffset: starts[index] * dtype.byteCount, dtype: dtype, shape: shape,
@@ -120,12 +145,27 @@ package final class Model {
   /// `bind`. Several passes of one step that draw random numbers need different `firstStream`s, 2^16 apart.
   package func pass(
     _ mode: Pass.Mode, values: [String: Expression] = [:], clock: Expression? = nil, mask: Expression? = nil,
-    firstStream: UInt32 = 0
+    firstStream: UInt32 = 0, isMirrored: Bool = false
   ) -> Pass {
     Pass(
-      variables, mode: mode, values: values, clock: clock, mask: mask, replacements: replacements,
-      firstStream: firstStream)
+      variables, mode: mode, values: values,
+      clock: clock ?? (noiseClock == nil ? nil : .input(Model.noiseInput, [4], .index)), mask: mask,
+      replacements: replacements, firstStream: firstStream, isMirrored: isMirrored)
   }
+
+  private static let noiseInput = "noise clock"
+
+  /// Fresh random numbers for layers that draw them in inference: a function of the model's seed and of how often this
+  /// was called. Before every run of an inference pass.
+  package func refreshNoise() throws(TemperError) {
+    guard let noiseClock else { return }
+    let words = [noiseKey, noiseKey >> 32, noiseStep, noiseStep >> 32].map { Int32(truncatingIfNeeded: $0) }
+    try noiseClock.assign(from: try Tensor(words))
+    noiseStep &+= 1
+  }
+
+  /// Brings parameters back to where their layers need them; after every step of an optimizer.
+  package func constrain() throws(TemperError) { for constraint in constraints { try constraint(self) } }
 
   /// The output (N, …) for an input (N, …).
   package func forward(_ x: Expression, _ pass: Pass) -> Expression {
@@ -143,6 +183,7 @@ package final class Model {
   package func bind(to execution: Execution) throws(TemperError) {
     for (name, _, _) in execution.plan.inputs {
       if let tensor = variables[name]?.tensor { try execution.bind(name, to: tensor) }
+      if name == Model.noiseInput, let noiseClock { try execution.bind(name, to: noiseClock) }
     }
   }
 }

@@ -19,12 +19,18 @@ package struct Variable: Sendable {
   /// The path of the layer and the part's own name: "0.weight", "2.1.running_mean".
   package let name: String
   package let shape: Shape
-  package let use: Use
+  package internal(set) var use: Use
+  /// Kept as it is: no gradient, no optimizer moves it.
+  package let isFrozen: Bool
   /// nil where a model was built without it, because an operation of another room stands in for it.
   package internal(set) var tensor: Tensor?
   var isAbsent = false
 
   let initial: Initial
+
+  init(name: String, shape: Shape, use: Use = .elements, isFrozen: Bool = false, initial: Initial) {
+    (self.name, self.shape, self.use, self.isFrozen, self.initial) = (name, shape, use, isFrozen, initial)
+  }
 
   struct Initial: Sendable {
     let initializer: Initializer
