@@ -3,10 +3,14 @@ import TemperCatalogue
 /// Every loss, operator and decoder of this room.
 package enum Losses {
   package static let all: [Method] = [
-    classification, scores, multiLabelScores, margins, divergences, regression, distributions, dependence,
-    noisyLabels, corrections, implicitFeedback, multiLabel, alignment, longTail, experts,
-    contrastive, metric, embeddings, ranking, semiSupervised, preference,
+    classification, logProbabilities, scores, multiLabelScores, overlap, margins, divergences,
+    regression, exponentialDispersion, distributions, dependence,
+    noisyLabels, normalizedLosses, corrections, asymmetricFamily, peers, implicitFeedback, multiLabel, alignment,
+    longTail, classWeighting, equalizations, experts,
+    contrastive, metric, pairs, angularMargins, embeddings, ranking, rankingPairs, lists, semiSupervised,
+    distillations, calibration, preference, preferenceVariants, referenceFree, unpaired,
     regularizers, adversarial, diffusion, restoration, sequences,
-    softmaxFamily, softmaxVariants, logitTransforms, attention, weightOperators, ensembles, sparseCoding, decoders,
+    softmaxFamily, softmaxVariants, entmaxFamily, largeVocabulary, logitTransforms, attention, weightOperators,
+    ensembles, sparseCoding, decoders,
   ].flatMap { $0 }
 }

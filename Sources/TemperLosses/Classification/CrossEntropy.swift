@@ -18,8 +18,7 @@ extension Losses {
       .integer("ignore_index", -100, "Class ids with this value give 0 and leave the mean's denominator."),
     ],
     inputs: [
-      .logits, .targets,
-      Input("class_weights", [.init(["C"])], isOptional: true, isDifferentiable: false, "A factor for each class."),
+      .logits, .targets, .classWeights,
     ],
     properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in

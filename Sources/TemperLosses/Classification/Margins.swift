@@ -17,9 +17,7 @@ extension Losses {
     ],
     inputs: [.logits, .classIds], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      let gaps = x.real("margin") + x.logits - x.logits.pick(x.targets)
-      let others = Expression.select(isTarget, .constant(-.infinity), gaps)
+      let others = x.gapsToOthers(margin: x.real("margin"))
       return x.text("form") == "crammer_singer" ? relu(others.maximum()) : relu(others).sum()
     })
 
@@ -115,10 +113,6 @@ extension Losses {
 extension Formula {
   /// The target's cosine after the margin.
   fileprivate func withMargin(_ cosine: Expression) -> Expression {
-    let m = Expression.constant(real("margin"))
-    if text("margin_type") == "cosface" { return cosine - m }
-    // cos(theta + m) = cos cos m - sin sin m while theta + m <= pi, that is cos >= -cos m.
-    let sine = sqrt(maximum(1 - square(cosine), 1e-12))
-    return .select(cosine .>= -cos(m), cosine * cos(m) - sine * sin(m), cosine - m * sin(m))
+    text("margin_type") == "cosface" ? cosine - real("margin") : cosine.cosineAfterAngle(real("margin"))
   }
 }

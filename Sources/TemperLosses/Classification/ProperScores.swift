@@ -29,9 +29,7 @@ extension Losses {
     "squared_hinge", kind: .loss, area: "loss", summary: "The square of the hinge loss.", reference: hinge.reference,
     parameters: hinge.parameters, inputs: hinge.inputs, properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      let gaps = x.real("margin") + x.logits - x.logits.pick(x.targets)
-      let others = relu(Expression.select(isTarget, .constant(-.infinity), gaps))
+      let others = relu(x.gapsToOthers(margin: x.real("margin")))
       return x.text("form") == "crammer_singer" ? square(others.maximum()) : square(others).sum()
     })
 }

@@ -3,7 +3,7 @@ import TemperCore
 import TemperGraph
 
 extension Losses {
-  static let corrections = [forwardCorrection, backwardCorrection, taylor, asymmetricGeneralized, jensenShannon]
+  static let corrections = [forwardCorrection, backwardCorrection, taylor, jensenShannon]
 
   /// -log sum_k T[k, y] p_k. Patrini et al., 2017.
   static let forwardCorrection = Method(
@@ -42,22 +42,6 @@ extension Losses {
       // Horner's scheme.
       for k in stride(from: x.integer("order"), through: 1, by: -1) { sum = rest * (1 / Double(k) + sum) }
       return x.expectation(sum)
-    })
-
-  /// ((a + 1)^q - (a + p_y)^q) / q.
-  static let asymmetricGeneralized = Method(
-    "asymmetric_gce", aliases: ["agce"], kind: .loss, area: "noisy-labels",
-    summary: "A loss that only the most likely label minimises, whatever the noise.",
-    reference: Reference(
-      "Zhou, Liu, Jiang, Gao and Ji", 2021, "Asymmetric Loss Functions for Learning with Noisy Labels",
-      arXiv: "2106.03110"),
-    parameters: [
-      .real("a", 1, in: .positive, "The shift of the probability."), .real("q", 2, in: .positive, "The exponent."),
-    ],
-    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
-    implementation: .loss { x in
-      let (a, q) = (x.real("a"), x.real("q"))
-      return x.expectation((pow(.constant(a + 1), q) - pow(a + x.probabilities, q)) / q)
     })
 
   /// (w KL(t || m) + (1 - w) KL(p || m)) / (-(1 - w) log(1 - w)), m = w t + (1 - w) p.

@@ -65,10 +65,7 @@ extension Losses {
       let isFocal = x.text("active") == "nfl" || x.text("active") == "fl"
       let losses = isFocal ? -(oneMinusProbability(logp, to: x.real("gamma")) * logp) : -logp
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"
-      if isNormalised && x.classes < 2 {
-        return .invalid(.invalidShape, "Normalised losses compare classes: pass logits of two classes or more.")
-      }
-      let active = isNormalised ? x.expectation(losses) / losses.sum() : x.expectation(losses)
+      let active = isNormalised ? x.normalized(losses) : x.expectation(losses)
       let passive =
         x.text("passive") == "mae"
         ? (x.boolean("halved_mae") ? 0.5 : 1) * abs(x.probabilities - x.targetProbabilities).sum()

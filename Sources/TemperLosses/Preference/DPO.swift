@@ -19,10 +19,7 @@ extension Losses {
       arXiv: "2305.18290"),
     [.real("label_smoothing", 0, in: .unit, "The share of pairs taken to be the wrong way round.")],
     properties: ["smooth", "nonnegative"]
-  ) { x, h in
-    let s = x.real("label_smoothing")
-    return (1 - s) * softplus(-h) + s * softplus(h)
-  }
+  ) { x, h in x.smoothedLogistic(h) }
 
   /// (d - 1 / (2 beta))^2.
   static let identityPreference = preferenceLoss(
@@ -223,7 +220,7 @@ extension Losses {
       return softplus(l - w) + x.real("eta") * square(w + l)
     })
 
-  private static func preferenceLoss(
+  static func preferenceLoss(
     _ name: String, aliases: [String] = [], _ summary: String, _ reference: Reference, _ parameters: [Parameter] = [],
     beta: Parameter = .real("beta", 0.1, in: .nonNegative, "The factor of the margin."), further: [Input] = [],
     properties: Set<String>, _ value: @escaping @Sendable (Formula, Expression) -> Expression
@@ -241,7 +238,7 @@ extension Losses {
 
 extension Formula {
   /// log policy - log reference of an answer, (N, 1).
-  fileprivate func logRatio(_ answer: String) -> Expression {
+  func logRatio(_ answer: String) -> Expression {
     self["policy_\(answer)_logps"] - self["reference_\(answer)_logps"]
   }
 
@@ -249,7 +246,7 @@ extension Formula {
 }
 
 extension Input {
-  fileprivate static func logps(_ model: String, _ answer: String) -> Input {
+  static func logps(_ model: String, _ answer: String) -> Input {
     Input(
       "\(model)_\(answer)_logps", [.init(["N"])], "Log-probability of the \(answer) answer under the \(model).")
   }

@@ -1,0 +1,68 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+extension Losses {
+  static let distillations = [temperatureDistillation, decoupledDistillation, cosineDistillation]
+
+  /// T^2 KL(softmax(teacher / T) || softmax(z / T)).
+  static let temperatureDistillation = Method(
+    "distillation_kl", aliases: ["temperature_kl"], kind: .loss, area: "distill",
+    summary: "The divergence from a teacher's softened predictions, without targets.",
+    reference: distillation.reference,
+    parameters: [.real("temperature", 4, in: .positive, "Both predictions are softened by this.")],
+    inputs: [.logits, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let t = x.real("temperature")
+      return t * t * (x["teacher_logits"] / t).divergence(from: (x.logits / t).logSoftmax())
+    })
+
+  /// T^2 (alpha KL(b^T || b^S) + beta KL(q^T || q^S)): b = (p_y, 1 - p_y), q the softmax over the classes other than y.
+  static let decoupledDistillation = Method(
+    "decoupled_kd", aliases: ["dkd"], kind: .loss, area: "distill",
+    summary: "What a teacher says of the target, and of the others among themselves, weighted apart.",
+    reference: Reference(
+      "Zhao, Cui, Song, Qiu and Liang", 2022, "Decoupled Knowledge Distillation", arXiv: "2203.08679"),
+    parameters: [
+      .real("temperature", 4, in: .positive, "Both predictions are softened by this."),
+      .real("alpha", 1, in: .nonNegative, "The factor of the target's part."),
+      .real("beta", 8, in: .nonNegative, "The factor of the others' part."),
+    ],
+    inputs: [.logits, .classIds, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      guard x.classes > 1 else {
+        return .invalid(.invalidShape, "Decoupled distillation compares classes: pass logits of two classes or more.")
+      }
+      let (t, isOther) = (x.real("temperature"), 1 - Expression.oneHot(x.targets, columns: x.classes))
+      // log p_y, log (1 - p_y), and the log-probabilities of the others among themselves.
+      func parts(_ logits: Expression) -> (own: Expression, rest: Expression, others: Expression) {
+        let (z, others) = (logits / t, (logits / t).logSumExp(where: isOther))
+        let all = z.logSumExp()
+        return (z.pick(x.targets) - all, others - all, z - others)
+      }
+      let (teacher, student) = (parts(x["teacher_logits"]), parts(x.logits))
+      func term(_ teacher: Expression, _ student: Expression) -> Expression {
+        let p = exp(teacher)
+        return .select(p .== 0, .constant(0), p * (teacher - student))
+      }
+      let target = term(teacher.own, student.own) + term(teacher.rest, student.rest)
+      let others = Expression.select(isOther, term(teacher.others, student.others), .constant(0)).sum()
+      return t * t * (x.real("alpha") * target + x.real("beta") * others)
+    })
+
+  /// 1 - cos(features, teacher features).
+  static let cosineDistillation = Method(
+    "cosine_distillation", aliases: ["cosine"], kind: .loss, area: "distill",
+    summary: "Features should point where the teacher's do.",
+    reference: Reference(
+      "Sanh, Debut, Chaumond and Wolf", 2019,
+      "DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter", arXiv: "1910.01108"),
+    inputs: [
+      Input("features", [.init(["N", "D"])], "The student's features."),
+      Input("teacher_features", [.init(["N", "D"])], isDifferentiable: false, "The teacher's."),
+    ],
+    properties: ["nonnegative"],
+    implementation: .loss { x in
+      1 - (x["features"].normalizedRows() * x["teacher_features"].normalizedRows()).sum()
+    })
+}

@@ -1,0 +1,61 @@
+import TemperCatalogue
+import TemperGraph
+
+extension Losses {
+  static let classWeighting = [classBalanced, influenceBalanced]
+
+  /// w_y L with w_c = (1 - beta) / (1 - beta^n_c), scaled so that they sum to C. L is cross-entropy, or the sum over classes of
+  /// binary cross-entropy with or without the focal factor.
+  static let classBalanced = Method(
+    "class_balanced", aliases: ["class_balanced_loss", "cb_loss"], kind: .loss, area: "imbalance",
+    summary: "Samples weighted by the inverse of how many different ones of their class the data holds.",
+    reference: Reference(
+      "Cui, Jia, Lin, Song and Belongie", 2019, "Class-Balanced Loss Based on Effective Number of Samples",
+      arXiv: "1901.05555"),
+    parameters: [
+      .real("beta", 0.9999, in: .belowOne, "0 weighs all classes alike; near 1 by the inverse of their counts."),
+      .choice("form", ["softmax", "sigmoid", "focal"], "The loss that is weighted."),
+      .real("gamma", 2, in: .nonNegative, "The exponent of the focal form."),
+    ],
+    inputs: [.logits, .classIds, .classCounts], properties: ["nonnegative"],
+    implementation: .loss { x in
+      let beta = x.real("beta")
+      let effective =
+        beta == 0
+        ? Expression.constant(1, x["class_counts"].shape) : -expm1(log(Expression.constant(beta)) * x["class_counts"])
+      let inverse = 1 / effective
+      let weights = (Double(x.classes) / inverse.sumAll()) * inverse
+      let weight = weights.broadcast(to: x.logits.shape).pick(x.targets)
+      if x.text("form") == "softmax" { return weight * x.crossEntropy }
+      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      // log of the probability that a class is judged right.
+      let right = -softplus(Expression.select(isTarget, -x.logits, x.logits))
+      let factor = x.text("form") == "focal" ? oneMinusProbability(right, to: x.real("gamma")) : .constant(1)
+      return weight * -(factor * right).sum()
+    })
+
+  /// alpha w_y CE / (|p - y|_1 |h|_1 + eps), h the features before the last layer: the size of the gradient of that layer.
+  static let influenceBalanced = Method(
+    "influence_balanced", aliases: ["ib_loss"], kind: .loss, area: "imbalance",
+    summary: "Cross-entropy divided by each sample's influence on the decision boundary.",
+    reference: Reference(
+      "Park, Lim, Jeon and Choi", 2021, "Influence-Balanced Loss for Imbalanced Visual Classification",
+      arXiv: "2110.02444"),
+    parameters: [
+      .real("alpha", 1000, in: .positive, "The factor of the whole."),
+      .real("eps", 0.001, in: .positive, "Added to the influence."),
+      .boolean("through_influence", false, "Gradients also flow through the divisor, as in the authors' code."),
+    ],
+    inputs: [
+      .logits, .classIds, Input("features", [.init(["N", "D"])], "What the last layer reads."),
+      .classWeights,
+    ],
+    properties: ["nonnegative"],
+    implementation: .loss { x in
+      let error = abs(x.probabilities - x.targetProbabilities).sum()
+      let influence = error * abs(x["features"]).sum() + x.real("eps")
+      let divisor = x.boolean("through_influence") ? influence : influence.stopGradient
+      let weight = x.has("class_weights") ? x.atTarget(x["class_weights"].broadcast(to: x.logits.shape)) : .constant(1)
+      return x.real("alpha") * weight * x.crossEntropy / divisor
+    })
+}

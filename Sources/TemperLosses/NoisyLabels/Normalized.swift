@@ -1,0 +1,51 @@
+import TemperCatalogue
+import TemperGraph
+
+// The parts of active_passive_loss by themselves. A weighted sum of losses combines them with any other.
+
+extension Losses {
+  static let normalizedLosses = [normalizedCrossEntropy, normalizedFocal, reverseCrossEntropy]
+
+  /// log p_y / sum_k log p_k.
+  static let normalizedCrossEntropy = part(
+    "normalized_cross_entropy", aliases: ["nce"], "Cross-entropy over its sum for all classes as target: bounded.", []
+  ) { x in x.normalized(-x.logProbabilities) }
+
+  /// l_y / sum_k l_k, l_k = -(1 - p_k)^gamma log p_k.
+  static let normalizedFocal = part(
+    "normalized_focal", aliases: ["nfl"], "The focal loss over its sum for all classes as target: bounded.",
+    [.real("gamma", 0.5, in: .nonNegative, "The exponent of the focal form.")]
+  ) { x in
+    let logp = x.logProbabilities
+    return x.normalized(-(oneMinusProbability(logp, to: x.real("gamma")) * logp))
+  }
+
+  /// -sum_c p_c log t_c with log 0 = A: -A (1 - p_y) for class ids.
+  static let reverseCrossEntropy = part(
+    "reverse_cross_entropy", aliases: ["rce"], "Cross-entropy with the roles of targets and predictions exchanged.",
+    [
+      .real(
+        "A", -4, in: Interval(-.infinity, 0, includesLower: false, includesUpper: false), "What log 0 is taken to be.")
+    ]
+  ) { x in x.reverseCrossEntropy }
+
+  private static func part(
+    _ name: String, aliases: [String], _ summary: String, _ parameters: [Parameter],
+    _ value: @escaping @Sendable (Formula) -> Expression
+  ) -> Method {
+    Method(
+      name, aliases: aliases, kind: .loss, area: "noisy-labels", summary: summary, reference: activePassive.reference,
+      parameters: parameters, inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+      implementation: .loss { x in value(x) })
+  }
+}
+
+extension Formula {
+  /// A loss over its sum for all classes as target.
+  func normalized(_ losses: Expression) -> Expression {
+    guard classes > 1 else {
+      return .invalid(.invalidShape, "Normalised losses compare classes: pass logits of two classes or more.")
+    }
+    return expectation(losses) / losses.sum()
+  }
+}

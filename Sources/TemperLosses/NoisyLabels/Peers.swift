@@ -1,0 +1,91 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+// What a batch says together: pairs of strangers, joint frequencies, the spread over classes.
+
+extension Losses {
+  static let peers = [peerLoss, determinantMutualInformation, jointOptimization]
+
+  /// CE(z_n, y_n) - alpha CE(z_n1, y_n2), n1 and n2 other samples drawn independently. Without such a draw its mean over all
+  /// labels of the batch: -sum_c f_c log p_c with their frequencies f.
+  static let peerLoss = Method(
+    "peer_loss", kind: .loss, area: "noisy-labels",
+    summary: "Cross-entropy less that of inputs and labels which do not belong together: no noise rate is needed.",
+    reference: Reference(
+      "Liu and Guo", 2020, "Peer Loss Functions: Learning from Noisy Labels without Knowing Noise Rates",
+      arXiv: "1910.03231"),
+    parameters: [.real("alpha", 1, in: .nonNegative, "The factor of the peers' term.")],
+    inputs: [
+      .logits, .targets,
+      Input("peer_logits", [.init(["N", "C"])], isOptional: true, "Scores of another sample for each."),
+      Input(
+        "peer_targets", [.init(["N"], .index(below: "C"))], isOptional: true,
+        "The label of yet another sample for each."),
+    ],
+    properties: ["smooth", "shift_invariant"],
+    implementation: .loss { x in
+      let alpha = x.real("alpha")
+      guard x.has("peer_logits") == x.has("peer_targets") else {
+        return .invalid(.invalidArgument, "peer_logits and peer_targets come together, or neither does.")
+      }
+      if x.has("peer_logits") {
+        let peers = x["peer_logits"]
+        return x.crossEntropy - alpha * (peers.logSumExp() - peers.pick(x["peer_targets"]))
+      }
+      let frequencies = x.targetProbabilities.mean(axis: 0).broadcast(to: x.logits.shape)
+      let absent = frequencies .== 0
+      return x.crossEntropy + alpha * Expression.select(absent, .constant(0), frequencies * x.logProbabilities).sum()
+    })
+
+  /// -log(|det U| + eps), U = (1 / N) sum_n t_n p_n^T.
+  static let determinantMutualInformation = Method(
+    "determinant_mutual_information", aliases: ["dmi", "l_dmi"], kind: .loss, area: "noisy-labels",
+    summary: "How much predictions tell of the labels: noise that depends on the class only adds a constant.",
+    reference: Reference(
+      "Xu, Cao, Kong and Wang", 2019,
+      "L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label Noise",
+      arXiv: "1909.03388"),
+    parameters: [.real("eps", 0.001, in: .positive, "Keeps batches without one of the classes finite.")],
+    inputs: [.logits, .targets], properties: ["batch", "shift_invariant"],
+    implementation: .loss { x in
+      let joint =
+        Expression.matmul(x.targetProbabilities, x.probabilities, transposeA: true) / Double(x.logits.shape[0])
+      return -log(abs(joint.determinant()) + x.real("eps"))
+    })
+
+  /// KL(t || p) + alpha KL(q || mean p) + beta H(p): labels are updated from predictions, which must neither all become
+  /// one class nor stay undecided. The second term is of the batch.
+  static let jointOptimization = Method(
+    "joint_optimization", aliases: ["joint"], kind: .loss, area: "noisy-labels",
+    summary: "Divergence from labels that are learnt along, with the spread over classes kept.",
+    reference: Reference(
+      "Tanaka, Ikami, Yamasaki and Aizawa", 2018, "Joint Optimization Framework for Learning with Noisy Labels",
+      arXiv: "1803.11364"),
+    parameters: [
+      .real("alpha", 1.2, in: .nonNegative, "The factor of the distance from the prior."),
+      .real("beta", 0.8, in: .nonNegative, "The factor of the entropy of each prediction."),
+    ],
+    inputs: [
+      .logits, .targets,
+      Input(
+        "class_priors", [.init(["C"])], isOptional: true, isDifferentiable: false,
+        "The share of each class; equal shares without it."),
+    ],
+    properties: ["smooth", "shift_invariant", "nonnegative"],
+    implementation: .loss { x in
+      let (n, classes, logp) = (x.logits.shape[0], x.classes, x.logProbabilities)
+      let priors =
+        x.has("class_priors")
+        ? x["class_priors"].reshaped([classes, 1]) : .constant(1 / Double(classes), [classes, 1])
+      let means = logp.transposed.logSumExp() - log(Expression.constant(Double(n)))
+      func times(_ p: Expression, _ logarithm: Expression) -> Expression {
+        .select(p .== 0, .constant(0), p * logarithm)
+      }
+      func ownLog(_ p: Expression) -> Expression { log(.select(p .== 0, .constant(1), p)) }
+      let spread = times(priors, ownLog(priors) - means).sumAll()
+      let targets = x.targetProbabilities
+      let divergence = times(targets, ownLog(targets) - logp).sum()
+      return divergence + x.real("alpha") * spread - x.real("beta") * times(x.probabilities, logp).sum()
+    })
+}

@@ -1,0 +1,121 @@
+import TemperCatalogue
+import TemperCore
+import TemperGraph
+
+// Lists of documents: scores and relevances (N, L); where `mask` is 0 a document is padding. A list of padding alone gives 0.
+
+extension Losses {
+  static let lists = [listNet, listMLE, lambdaRank, approximateNDCG]
+
+  /// -sum_j softmax(relevance)_j log softmax(scores)_j.
+  static let listNet = listLoss(
+    "listnet", "Cross-entropy of the top-one probabilities that relevances and scores imply.",
+    Reference("Cao, Qin, Liu, Tsai and Li", 2007, "Learning to Rank: From Pairwise Approach to Listwise Approach"),
+    properties: ["smooth", "shift_invariant", "nonnegative"]
+  ) { _, s, relevance, isDocument in
+    let p = Expression.select(isDocument, relevance, .constant(-.infinity)).softmax()
+    let logq = Expression.select(isDocument, s, .constant(-.infinity)).logSoftmax()
+    return -Expression.select(isDocument, p * .select(isDocument, logq, .constant(0)), .constant(0)).sum()
+  }
+
+  /// sum_k log sum_{j >= k} exp(s_(j)) - s_(k), documents in the order of their relevance (equal ones as they came): the Plackett-Luce
+  /// likelihood of that order.
+  static let listMLE = listLoss(
+    "listmle", "The negative log-likelihood of the right order, drawn document by document.",
+    Reference("Xia, Liu, Wang, Zhang and Li", 2008, "Listwise Approach to Learning to Rank: Theory and Algorithm"),
+    properties: ["smooth", "shift_invariant", "nonnegative"]
+  ) { _, s, relevance, isDocument in
+    let order = Expression.select(isDocument, relevance, .constant(-.infinity)).sortOrder(descending: true)
+    let (sorted, isThere, n) = (s.takeAlong(order), isDocument.takeAlong(order), s.shape.last)
+    let isLater = Expression.iota([n, n], axis: 1) .>= .iota([n, n], axis: 0)
+    let rest = sorted.expanded(1).logSumExp(where: isThere.expanded(1) .& isLater).squeezed()
+    return Expression.select(isThere, .select(isThere, rest, .constant(0)) - sorted, .constant(0)).sum()
+  }
+
+  /// sum over i more relevant than j of w_ij log(1 + exp(-sigma (s_i - s_j))): w = |G_i - G_j| |D_i - D_j| / ideal DCG with gains
+  /// G = 2^relevance - 1 and discounts D = 1 / log2(1 + rank) of the present order, or 1 (RankNet).
+  static let lambdaRank = listLoss(
+    "lambda_rank", aliases: ["lambdarank"], "Pairs in the wrong order, weighted by what exchanging them is worth.",
+    Reference("Burges, Ragno and Le", 2006, "Learning to Rank with Nonsmooth Cost Functions"),
+    [
+      .real("sigma", 1, in: .positive, "The slope of the logistic curve."),
+      .choice("weighting", ["ndcg", "none"], "What a pair is worth: its effect on NDCG, or 1."),
+    ], properties: ["shift_invariant", "nonnegative"]
+  ) { x, s, relevance, isDocument in
+    func differences(_ v: Expression) -> Expression { v.expanded(2) - v.expanded(1) }
+    let gaps = differences(s)
+    let isPair = (differences(relevance) .> 0) .& isDocument.expanded(2) .& isDocument.expanded(1)
+    var losses = softplus(-x.real("sigma") * gaps)
+    if x.text("weighting") == "ndcg" {
+      let n = s.shape.last
+      let isEarlier = Expression.iota([n, n], axis: 1) .< .iota([n, n], axis: 0)
+      let isAbove = ((gaps .< 0) .| ((gaps .== 0) .& isEarlier)) .& isDocument.expanded(1)
+      let ranks = 1 + isAbove.sum().squeezed()
+      let gains = relevance.gains(isDocument)
+      let worth = abs(differences(gains)) * abs(differences(discount(ranks))) / gains.idealDCG().expanded(1)
+      losses = worth.stopGradient * losses
+    }
+    return Expression.select(isPair, losses, .constant(0)).sum(axes: [1, 2]).reshaped([s.shape[0], 1])
+  }
+
+  /// 1 - sum_i G_i / log2(1 + r_i) / ideal DCG, r_i = 1 + sum_{j != i} sigmoid((s_j - s_i) / T).
+  static let approximateNDCG = listLoss(
+    "approx_ndcg", "One minus the normalised discounted gain, of ranks made smooth.",
+    Reference(
+      "Qin, Liu and Li", 2010,
+      "A General Approximation Framework for Direct Optimization of Information Retrieval Measures"),
+    [.real("temperature", 1, in: .positive, "The smaller, the nearer the ranks are to whole numbers.")],
+    properties: ["smooth", "shift_invariant", "nonnegative"]
+  ) { x, s, relevance, isDocument in
+    let n = s.shape.last
+    let isOther = isDocument.expanded(1) .& not(.identity(n))
+    let above = sigmoid((s.expanded(1) - s.expanded(2)) / x.real("temperature"))
+    let ranks = 1 + Expression.select(isOther, above, .constant(0)).sum().squeezed()
+    let gains = relevance.gains(isDocument)
+    let isRelevant = gains.maximum() .> 0
+    return .select(isRelevant, 1 - (gains * discount(ranks)).sum() / gains.idealDCG(), .constant(0))
+  }
+
+  private static func listLoss(
+    _ name: String, aliases: [String] = [], _ summary: String, _ reference: Reference, _ parameters: [Parameter] = [],
+    properties: Set<String>,
+    _ value: @escaping @Sendable (Formula, Expression, Expression, Expression) -> Expression
+  ) -> Method {
+    Method(
+      name, aliases: aliases, kind: .loss, area: "ranking", summary: summary, reference: reference,
+      parameters: parameters,
+      inputs: [
+        Input("scores", [.init(["N", "L"])], "The model's score of every document of a list."),
+        Input(
+          "targets", aliases: ["relevance"], [.init(["N", "L"])], isDifferentiable: false,
+          "How relevant each is, 0 or more."),
+        Input("mask", [.init(["N", "L"], .mask)], isOptional: true, "0 for padding."),
+      ],
+      properties: properties,
+      implementation: .loss { x in
+        let s = x["scores"]
+        guard x.has("mask") else { return value(x, s, x.targets, .constant(1, s.shape)) }
+        // A list without documents is computed as if it were full, and then not counted.
+        let isEmpty = x["mask"].maximum() .== 0
+        let isDocument = x["mask"] .| isEmpty
+        let relevance = Expression.select(isDocument, x.targets, .constant(0))
+        return .select(isEmpty, .constant(0), value(x, .select(isDocument, s, .constant(0)), relevance, isDocument))
+      })
+  }
+
+  /// 1 / log2(1 + rank).
+  private static func discount(_ ranks: Expression) -> Expression { log(Expression.constant(2)) / log1p(ranks) }
+}
+
+extension Expression {
+  /// 2^relevance - 1, 0 for padding.
+  fileprivate func gains(_ isDocument: Expression) -> Expression {
+    .select(isDocument, expm1(TemperGraph.log(Expression.constant(2)) * self), .constant(0))
+  }
+
+  /// The discounted gain of the best order; 1 for lists without gains.
+  fileprivate func idealDCG() -> Expression {
+    let best = (sorted(descending: true) * (TemperGraph.log(Expression.constant(2)) / log1p(ranks))).sum()
+    return .select(best .> 0, best, .constant(1))
+  }
+}
