@@ -14,22 +14,27 @@ SIZES_OF = {
     "partial_fc": {"C": 12, "S": 5},
     "ctc_loss": {"T": 7},
     "shrinkmatch_loss": {"N": 12},
+    "adaptive_softmax": {"A": 5, "P": 3, "Q": 4, "R": 2, "S": 3, "T": 2, "U": 3},
 }
 
 # Where values lie: by the input's name, or "method.input".
 POSITIVE = {
     "class_weights", "class_counts", "sample_weights", "tau", "t", "temperatures", "temperature", "scale", "b",
     "scores", "alpha", "sigma", "sigma_noisy", "sigma_t", "errors", "weight", "density_weights", "context_weights",
-    "ldr_kl_loss.lambdas", "variances",
+    "ldr_kl_loss.lambdas", "variances", "tweedie.targets", "gamma.targets", "listnet.targets", "listmle.targets",
+    "lambda_rank.targets", "approx_ndcg.targets",
 }  # fmt: skip
 SIMPLEX = {
     "class_priors", "ema_targets", "attention", "transition", "conditional_transport.p", "conditional_transport.q",
+    "sampled_softmax.proposal", "noise_contrastive_estimation.proposal",
 }  # fmt: skip
 SHARES = {
     "alpha_bar", "mix", "mixed_targets", "uniforms", "target_scores", "binary_cross_entropy_with_logits.targets",
     "attention_entropy_regularization.thresholds", "soft_match_distribution_loss.scores",
+    "auc_margin.scores",
 }  # fmt: skip
-NEGATIVE = {"natural_gaussian_nll.eta2"}
+NEGATIVE = {"natural_gaussian_nll.eta2", "orpo.policy_chosen_logps", "orpo.policy_rejected_logps"}
+ABOVE_ONE = {"entmax.alpha", "entmax_loss.alpha"}
 ANY = {"orthograd.weight", "closed_form_concept_edit.weight"}
 WHOLE = {
     "chosen_lengths": (3, 9),
@@ -37,13 +42,24 @@ WHOLE = {
     "num_kept": (2, 2),
     "input_lengths": (6, 7),
     "target_lengths": (0, 3),
+    "hierarchical_softmax.sides": (-1, 1),
     "gumbel_optimized_loss.targets": (0, 1),
     "robust_self_supervised_loss.targets": (0, 1),
     "robust_self_supervised_loss_logistic.targets": (0, 1),
 }
 
 # Optional inputs that the default parameters need.
-NEEDED = {"napo_loss": {"chosen_lengths", "rejected_lengths"}}
+NEEDED = {
+    "napo_loss": {"chosen_lengths", "rejected_lengths"},
+    "adaptive_softmax": {"projection_2", "tail_2"},
+}
+
+# Optional inputs that come together or not at all.
+TOGETHER = {
+    "peer_loss": [{"peer_logits", "peer_targets"}],
+    "kto": [{"policy_kl_logps", "reference_kl_logps"}],
+    "adaptive_softmax": [{"projection_3", "tail_3"}],
+}
 
 
 def _see_targets(inputs):
@@ -80,6 +96,8 @@ def _values(rng, method, name, form, dtype):
             return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
         if kind in SHARES:
             return rng.uniform(0.05, 0.95, shape).astype(dtype)
+        if kind in ABOVE_ONE:
+            return rng.uniform(1.2, 2.2, shape).astype(dtype)
         if kind in POSITIVE:
             return rng.uniform(0.3, 2.3, shape).astype(dtype)
         if kind in NEGATIVE:
@@ -124,6 +142,9 @@ def cases(records):
         ]
         for chosen in itertools.product(*choices):
             variant = [choice for choice in chosen if choice]
+            came = {entry["name"] for entry, _ in variant}
+            if any(0 < len(group & came) < len(group) for group in TOGETHER.get(record["name"], [])):
+                continue
             # What tells the ways apart: forms of inputs that have several, and optional inputs that came.
             words = "-".join(
                 f"{entry['name']}_{form['dtype']}"

@@ -47,10 +47,11 @@ let classificationLosses = catalogue.methods.filter {
     #expect(gradient[1] == 0 && gradient[5] == 0)
   }
 
-  /// Losses in whose formula every logit stands by itself (means, norms, spread targets), or whose
-  /// teacher believes in every class.
+  /// Losses in whose formula every logit stands by itself (means, norms, spread or further targets), or
+  /// whose teacher believes in every class.
   static let needsAllLogits: Set<String> = [
     "max_suppression", "z_loss", "distillation", "environment_label_smoothing", "backward_correction",
+    "peer_loss", "decoupled_kd", "mixup_cross_entropy",
   ]
 
   @Test(arguments: classificationLosses) func oneSample(_ name: String) throws {
@@ -60,6 +61,7 @@ let classificationLosses = catalogue.methods.filter {
 
   /// With one class there is nothing to decide: a finite value and no gradient, or an error that says so.
   @Test(arguments: classificationLosses) func oneClass(_ name: String) throws {
+    guard name != "energy_margin" else { return }  // energies have a slope without a choice, too
     do {
       let (values, gradient) = try call(name, logits: [0.3, -1], classes: 1, targets: [0, 0])
       #expect(values.allSatisfy { $0.isFinite } && gradient.allSatisfy { abs($0) < 1e-6 }, "\(values) \(gradient)")

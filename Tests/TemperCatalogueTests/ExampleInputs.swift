@@ -69,7 +69,7 @@ struct Example {
 
 /// Which numbers an input may hold.
 enum Domain {
-  case any, positive, unit, simplex, binary, belowZero
+  case any, positive, unit, simplex, binary, belowZero, aboveOne
   case whole(ClosedRange<Int>)
 
   static func of(_ input: String, in method: String, _ form: Input.Form) -> Domain {
@@ -100,7 +100,12 @@ enum Domain {
     "robust_self_supervised_loss.targets": .binary, "robust_self_supervised_loss_logistic.targets": .binary,
     "attention_entropy_regularization.thresholds": .unit, "orthograd.weight": .any,
     "closed_form_concept_edit.weight": .any,
-    "soft_match_distribution_loss.scores": .unit,
+    "soft_match_distribution_loss.scores": .unit, "tweedie.targets": .positive, "gamma.targets": .positive,
+    "listnet.targets": .positive, "listmle.targets": .positive, "lambda_rank.targets": .positive,
+    "approx_ndcg.targets": .positive, "auc_margin.scores": .unit, "orpo.policy_chosen_logps": .belowZero,
+    "orpo.policy_rejected_logps": .belowZero, "entmax.alpha": .aboveOne, "entmax_loss.alpha": .aboveOne,
+    "sampled_softmax.proposal": .simplex, "noise_contrastive_estimation.proposal": .simplex,
+    "hierarchical_softmax.sides": .whole(-1...1),
   ]
 
   /// Methods with as many M as N.
@@ -109,6 +114,7 @@ enum Domain {
   /// Sizes that a method needs.
   static let sizes: [String: [String: Int]] = [
     "soft_topk": ["D": 6], "ctc_loss": ["T": 7], "shrinkmatch_loss": ["N": 12], "partial_fc": ["C": 12, "S": 5],
+    "adaptive_softmax": ["A": 5, "P": 3, "Q": 4, "R": 2],
   ]
 
   /// Relations between inputs that no single domain expresses.
@@ -122,6 +128,9 @@ enum Domain {
       }
     },
     "presto_ordinal": { $0.arrays["thresholds"]?.values = [-6, 0.5, 7] },
+    "adaptive_softmax": { example in
+      example.arrays["targets"]?.values.indices.forEach { example.arrays["targets"]?.values[$0] = Double($0 * 5 % 12) }
+    },
     // Classes differ; the target is visible.
     "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },
     "masked_softmax_ce": { example in
@@ -144,6 +153,7 @@ enum Domain {
       case .unit: 0.05 + 0.9 * random.uniform()
       case .binary: Double(random.below(2))
       case .belowZero: -0.3 - 2 * random.uniform()
+      case .aboveOne: 1.2 + random.uniform()
       case .whole(let range): Double(range.lowerBound + random.below(range.count))
       }
     }

@@ -52,7 +52,7 @@ extension Losses {
 
   /// 1 - cos(features, teacher features).
   static let cosineDistillation = Method(
-    "cosine_distillation", aliases: ["cosine"], kind: .loss, area: "distill",
+    "cosine_distillation", kind: .loss, area: "distill",
     summary: "Features should point where the teacher's do.",
     reference: Reference(
       "Sanh, Debut, Chaumond and Wolf", 2019,

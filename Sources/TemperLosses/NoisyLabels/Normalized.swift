@@ -9,14 +9,14 @@ extension Losses {
   /// log p_y / sum_k log p_k.
   static let normalizedCrossEntropy = part(
     "normalized_cross_entropy", aliases: ["nce"], "Cross-entropy over its sum for all classes as target: bounded.", []
-  ) { x in x.normalized(-x.logProbabilities) }
+  ) { x in x.normalized(-x.presentLogProbabilities) }
 
   /// l_y / sum_k l_k, l_k = -(1 - p_k)^gamma log p_k.
   static let normalizedFocal = part(
     "normalized_focal", aliases: ["nfl"], "The focal loss over its sum for all classes as target: bounded.",
     [.real("gamma", 0.5, in: .nonNegative, "The exponent of the focal form.")]
   ) { x in
-    let logp = x.logProbabilities
+    let logp = x.presentLogProbabilities
     return x.normalized(-(oneMinusProbability(logp, to: x.real("gamma")) * logp))
   }
 
@@ -41,6 +41,11 @@ extension Losses {
 }
 
 extension Formula {
+  /// log p, with 0 for masked classes (logits of -inf) that are no targets: they add nothing to a sum of losses.
+  var presentLogProbabilities: Expression {
+    .select((logits .== -.infinity) .& (targetProbabilities .== 0), .constant(0), logProbabilities)
+  }
+
   /// A loss over its sum for all classes as target.
   func normalized(_ losses: Expression) -> Expression {
     guard classes > 1 else {

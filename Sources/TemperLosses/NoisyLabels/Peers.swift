@@ -80,7 +80,7 @@ extension Losses {
         ? x["class_priors"].reshaped([classes, 1]) : .constant(1 / Double(classes), [classes, 1])
       let means = logp.transposed.logSumExp() - log(Expression.constant(Double(n)))
       func times(_ p: Expression, _ logarithm: Expression) -> Expression {
-        .select(p .== 0, .constant(0), p * logarithm)
+        p * .select(p .== 0, .constant(0), logarithm)
       }
       func ownLog(_ p: Expression) -> Expression { log(.select(p .== 0, .constant(1), p)) }
       let spread = times(priors, ownLog(priors) - means).sumAll()

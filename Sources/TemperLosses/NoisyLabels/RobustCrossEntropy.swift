@@ -61,7 +61,7 @@ extension Losses {
     ],
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
-      let logp = x.logProbabilities
+      let logp = x.presentLogProbabilities
       let isFocal = x.text("active") == "nfl" || x.text("active") == "fl"
       let losses = isFocal ? -(oneMinusProbability(logp, to: x.real("gamma")) * logp) : -logp
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"

@@ -26,7 +26,7 @@ extension Losses {
   /// -log sigmoid(d_y) - sum_s log sigmoid(-d_s), d_c = z_c - log(S q_c) of S classes drawn from q: the target told from noise.
   static let noiseContrastive = Method(
     "noise_contrastive_estimation", aliases: ["nce_loss"], kind: .loss, area: "softmax",
-    summary: "Every class judged by itself: does it come from the data or from the noise?",
+    summary: "Every class judged by itself: whether it comes from the data or from the noise.",
     reference: Reference(
       "Gutmann and Hyvarinen", 2010,
       "Noise-contrastive estimation: A new estimation principle for unnormalized statistical models"),
@@ -99,7 +99,7 @@ extension Losses {
       let scores = Expression.matmul(f, x["head"], transposeB: true)
       let head = (x.has("head_bias") ? scores + x["head_bias"] : scores).logSoftmax()
       var first = x["head"].shape[0] - tails.count
-      let id = x.targets + 0
+      let id = x.targets
       var logp = head.pick(.select(id .< Double(first), id, .constant(-1)))
       for (position, tail) in tails.enumerated() {
         let rows = x["tail_\(tail)"]
