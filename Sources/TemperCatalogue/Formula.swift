@@ -21,6 +21,12 @@ package final class Formula {
   package func boolean(_ name: String) -> Bool { arguments.boolean(name) }
   package func text(_ name: String) -> String { arguments.text(name) }
 
+  /// The value of an input that is a size.
+  package func size(_ name: String) -> Int {
+    guard let value = inputs[name]?.constantValue else { preconditionFailure("\(name) is no size") }
+    return Int(value)
+  }
+
   package func has(_ input: String) -> Bool { inputs[input] != nil }
 
   /// An input; class ids come as (N, 1) index expressions.

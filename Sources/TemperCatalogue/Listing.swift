@@ -86,14 +86,17 @@ extension Value {
 
 extension Input {
   var json: JSON {
-    .object([
-      JSON.Member("name", .text(name)),
-      JSON.Member("forms", .array(forms.map(\.json))),
-      JSON.Member("optional", .boolean(isOptional)),
-      JSON.Member("differentiable", .boolean(isDifferentiable)),
-      JSON.Member("aliases", .array(aliases.map { .text($0) })),
-      JSON.Member("doc", .text(summary)),
-    ])
+    .object(
+      [
+        JSON.Member("name", .text(name)),
+        JSON.Member("forms", .array(forms.map(\.json))),
+        JSON.Member("optional", .boolean(isOptional)),
+        JSON.Member("differentiable", .boolean(isDifferentiable)),
+      ] + (none.map { [JSON.Member("none", .integer($0))] } ?? [])
+        + (isText ? [JSON.Member("text", .boolean(true))] : []) + [
+          JSON.Member("aliases", .array(aliases.map { .text($0) })),
+          JSON.Member("doc", .text(summary)),
+        ])
   }
 
   var documentation: String {

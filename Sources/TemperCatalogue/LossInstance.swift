@@ -198,10 +198,7 @@ package final class LossInstance {
         }
       }
       let call = try cache.call(for: match, goal) { () throws(TemperError) in
-        var expressions: [String: Expression] = [:]
-        for entry in match.entries {
-          expressions[entry.input.name] = .input(entry.input.name, entry.innerShape, entry.kind)
-        }
+        let expressions = match.expressions
         let samples = expressions.filter { name, _ in method.state.contains { $0.name == name } }
         let loss = try build(expressions.filter { samples[$0.key] == nil }, samples: samples)
         let outputs = try make(loss, wrt.compactMap { expressions[$0] })

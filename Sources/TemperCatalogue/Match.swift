@@ -14,12 +14,14 @@ struct Match {
     let innerShape: Shape
     /// Ids must lie below this.
     let bound: Int?
+    /// The value of an input that is a size.
+    var size: Int?
 
     var kind: Kind { if case .index = form.element { .index } else { .real } }
   }
 
   let entries: [Entry]
-  /// float64 if any floating array that came is, else float32.
+  /// float64 if any floating array that came is, or none came; else float32.
   let type: DType
   /// What "..." stood for.
   let rest: [Int]
@@ -28,7 +30,20 @@ struct Match {
 
   /// What a plan depends on.
   var signature: [SignatureEntry] {
-    entries.map { SignatureEntry(name: $0.input.name, form: $0.formIndex, shape: $0.tensor.shape) }
+    entries.map {
+      SignatureEntry(name: $0.input.name, form: $0.formIndex, shape: $0.tensor.shape, size: $0.size)
+    }
+  }
+
+  /// What the formula sees of each input.
+  var expressions: [String: Expression] {
+    var expressions: [String: Expression] = [:]
+    for entry in entries {
+      let name = entry.input.name
+      expressions[name] =
+        entry.size.map { .constant(Double($0)) } ?? .input(name, entry.innerShape, entry.kind)
+    }
+    return expressions
   }
 }
 
@@ -36,6 +51,7 @@ struct SignatureEntry: Hashable {
   let name: String
   let form: Int
   let shape: Shape
+  let size: Int?
 }
 
 extension Match {
@@ -55,7 +71,7 @@ extension Match {
       byName[input.name] = tensor
     }
     let floating = byName.values.filter { $0.dtype.isFloating }
-    type = floating.contains { $0.dtype == .float64 } ? .float64 : .float32
+    type = floating.allSatisfy { $0.dtype == .float32 } && !floating.isEmpty ? .float32 : .float64
 
     var sizes = Sizes()
     var entries: [Entry] = []
@@ -82,6 +98,7 @@ extension Match {
           input: input, form: form, formIndex: index, tensor: tensor, innerShape: inner, bound: sizes.bound(form))
         break
       }
+      if input.isSize { found?.size = Int(try tensor.array(of: Int64.self)[0]) }
       guard let found else {
         throw TemperError(
           input.forms.contains { $0.accepts(tensor.dtype) } ? .invalidShape : .invalidType,
@@ -121,12 +138,13 @@ extension Match.Entry {
     case .real: return
     case .index:
       let bound = bound ?? Int(Int32.max)
-      let allowed = name == "targets" ? ignored : []
+      let allowed = name == "targets" ? ignored : input.none.map { [$0] } ?? []
       if let bad = try tensor.firstOutside(bound, ignored: allowed) {
         throw TemperError(
           .outOfRange,
           "Input \(name) must lie in 0 to \(bound - 1)"
-            + (allowed.isEmpty ? "" : " or be \(allowed.sorted().map(String.init).joined(separator: " or ")) (ignored)")
+            + (allowed.isEmpty
+              ? "" : " or be \(allowed.sorted().map(String.init).joined(separator: " or ")) (no id)")
             + "; element \(bad.position) is \(bad.value).")
       }
     case .mask:

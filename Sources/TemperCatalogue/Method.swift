@@ -52,13 +52,19 @@ package struct Input: Sendable {
   package let isDifferentiable: Bool
   package let summary: String
   package let aliases: [String]
+  /// The id that says "nothing here" (a vote that was not cast).
+  package let none: Int?
+  /// A whole number that shapes depend on: the formula sees a constant, and a plan is for one value of it.
+  package let isSize: Bool
+  /// Words: rows of UTF-8 bytes, padded with zeros to one length.
+  package let isText: Bool
 
   package init(
     _ name: String, aliases: [String] = [], _ forms: [Form], isOptional: Bool = false,
-    isDifferentiable: Bool? = nil, _ summary: String
+    isDifferentiable: Bool? = nil, none: Int? = nil, isSize: Bool = false, isText: Bool = false, _ summary: String
   ) {
     (self.name, self.forms, self.isOptional, self.summary) = (name, forms, isOptional, summary)
-    self.aliases = aliases
+    (self.aliases, self.none, self.isSize, self.isText) = (aliases, none, isSize, isText)
     self.isDifferentiable = isDifferentiable ?? forms.contains { $0.element == .real }
   }
 

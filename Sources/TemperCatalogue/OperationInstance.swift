@@ -39,7 +39,7 @@ package final class OperationInstance {
 
   private func evaluation(_ match: Match) throws(TemperError) -> PreparedCall {
     try cache.call(for: match, []) { () throws(TemperError) in
-      try PreparedCall([try result(expressions(match))], type: match.type, workers: workers)
+      try PreparedCall([try result(match.expressions)], type: match.type, workers: workers)
     }
   }
 
@@ -53,7 +53,7 @@ package final class OperationInstance {
       let wrt = try differentiable(wrt, inputs)
       let match = try adding(dy, to: inputs, axis)
       let call = try cache.call(for: match, wrt) { () throws(TemperError) in
-        let expressions = expressions(match)
+        let expressions = match.expressions
         let result = try result(expressions)
         guard let seed = expressions["dy"] else { throw TemperError(.internalFault, "dy is lost.") }
         let expected = try resultTarget(inputs, result.shape, axis, nil).shape
@@ -89,14 +89,6 @@ package final class OperationInstance {
       throw TemperError(.internalFault, "\(method.name) is no operator.")
     }
     return try make(Formula(arguments: arguments, inputs: inputs))
-  }
-
-  private func expressions(_ match: Match) -> [String: Expression] {
-    var expressions: [String: Expression] = [:]
-    for entry in match.entries {
-      expressions[entry.input.name] = .input(entry.input.name, entry.innerShape, entry.kind)
-    }
-    return expressions
   }
 
   private var reducesAxis: Bool { method.properties.contains("reduces_axis") }

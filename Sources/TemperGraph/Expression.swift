@@ -95,7 +95,7 @@ extension Expression {
   package var stopGradient: Expression { Expression(.stopGradient, [self], shape, kind) }
 
   /// The number that this is at every element, if it is known.
-  var constantValue: Double? {
+  package var constantValue: Double? {
     var node = node
     while case .broadcast = node.operation { node = node.inputs[0] }
     while case .reshape = node.operation { node = node.inputs[0] }

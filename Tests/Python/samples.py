@@ -22,7 +22,7 @@ POSITIVE = {
     "class_weights", "class_counts", "sample_weights", "tau", "t", "temperatures", "temperature", "scale", "b",
     "scores", "alpha", "sigma", "sigma_noisy", "sigma_t", "errors", "weight", "density_weights", "context_weights",
     "ldr_kl_loss.lambdas", "variances", "tweedie.targets", "gamma.targets", "listnet.targets", "listmle.targets",
-    "lambda_rank.targets", "approx_ndcg.targets",
+    "lambda_rank.targets", "approx_ndcg.targets", "soft_label_ensemble.weights",
 }  # fmt: skip
 SIMPLEX = {
     "class_priors", "ema_targets", "attention", "transition", "conditional_transport.p", "conditional_transport.q",
@@ -43,6 +43,8 @@ WHOLE = {
     "input_lengths": (6, 7),
     "target_lengths": (0, 3),
     "hierarchical_softmax.sides": (-1, 1),
+    "votes": (-1, 4),
+    "num_classes": (5, 5),
     "gumbel_optimized_loss.targets": (0, 1),
     "robust_self_supervised_loss.targets": (0, 1),
     "robust_self_supervised_loss_logistic.targets": (0, 1),
@@ -72,17 +74,29 @@ def _order_cuts(inputs):
     inputs["weights"] *= 0.2
 
 
+def _make_graph(inputs):
+    """Edges have two ends, and the graph can hold what is put in."""
+    inputs["adjacency"] = np.maximum(inputs["adjacency"] + inputs["adjacency"].T, 0)
+    inputs["source"][:] = np.arange(len(inputs["source"])) == 0
+    inputs["source"] *= 3
+    inputs["sinks"][:] = 1
+
+
 # Relations between inputs.
 REPAIR = {
     "masked_softmax_ce": _see_targets,
     "partial_fc": lambda inputs: inputs.update(sampled_classes=np.array([0, 3, 4, 8, 11])),
     "presto_ordinal": _order_cuts,
+    "label_weighted_flow_diffusion": _make_graph,
 }
 
 
 def _values(rng, method, name, form, dtype):
     sizes = {**SIZES, **SIZES_OF.get(method, {})}
     shape = tuple(int(s) if s.isdigit() else sizes.get(s, OTHER_SIZE) for s in form["shape"])
+    if form["dtype"] == "int" and name in WHOLE:
+        low, high = WHOLE[name]
+        return rng.integers(low, high + 1, shape)
     if form["dtype"] == "int":
         below = form.get("below", "2")
         return rng.integers(0, int(below) if below.isdigit() else sizes[below], shape)

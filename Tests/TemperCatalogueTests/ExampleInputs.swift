@@ -39,11 +39,13 @@ struct Example {
       let shape = Shape(chosen.shape.flatMap { $0 == "..." ? [3 * scale] : [sizes[$0] ?? Int($0)!] })
       let bound: Int =
         if case .index(let below?) = chosen.element { sizes[below] ?? Int(below)! } else { 2 }
+      let domain = Domain.of(input.name, in: method.name, chosen)
       let values =
         switch chosen.element {
+        case .index where domain.isWhole: domain.sample(shape, &random)
         case .index: (0..<shape.count).map { _ in Double(random.below(bound)) }
         case .mask: (0..<shape.count).map { _ in Double(random.below(4) > 0 ? 1 : 0) }
-        case .real: Domain.of(input.name, in: method.name, chosen).sample(shape, &random)
+        case .real: domain.sample(shape, &random)
         }
       arrays[input.name] = Array(values: values, shape: shape, form: chosen)
     }
@@ -72,6 +74,8 @@ enum Domain {
   case any, positive, unit, simplex, binary, belowZero, aboveOne
   case whole(ClosedRange<Int>)
 
+  var isWhole: Bool { if case .whole = self { true } else { false } }
+
   static func of(_ input: String, in method: String, _ form: Input.Form) -> Domain {
     if let special = special[method + "." + input] { return special }
     if input == "targets", form.shape.count == 2, classification.contains(method) { return .simplex }
@@ -90,7 +94,7 @@ enum Domain {
     "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
     "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
     "target_lengths": .whole(0...3), "density_weights": .positive, "variances": .positive, "context_weights": .positive,
-    "target_scores": .unit,
+    "target_scores": .unit, "votes": .whole(-1...4), "num_classes": .whole(5...5),
   ]
 
   static let special: [String: Domain] = [
@@ -105,7 +109,7 @@ enum Domain {
     "approx_ndcg.targets": .positive, "auc_margin.scores": .unit, "orpo.policy_chosen_logps": .belowZero,
     "orpo.policy_rejected_logps": .belowZero, "entmax.alpha": .aboveOne, "entmax_loss.alpha": .aboveOne,
     "sampled_softmax.proposal": .simplex, "noise_contrastive_estimation.proposal": .simplex,
-    "hierarchical_softmax.sides": .whole(-1...1),
+    "hierarchical_softmax.sides": .whole(-1...1), "soft_label_ensemble.weights": .positive,
   ]
 
   /// Methods with as many M as N.
@@ -126,6 +130,13 @@ enum Domain {
       example.arrays["transition"]?.values = transition.values.enumerated().map { at, value in
         0.4 * value + (at / classes == at % classes ? 0.6 : 0)
       }
+    },
+    // Edges have two ends, and the graph can hold what is put in.
+    "label_weighted_flow_diffusion": { example in
+      guard let n = example.arrays["source"]?.shape.count, let w = example.arrays["adjacency"]?.values else { return }
+      example.arrays["adjacency"]?.values = (0..<(n * n)).map { max(w[$0] + w[$0 % n * n + $0 / n], 0) }
+      example.arrays["source"]?.values = (0..<n).map { $0 == 0 ? Double(n) / 2 : 0 }
+      example.arrays["sinks"]?.values = (0..<n).map { _ in 1 }
     },
     "presto_ordinal": { $0.arrays["thresholds"]?.values = [-6, 0.5, 7] },
     "adaptive_softmax": { example in

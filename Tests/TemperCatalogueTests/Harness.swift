@@ -50,7 +50,9 @@ struct Probe {
       var sizes = array.shape.sizes
       if array.isIndex || array.form.shape == ["N"] { sizes.append(1) }
       if array.form.shape == ["..."] { sizes = [array.shape.count] }
-      inputs[name] = .input(name, Shape(sizes), array.isIndex ? .index : .real)
+      let isSize = example.method.inputs.contains { $0.name == name && $0.isSize }
+      inputs[name] =
+        isSize ? .constant(array.values[0]) : .input(name, Shape(sizes), array.isIndex ? .index : .real)
     }
     self.inputs = inputs
     if example.method.kind == .loss {

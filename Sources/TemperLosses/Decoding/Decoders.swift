@@ -113,7 +113,11 @@ extension Losses {
   static let wordBits = decoder(
     "synonym_watermark", "The bit of every word of a text, given the word before it; an embedder seeks ones.",
     synonymReference, [],
-    [Input("words", [.init(["T", "L"], .index(below: "256"))], "Words as UTF-8, padded with zeros to equal length.")],
+    [
+      Input(
+        "words", [.init(["T", "L"], .index(below: "256"))], isText: true,
+        "Words as UTF-8, padded with zeros to equal length.")
+    ],
     properties: ["whole"]
   ) { x in
     let words = x["words"]

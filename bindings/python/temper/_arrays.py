@@ -1,7 +1,6 @@
 """Arrays in and out of the library: NumPy views of whatever came, borrowed for one call, never copied without need.
 
-What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers or
-words.
+What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers.
 """
 
 import ctypes
@@ -50,9 +49,6 @@ def readable(value):
     dtype = array.dtype
     if dtype in _CODES and (array.flags.c_contiguous or _has_whole_steps(array)):
         return array
-    if dtype.kind == "U":  # words become rows of bytes, padded with zeros
-        encoded = np.char.encode(array, "utf-8")
-        return np.frombuffer(encoded.tobytes(), np.uint8).reshape(*array.shape, encoded.itemsize)
     name = dtype.name
     if name == "uint64":
         if array.size and array.max() > np.iinfo(np.int64).max:
@@ -61,6 +57,15 @@ def readable(value):
     if name in _NAMES or name in _WIDER:
         return array.astype(_WIDER.get(name, name))
     raise errors.InvalidType(f"An array of numbers is needed; elements of type {dtype} came.")
+
+
+def words(value):
+    """Texts as rows of bytes, padded with zeros to one length; what is no text stays what it is."""
+    array = view(value)
+    if array.dtype.kind != "U":
+        return array
+    encoded = np.char.encode(array, "utf-8")
+    return np.frombuffer(encoded.tobytes(), np.uint8).reshape(*array.shape, encoded.itemsize)
 
 
 def _has_whole_steps(array):
@@ -83,7 +88,7 @@ def writable(value):
 def gather(values):
     """Arrays to read from by name, and the type that floating results have: float64 if any floating array has it.
 
-    Plain numbers take the floating type of the arrays beside them, and are float64 alone.
+    Plain numbers take the floating type of the arrays beside them. Without any it is float64.
     """
     arrays = {name: readable(value) for name, value in values.items()}
     plain = {name for name, value in values.items() if is_plain(value) and arrays[name].dtype.kind == "f"}
@@ -93,7 +98,7 @@ def gather(values):
         for name in plain:
             arrays[name] = arrays[name].astype(dtype)
     else:
-        dtype = np.dtype("float64" if plain else "float32")
+        dtype = np.dtype("float64")
     return arrays, dtype
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 
+from ._arrays import words
 from ._handles import Handle, PerInstance
 from ._library import library
 from ._parameters import params
@@ -46,6 +47,9 @@ class Method(Handle):
         if twice:
             raise TypeError(f"{self.name} got {', '.join(sorted(twice))} by position and by name")
         by_name.update(named)
+        for entry in self.record["inputs"]:
+            if entry.get("text") and by_name.get(entry["name"]) is not None:
+                by_name[entry["name"]] = words(by_name[entry["name"]])
         return {name: value for name, value in by_name.items() if value is not None}
 
 
