@@ -41,7 +41,11 @@ let package = Package(
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
-    room("TemperPlugins", ["CTemper", "TemperIsolation", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+    // libffi comes from its archive (libffi_pic.a): one file less that must be there when a program starts.
+    .target(name: "TemperForeign", cSettings: kernelSettings, linkerSettings: [.linkedLibrary("ffi_pic")]),
+    room(
+      "TemperPlugins",
+      ["CTemper", "TemperForeign", "TemperIsolation", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     .target(
       name: "Temper",
       dependencies: [

@@ -672,6 +672,14 @@ int32_t temper_quantized_free(temper_quantized *quantized);
 
 /* ---------------------------------------------------------------------------------------------------- Plug-ins */
 
+/* A loss of one's own may come as
+ *   a shared library that follows temper_plugin.h (.so), with functions or with the host's expressions;
+ *   a declaration (.toml, .json, or a text) of formulas, and of functions of any library, called by their signature;
+ *   a Python file (.py) with a declaration in its comments; in a Python process also as a function handed over.
+ * All of them are probed before they are added, are listed in the catalogue with their origin, version, licence, form
+ * and where their gradient comes from, and are used like any other loss. examples/plugins/README.md says what stands
+ * in a declaration. */
+
 /* What a plug-in file says of itself and of the losses it offers, as JSON or text, read from the file without running
  * any of its code. The path must be permitted, as for temper_plugin_load. [any] */
 int32_t temper_plugin_inspect(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
@@ -679,16 +687,36 @@ int32_t temper_plugin_inspect(char *text, uint64_t capacity, uint64_t *length, t
 
 typedef struct temper_plugin_options {
   uint32_t struct_size;
-  int32_t time_limit_milliseconds; /* of each loss in the probe; 0: 10000 */
+  int32_t time_limit_milliseconds;   /* of each loss in the probe; 0: 10000 */
+  const char *const *python_folders; /* where Python files find modules, if the interpreter is started here */
+  uint64_t python_folder_count;
+  void *callable;                    /* temper_plugin_define: a PyObject, the function that the text declares */
 } temper_plugin_options;
 
-/* Loads a plug-in (temper_plugin.h says how to write one), probes every loss of it, and adds them to the context's
- * catalogue under "<plug-in>.<loss>"; where the short name is free, as an alias under that too. The probe runs in a
- * child process: one that crashes, hangs, exits, writes outside its buffers, gives NaN, or has a gradient that is not
- * that of its value costs an error with the report, and the plug-in is not loaded. `options` may be NULL. The library
- * stays in memory until the process ends. [any] */
+/* Loads a plug-in file, probes every loss of it, and adds them to the context's catalogue under "<plug-in>.<loss>";
+ * where the short name is free, as an alias under that too. The probe runs in a child process: a plug-in that crashes,
+ * hangs, exits, writes outside its buffers, gives NaN, or has a gradient that is not that of its value costs an error
+ * with the report, and is not loaded. `options` may be NULL. A library stays in memory until the process ends. A
+ * Python file is run by the interpreter of the process, or by a libpython3 that is loaded when it is first needed and
+ * stays. [any] */
 int32_t temper_plugin_load(temper_plugin **out, temper_context *context, const char *path,
                            const temper_plugin_options *options, temper_error *error);
+
+/* Adds the losses that a text declares, as a .toml or .json file would: formulas, and functions of libraries. With
+ * `options->callable` the text declares one loss, which that Python function computes; the function is kept until
+ * nothing needs it. [any] */
+int32_t temper_plugin_define(temper_plugin **out, temper_context *context, const char *declaration,
+                             const temper_plugin_options *options, temper_error *error);
+
+/* Adds a loss written as a formula, "(1 - p[y]^q) / q", under `name`, "acme.tail". The params are its parameters with
+ * their defaults; they may be any numbers. A formula with p, log_p or logits has the inputs logits and targets (class
+ * ids or probabilities), one with x or predictions has predictions and targets; declare others in a text. [any] */
+int32_t temper_plugin_formula(temper_plugin **out, temper_context *context, const char *name, const char *formula,
+                              const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Takes the plug-in's losses out of the catalogue; TEMPER_ERROR_WRONG_STATE while a loss or a trainer made from them
+ * lives. The handle stays, to be freed. [any] */
+int32_t temper_plugin_unload(temper_plugin *plugin, temper_error *error);
 
 /* The probe's report, for people: each check of each loss, with numbers. [any] */
 int32_t temper_plugin_report(char *text, uint64_t capacity, uint64_t *length, temper_plugin *plugin,

@@ -132,6 +132,11 @@ typedef struct temper_api {
   int32_t (*decoder_evaluate)(temper_tensor *result, temper_decoder *decoder, const temper_named_tensor *inputs,
     uint64_t input_count, temper_error *error);
   int32_t (*decoder_free)(temper_decoder *decoder);
+  int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,
+    const temper_plugin_options *options, temper_error *error);
+  int32_t (*plugin_formula)(temper_plugin **out, temper_context *context, const char *name, const char *formula,
+    const temper_param *params, uint64_t param_count, temper_error *error);
+  int32_t (*plugin_unload)(temper_plugin *plugin, temper_error *error);
 } temper_api;
 
 /* The type of temper_get_api, for dlsym. */

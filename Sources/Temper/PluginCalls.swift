@@ -30,17 +30,62 @@ extension Context {
 ) -> Int32 {
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let (context, path) = unsafe (try context(handle, 1), try path(file, 2))
-    var limit: Int32 = 0
-    if let options = unsafe options {
-      limit = unsafe try sized(options, temper_plugin_options(), "options", 3).time_limit_milliseconds
-    }
-    guard limit >= 0 else {
-      throw TemperError(.outOfRange, "`time_limit_milliseconds` is 0 or more; \(limit) came.", argument: 3)
-    }
+    let settings = unsafe try loading(options, 3)
+    return try located(2) { () throws(TemperError) in try context.host.load(path, settings.options) }
+  }
+}
+
+@implementation @c public func temper_plugin_define(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ declaration: UnsafePointer<CChar>?,
+  _ options: UnsafePointer<temper_plugin_options>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let (context, text) = unsafe (try context(handle, 1), try text(declaration, "declaration", 2))
+    let settings = unsafe try loading(options, 3)
     return try located(2) { () throws(TemperError) in
-      try context.host.load(path, milliseconds: limit == 0 ? 10_000 : limit)
+      unsafe try context.host.define(text, callable: settings.callable.pointer, settings.options)
     }
   }
+}
+
+@implementation @c public func temper_plugin_formula(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?,
+  _ formula: UnsafePointer<CChar>?, _ params: UnsafePointer<temper_param>?, _ paramCount: UInt64,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let (context, name) = unsafe (try context(handle, 1), try text(name, "name", 2))
+    let formula = unsafe try text(formula, "formula", 3)
+    let parameters = unsafe try parameters(params, paramCount, 4)
+    return try located(3) { () throws(TemperError) in
+      try context.host.define(formula: formula, name: name, parameters: parameters)
+    }
+  }
+}
+
+@implementation @c public func temper_plugin_unload(
+  _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    try unsafe Handles.all.value(handle, as: LoadedPlugin.self, argument: 0).unload()
+  }
+}
+
+private func loading(
+  _ options: UnsafePointer<temper_plugin_options>?, _ argument: Int32
+) throws(TemperError) -> (options: LoadOptions, callable: ForeignPointer) {
+  var loading = LoadOptions()
+  guard let options = unsafe options else { return (loading, unsafe ForeignPointer(nil)) }
+  let given = unsafe try sized(options, unsafe temper_plugin_options(), "options", argument)
+  let limit = unsafe given.time_limit_milliseconds
+  guard limit >= 0 else {
+    throw TemperError(.outOfRange, "`time_limit_milliseconds` is 0 or more; \(limit) came.", argument: argument)
+  }
+  if limit > 0 { loading.milliseconds = limit }
+  loading.pythonFolders = unsafe try list(
+    given.python_folders, given.python_folder_count, "python_folders", argument
+  ) { folder throws(TemperError) in unsafe try text(folder, "an entry of python_folders", argument) }
+  return (loading, unsafe ForeignPointer(given.callable))
 }
 
 @implementation @c public func temper_plugin_report(

@@ -20,6 +20,7 @@ extension Method {
       JSON.Member("differentiable", .array(inputs.filter(\.isDifferentiable).map { .text($0.name) })),
       JSON.Member("reference", reference?.json ?? .null),
       JSON.Member("origin", origin.map { .text($0) } ?? .null),
+      JSON.Member("plugin", plugin?.json ?? .null),
     ])
   }
 
@@ -36,6 +37,7 @@ extension Method {
     if !aliases.isEmpty { text += "\nAlso called: " + aliases.joined(separator: ", ") + ".\n" }
     if let reference { text += "\nReference: " + reference.description + "\n" }
     if let origin { text += "\nFrom: " + origin + "\n" }
+    if let plugin { text += "Plug-in: " + plugin.documentation + "\n" }
     return text
   }
 }

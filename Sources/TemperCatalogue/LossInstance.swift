@@ -42,6 +42,7 @@ package final class LossInstance {
   package let isBatchLoss: Bool
   private let ignored: Set<Int>
   private let workers: Workers
+  private let use: Use?
   private var cache = PlanCache<Goal>()
 
   private enum Goal: Hashable {
@@ -56,6 +57,7 @@ package final class LossInstance {
       throw TemperError(.invalidArgument, "\"\(method.name)\" is of kind \(method.kind.rawValue), not a loss.")
     }
     (self.method, self.arguments, self.workers) = (method, arguments, workers)
+    use = try method.plugin?.uses.begin()
     isBatchLoss = method.properties.contains("batch")
     inputs = method.inputs + method.stateInputs + (isBatchLoss ? [] : Input.sampleExtras(besides: method.inputs))
     ignored = arguments.ignoredIds

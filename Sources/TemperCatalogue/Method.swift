@@ -118,6 +118,8 @@ package struct Method: Sendable {
   package var check: Check?
   /// Name, version and licence of the plug-in it came with; nil for our own.
   package var origin: String?
+  /// More of that plug-in; nil for our own.
+  package var plugin: PluginFacts?
   package let implementation: Implementation
 
   package typealias Check = @Sendable (_ inputs: [String: Tensor], _ arguments: Arguments) throws(TemperError) -> Void

@@ -83,6 +83,9 @@ static const temper_api api = {
     temper_decoder_result_shape,
     temper_decoder_evaluate,
     temper_decoder_free,
+    temper_plugin_define,
+    temper_plugin_formula,
+    temper_plugin_unload,
 };
 
 const struct temper_api *temper_get_api(uint32_t wanted, uint32_t *granted) {

@@ -28,6 +28,8 @@ struct ComposedProbe {
     }
     for probe in cases {
       do throws(TemperError) { try run(probe) } catch {
+        // A formula that cannot be built is no matter of the probe's numbers.
+        if error.code != .pluginFailed { throw error }
         var error = error
         error.message = "The probe (\(probe.title)) failed: \(error.message)"
         throw error

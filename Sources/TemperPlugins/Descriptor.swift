@@ -2,41 +2,13 @@ import CTemper
 import TemperCatalogue
 import TemperCore
 
-/// What a plug-in's descriptor says, read from its file and checked: names, counts, pointers.
+/// What a library's descriptor says, read from its file and checked: names, counts, pointers.
 struct Descriptor {
   let address: UInt64
-  let name: String, version: String, licence: String, summary: String
   let builtFor: UInt32
-  let losses: [LossDescriptor]
-  /// Losses of kinds that this host does not know.
-  let skipped: [String]
+  let declaration: Declaration
   let initialize: UInt64?
   let deinitialize: UInt64?
-
-  /// What the catalogue says of where a loss comes from.
-  var origin: String { "\(name) \(version) (\(licence))" }
-}
-
-struct LossDescriptor {
-  enum Kind {
-    case function(UInt64, hasFloat64: Bool)
-    case composed(UInt64, isOfBatch: Bool)
-
-    var word: String {
-      switch self {
-      case .function: "function"
-      case .composed: "composed"
-      }
-    }
-  }
-
-  let kind: Kind
-  let name: String, summary: String
-  let reference: String?
-  let inputs: [Input]
-  /// Where the probe draws values from.
-  let ranges: [ClosedRange<Double>]
-  let parameters: [Parameter]
 }
 
 /// Reads C structs of an image field by field, in order of their declaration. Fields beyond `size` are zero: the plug-in
@@ -90,13 +62,7 @@ private struct FieldReader {
   /// lower_case, at most 64 characters.
   mutating func name(_ what: String) throws(TemperError) -> String {
     let name = try text(what)
-    let isName =
-      name.utf8.count <= 64
-      && name.utf8.allSatisfy {
-        UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-          || $0 == UInt8(ascii: "_")
-      }
-    guard isName else {
+    guard InputRules.isName(name) else {
       throw TemperError(
         .pluginFailed, "Its \(what) is \"\(name.prefix(80))\"; names have lower-case letters, digits and _.")
     }
@@ -123,9 +89,9 @@ extension Descriptor {
         "It needs a host of revision \(minHost) or newer; this one has revision \(TEMPER_PLUGIN_REVISION). Update Temper."
       )
     }
-    name = try fields.name("name")
-    (version, licence) = (try fields.text("version"), try fields.text("licence"))
-    summary = try fields.optionalText() ?? ""
+    let name = try fields.name("name")
+    let (version, licence) = (try fields.text("version"), try fields.text("licence"))
+    let summary = try fields.optionalText() ?? ""
     let table = try fields.pointer()
     let count = try fields.uint64()
     (initialize, deinitialize) = (try fields.pointer(), try fields.pointer())
@@ -146,7 +112,8 @@ extension Descriptor {
     if let twice = losses.map(\.name).firstRepeated {
       throw TemperError(.pluginFailed, "It offers two losses under the name \(twice).")
     }
-    (self.losses, self.skipped) = (losses, skipped)
+    declaration = Declaration(
+      name: name, version: version, licence: licence, summary: summary, losses: losses, skipped: skipped)
   }
 
   /// The addresses of the structs of an array, by the size of the first.
@@ -231,38 +198,17 @@ extension Descriptor {
     let summary = try fields.optionalText() ?? ""
     let (lower, upper) = (try fields.double(), try fields.double())
     let flags = try fields.uint32()
-    func wrong(_ what: String) -> TemperError { TemperError(.pluginFailed, "Input \(name): \(what).") }
-    let isShape = shape.allSatisfy { size in
-      (Int(size).map { (1...65536).contains($0) } ?? false)
-        || size.utf8.count == 1 && size.utf8.allSatisfy { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0 }
-    }
-    guard isShape, !shape.isEmpty, shape.count < Shape.maximumRank else {
-      throw wrong("its shape is a list of capital letters and numbers, such as \"N,C\"")
-    }
-    guard !isFirst || shape[0] == "N" && flags & TEMPER_INPUT_OPTIONAL == 0 else {
-      throw wrong("the first input has N as its first size and is not optional")
-    }
-    let isDifferentiable = flags & TEMPER_INPUT_DIFFERENTIABLE != 0
-    guard !isDifferentiable || element == TEMPER_ELEMENT_REAL && shape[0] == "N" else {
-      throw wrong("an input with a gradient is REAL and has N as its first size")
-    }
-    guard lower.isFinite, upper.isFinite, lower < upper || lower == 0 && upper == 0 else {
-      throw wrong("its range goes from \(lower) to \(upper)")
-    }
-    let kind: Input.Element
+    let kind: InputRules.Element
     switch element {
     case TEMPER_ELEMENT_REAL: kind = .real
-    case TEMPER_ELEMENT_INDEX: kind = .index(below: below)
+    case TEMPER_ELEMENT_INDEX: kind = .index
     case TEMPER_ELEMENT_MASK: kind = .mask
-    default: throw wrong("\(element) is not a TEMPER_ELEMENT_*")
+    default: throw TemperError(.pluginFailed, "Input \(name): \(element) is not a TEMPER_ELEMENT_*.")
     }
-    let usual: ClosedRange<Double> = isDifferentiable ? -2...2 : 0...1
-    return (
-      Input(
-        name, [.init(shape, kind)], isOptional: flags & TEMPER_INPUT_OPTIONAL != 0,
-        isDifferentiable: isDifferentiable, summary),
-      lower < upper ? lower...upper : usual
-    )
+    return try InputRules.input(
+      name, shape: shape.map { String($0) }, kind, below: below, summary: summary, (lower, upper),
+      isOptional: flags & TEMPER_INPUT_OPTIONAL != 0, isDifferentiable: flags & TEMPER_INPUT_DIFFERENTIABLE != 0,
+      isFirst: isFirst)
   }
 
   private static func parameter(_ image: ElfImage, at address: UInt64) throws(TemperError) -> Parameter {
@@ -306,12 +252,5 @@ extension Descriptor {
       return .choice(name, words, initial: initial, summary)
     default: throw wrong("\(type) is not a type of a parameter")
     }
-  }
-}
-
-extension [String] {
-  var firstRepeated: String? {
-    var seen = Set<String>()
-    return first { !seen.insert($0).inserted }
   }
 }

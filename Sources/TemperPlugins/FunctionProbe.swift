@@ -5,17 +5,21 @@ import TemperCore
 /// Calls a FUNCTION loss in a child process, in guarded memory, before it is used: whether it stays inside its arrays,
 /// writes all of them, gives finite numbers, treats samples one by one, and has the gradient of its value.
 struct FunctionProbe {
-  let loss: FunctionLoss
+  let function: any BatchFunction
+  let descriptor: LossDescriptor
+  /// Whether the gradient is one of finite differences itself.
+  let isNumerical: Bool
   let milliseconds: Int32
   private(set) var lines: [String] = []
 
-  init(_ loss: FunctionLoss, milliseconds: Int32) { (self.loss, self.milliseconds) = (loss, milliseconds) }
-
-  private var descriptor: LossDescriptor { loss.descriptor }
+  init(_ function: any BatchFunction, _ descriptor: LossDescriptor, isNumerical: Bool, milliseconds: Int32) {
+    (self.function, self.descriptor, self.isNumerical) = (function, descriptor, isNumerical)
+    self.milliseconds = milliseconds
+  }
 
   mutating func run() throws(TemperError) {
     let hasOptional = descriptor.inputs.contains(where: \.isOptional)
-    for probe in ProbeCase.all(hasFloat64: loss.hasFloat64, hasOptional: hasOptional) {
+    for probe in ProbeCase.all(function.precisions.types, hasOptional: hasOptional) {
       let title = "\(probe.type.name), \(probe.title)"
       do throws(TemperError) { try run(probe, title) } catch {
         var error = error
@@ -50,40 +54,34 @@ struct FunctionProbe {
       throw TemperError(.pluginFailed, "A second call with the same inputs, without gradients, gives other values.")
     }
     lines.append("\(title): stays inside its arrays, writes all of them, finite, the same when called again")
-    for change in changes { lines.append("\(title): " + (try change.verdict(base, probe))) }
+    for change in changes { lines.append("\(title): " + (try change.verdict(base, probe, isNumerical: isNumerical))) }
   }
 
   /// Runs the calls one after the other in one child.
   private func run(_ calls: [ProbeCall], _ probe: ProbeCase) throws(TemperError) {
     let parameters = ParameterValues(descriptor.parameters, try Arguments([], for: descriptor.parameters))
-    let statuses = try GuardedArray("the probe's own memory", byteCount: calls.count * 4)
-    let messages = try GuardedArray("the message", byteCount: 1024)
-    statuses.fill([Double](repeating: Double(Int32.min), count: calls.count), as: .int32)
-    unsafe messages.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: 1024)
-    let message = unsafe temper_message(
-      text: messages.pointer.assumingMemoryBound(to: CChar.self), capacity: UInt64(messages.count))
+    let messages = try GuardedArray("the probe's own memory", byteCount: 2048)
+    messages.write("")
     var structs: [temper_loss_call] = unsafe []
-    for call in calls { unsafe structs.append(call.call(parameters, message, probe.type)) }
-    let (function, state) = unsafe (loss.function, loss.instance.statePointer)
-    let failed = try isolated(
-      milliseconds: milliseconds, arrays: calls.flatMap(\.arrays) + [messages, statuses]
-    ) {
+    for call in calls { unsafe structs.append(call.call(parameters, probe.type)) }
+    func callAll() -> Int32 {
       for index in unsafe structs.indices {
-        let status = unsafe withUnsafePointer(to: structs[index]) { unsafe function(state, $0) }
-        unsafe statuses.pointer.storeBytes(of: status, toByteOffset: index * 4, as: Int32.self)
-        if status != 0 { return 1 }
+        do throws(TemperError) { try unsafe function.evaluate(structs[index], parameters) } catch {
+          messages.write(error.message)
+          return 1
+        }
       }
       return 0
     }
+    let failed =
+      function.isIsolated
+      ? callAll()
+      : try isolated(
+        milliseconds: milliseconds, arrays: calls.flatMap(\.arrays) + [messages], fork: function.fork, callAll)
     if failed != 0 {
-      let status = (0..<calls.count).lazy.map {
-        unsafe statuses.pointer.load(fromByteOffset: $0 * 4, as: Int32.self)
-      }.first { $0 != 0 && $0 != .min }
       // With inputs that are not numbers an error is a right answer.
       if probe.isNotANumber { return }
-      let text = unsafe readMessage(
-        UnsafeMutableBufferPointer(start: messages.pointer.assumingMemoryBound(to: CChar.self), count: 1024))
-      throw TemperError(.pluginFailed, "It returned \(status ?? 0): \(text).")
+      throw TemperError(.pluginFailed, messages.text)
     }
   }
 
@@ -195,14 +193,14 @@ struct ProbeCall {
   var results: [GuardedArray] { [values] + gradients.compactMap { $0 } }
   var arrays: [GuardedArray] { results + inputs.compactMap { $0 } + [structs, pointers] }
 
-  @unsafe func call(_ parameters: ParameterValues, _ message: temper_message, _ type: DType) -> temper_loss_call {
+  @unsafe func call(_ parameters: ParameterValues, _ type: DType) -> temper_loss_call {
     unsafe temper_loss_call(
       struct_size: UInt32(MemoryLayout<temper_loss_call>.size),
       dtype: type == .float64 ? TEMPER_PLUGIN_FLOAT64 : TEMPER_PLUGIN_FLOAT32, count: Int64(count),
       input_count: UInt64(inputs.count),
       inputs: structs.pointer.assumingMemoryBound(to: temper_plugin_array.self),
       parameters: parameters.pointer, values: values.pointer,
-      gradients: pointers.pointer.assumingMemoryBound(to: UnsafeMutableRawPointer?.self), message: message)
+      gradients: pointers.pointer.assumingMemoryBound(to: UnsafeMutableRawPointer?.self), message: temper_message())
   }
 }
 
@@ -217,7 +215,7 @@ struct Change {
   var calls: [ProbeCall] { sides.flatMap { [$0.up, $0.down] } + [alone] }
 
   /// A line for the report, or an error that says where gradient and finite difference part.
-  func verdict(_ base: ProbeCall, _ probe: ProbeCase) throws(TemperError) -> String {
+  func verdict(_ base: ProbeCall, _ probe: ProbeCase, isNumerical: Bool) throws(TemperError) -> String {
     let type = probe.type
     let values = base.values.numbers(as: type)
     let movedAlone = alone.values.numbers(as: type)
@@ -230,6 +228,7 @@ struct Change {
       )
     }
     guard let gradient = base.gradients[input]?.numbers(as: type) else { return "\(name): no gradient was asked for" }
+    if isNumerical { return "\(name): samples one by one; gradient by finite differences of its values" }
     var largest = 0.0
     for (column, side) in sides.enumerated() {
       let (up, down) = (side.up.values.numbers(as: type), side.down.values.numbers(as: type))

@@ -45,6 +45,18 @@ import TemperIsolation
     return nil
   }
 
+  /// A text, as far as there is room.
+  func write(_ text: String) {
+    let bytes = Array(text.utf8.prefix(count - 1))
+    for (index, byte) in bytes.enumerated() { unsafe pointer.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+    unsafe pointer.storeBytes(of: 0, toByteOffset: bytes.count, as: UInt8.self)
+  }
+
+  var text: String {
+    unsafe String(
+      decoding: unsafe UnsafeRawBufferPointer(start: pointer, count: count).prefix { $0 != 0 }, as: UTF8.self)
+  }
+
   // Elements as numbers, for filling and for looking at results.
 
   func fill(_ values: [Double], as type: DType) {

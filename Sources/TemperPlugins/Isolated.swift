@@ -4,8 +4,9 @@ import TemperCore
 import TemperIsolation
 
 /// Runs `body` in a child process; what goes wrong there becomes an error.
+/// `fork` makes the child where something must be done around that.
 func isolated(
-  milliseconds: Int32, arrays: [GuardedArray] = [], _ body: () -> Int32
+  milliseconds: Int32, arrays: [GuardedArray] = [], fork: (@convention(c) () -> Int32)? = nil, _ body: () -> Int32
 ) throws(TemperError) -> Int32 {
   let result = withoutActuallyEscaping(body) { body in
     var call = IsolatedCall(body: body)
@@ -13,7 +14,7 @@ func isolated(
       unsafe isolation_run(
         { argument in
           unsafe argument?.assumingMemoryBound(to: IsolatedCall.self).pointee.body() ?? -1
-        }, pointer, milliseconds)
+        }, pointer, milliseconds, fork)
     }
   }
   let detail = result.detail

@@ -12,15 +12,14 @@ import TemperCore
 
   /// Libraries of this process by path, with the bytes that were checked: the loader gives an open library again, even
   /// where the file behind its path is another one by now.
-  private static let loaded = Mutex<[String: (digest: UInt64, library: Library)]>([:])
+  private static let loaded = Mutex<[String: (content: String, library: Library)]>([:])
 
   private init(path: String, base: UInt) { (self.path, self.base) = (path, base) }
 
-  /// Loads the library that `file` was read from, whose descriptor lies at `descriptor`.
-  static func load(_ path: String, file: [UInt8], descriptor: UInt64) throws(TemperError) -> Library {
-    let digest = file.reduce(UInt64(0xCBF2_9CE4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+  /// Loads the library at `path`, whose bytes have the digest `content` and whose descriptor lies at `descriptor`.
+  static func load(_ path: String, content: String, descriptor: UInt64) throws(TemperError) -> Library {
     if let known = loaded.withLock({ $0[path] }) {
-      guard known.digest == digest else {
+      guard known.content == content else {
         throw TemperError(
           .pluginFailed,
           "The file has changed since it was loaded, and a library stays loaded until the process ends. Load the new one under another name, or start anew."
@@ -38,7 +37,7 @@ import TemperCore
     let library = Library(path: path, base: UInt(bitPattern: symbol) &- UInt(descriptor))
     return loaded.withLock { loaded in
       if let first = loaded[path] { return first.library }
-      loaded[path] = (digest, library)
+      loaded[path] = (content, library)
       return library
     }
   }
@@ -63,8 +62,8 @@ import TemperCore
   init(_ library: Library, _ descriptor: Descriptor, log: @escaping @Sendable (Int32, String) -> Void)
     throws(TemperError)
   {
-    services = Services(origin: descriptor.origin, log: log)
-    (self.library, origin, deinitialize) = (library, descriptor.origin, descriptor.deinitialize)
+    services = Services(origin: descriptor.declaration.origin, log: log)
+    (self.library, origin, deinitialize) = (library, descriptor.declaration.origin, descriptor.deinitialize)
     var state: UnsafeMutableRawPointer?
     if let address = descriptor.initialize, let code = unsafe library.code(at: address) {
       typealias Initialize =
@@ -78,7 +77,7 @@ import TemperCore
         library.turn.withLock { _ in unsafe status = function(host, &state, message) }
       }
       guard status == 0 else {
-        throw TemperError(.pluginFailed, "Its init returned \(status): \(text).", origin: descriptor.origin)
+        throw TemperError(.pluginFailed, "Its init returned \(status): \(text).", origin: descriptor.declaration.origin)
       }
     }
     self.state = unsafe StatePointer(pointer: state)

@@ -1,20 +1,14 @@
 import CTemper
-import Glibc
 import TemperCatalogue
 import TemperCore
+import TemperForeign
+import TemperGraph
 
-/// A plug-in that was loaded and probed; its losses are in the catalogue.
-package struct LoadedPlugin: Sendable {
-  package let name: String
-  /// What the probe found, a line for each check.
-  package let report: String
-}
-
-/// Brings plug-ins into a catalogue.
+/// Brings plug-ins of every form into a catalogue.
 package struct PluginHost: Sendable {
   package let catalogue: Catalogue
   package let workers: Workers
-  /// Where libraries may come from; without any, an explicit path to any file may be loaded.
+  /// Where plug-ins may come from; without any, an explicit path to any file may be loaded.
   package let directories: [String]
   package let log: @Sendable (_ level: Int32, _ line: String) -> Void
 
@@ -28,35 +22,150 @@ package struct PluginHost: Sendable {
   /// What the file says of itself, without running any of it: as records of methods.
   package func inspect(_ path: String) throws(TemperError) -> PluginListing {
     do throws(TemperError) {
-      let path = try permitted(path)
-      return PluginListing(try Descriptor(try ElfImage(try LibraryFile.read(path))))
+      return PluginListing(try PluginSource(try permitted(path)))
     } catch { throw error.from(path) }
   }
 
   /// Loads, probes, and adds to the catalogue; all losses or none.
-  package func load(_ path: String, milliseconds: Int32 = 10_000) throws(TemperError) -> LoadedPlugin {
+  package func load(_ path: String, _ options: LoadOptions = LoadOptions()) throws(TemperError) -> LoadedPlugin {
     do throws(TemperError) {
-      let path = try permitted(path)
-      let file = try LibraryFile.read(path)
-      let descriptor = try Descriptor(try ElfImage(file))
-      for loss in descriptor.losses { try checkFree(descriptor.name + "." + loss.name, descriptor) }
-      try rehearse(path, file, descriptor, milliseconds)
-      let library = try Library.load(path, file: file, descriptor: descriptor.address)
-      let instance = try Instance(library, descriptor, log: log)
-      var lines = ["\(descriptor.origin), \(path)"]
-      var methods: [Method] = []
-      for loss in descriptor.losses {
-        let made = try method(loss, instance, descriptor, milliseconds)
-        methods.append(made.method)
-        lines += ["\(made.method.name) (\(loss.kind.word))"] + made.lines.map { "  " + $0 }
+      let source = try PluginSource(try permitted(path))
+      try checkFree(source.declaration)
+      let content = SHA256.hexadecimal(source.bytes)
+      let arrival = Arrival(source.declaration, "\(source.path)", content: content, options)
+      switch source.content {
+      case .library(let descriptor): return try load(source, descriptor, arrival)
+      case .python(let text): return try load(source, python: text, arrival)
+      case .declaration: return try define(arrival, folder: source.folder)
       }
-      for name in descriptor.skipped {
-        lines.append("\(descriptor.name).\(name): of a kind that this host does not know; skipped")
-        log(2, "\(descriptor.origin): the loss \(name) is of a kind that this host does not know; it is skipped.")
-      }
-      try add(methods)
-      return LoadedPlugin(name: descriptor.name, report: lines.joined(separator: "\n") + "\n")
     } catch { throw error.from(path) }
+  }
+
+  /// Adds the losses that a text declares: formulas, and functions of libraries. With `callable`, an object of the
+  /// Python that runs in this process, it declares what that is.
+  package func define(
+    _ text: String, callable: UnsafeMutableRawPointer? = nil, _ options: LoadOptions = LoadOptions()
+  ) throws(TemperError) -> LoadedPlugin {
+    let declaration = unsafe try DeclarationReader.read(text, callable == nil ? .file : .callable)
+    do throws(TemperError) {
+      try checkFree(declaration)
+      guard let callable = unsafe callable else {
+        return try define(
+          Arrival(declaration, "a text", content: SHA256.hexadecimal(Array(text.utf8)), options), folder: nil)
+      }
+      guard declaration.losses.count == 1 else {
+        throw TemperError(
+          .invalidArgument, "A function that is handed over is one loss; \(declaration.losses.count) are declared.")
+      }
+      guard python_is_running() != 0 else {
+        throw TemperError(
+          .wrongState, "A Python function can be handed over where Python runs; load a .py file instead.")
+      }
+      return try bring(Arrival(declaration, "a Python function", content: nil, options)) { loss throws(TemperError) in
+        guard case .python(let python) = loss.kind else { return .missing }
+        return .function(unsafe try PythonFunction(python, loss, holder: callable))
+      }
+    } catch { throw error.from(declaration.name) }
+  }
+
+  /// Adds one formula with parameters that may be any numbers.
+  package func define(
+    formula text: String, name: String, parameters: [(name: String, value: Value)]
+  ) throws(TemperError) -> LoadedPlugin {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count <= 2, parts.allSatisfy({ InputRules.isName($0) }) else {
+      throw TemperError(
+        .invalidArgument,
+        "\"\(name)\" is no name: \"<namespace>.<name>\" or \"<name>\", of lower-case letters, digits and _."
+      )
+    }
+    let formula = try FormulaText(text)
+    var declared: [Parameter] = []
+    for (name, value) in parameters {
+      guard InputRules.isName(name) else {
+        throw TemperError(.invalidArgument, "\"\(name)\" is no name of a parameter.")
+      }
+      switch value {
+      case .real(let number): declared.append(.real(name, number, ""))
+      case .integer(let number): declared.append(.integer(name, number, ""))
+      case .boolean(let flag): declared.append(.boolean(name, flag, ""))
+      case .text, .none:
+        throw TemperError(.invalidArgument, "Parameter \(name) of a formula is a number, or true or false.")
+      }
+    }
+    let inputs = try FormulaLoss.inputs(for: formula)
+    let loss = LossDescriptor(
+      kind: .formula(formula, isOfBatch: false), name: parts[parts.count - 1], summary: text, reference: nil,
+      inputs: inputs, ranges: inputs.map { $0.isDifferentiable ? -2...2 : 0...1 }, parameters: declared)
+    let declaration = Declaration(
+      name: parts.count == 2 ? parts[0] : "user", version: "0", licence: "no licence stated", summary: "",
+      losses: [loss])
+    try checkFree(declaration)
+    return try define(Arrival(declaration, "a formula", content: nil, LoadOptions()), folder: nil)
+  }
+
+  // Each form.
+
+  private func load(
+    _ source: PluginSource, _ descriptor: Descriptor, _ arrival: Arrival
+  ) throws(TemperError) -> LoadedPlugin {
+    try rehearse(arrival) {
+      guard let library = try? Library.load(source.path, content: arrival.content ?? "", descriptor: descriptor.address)
+      else { return }
+      _ = try? Instance(library, descriptor) { _, _ in }
+    }
+    let library = try Library.load(source.path, content: arrival.content ?? "", descriptor: descriptor.address)
+    let instance = try Instance(library, descriptor, log: log)
+    return try bring(arrival) { loss throws(TemperError) in
+      switch loss.kind {
+      case .function(let address, let hasFloat64):
+        guard let code = unsafe library.code(at: address) else { return .missing }
+        return .function(unsafe NativeFunction(instance, code: code, hasFloat64: hasFloat64))
+      case .composed(let address, let isOfBatch):
+        guard let code = unsafe library.code(at: address) else { return .missing }
+        let composed = unsafe ComposedLoss(instance, loss, code: code, isOfBatch: isOfBatch)
+        return .expression(isOfBatch: isOfBatch) { formula throws(TemperError) in try composed.build(formula) }
+      case .formula, .foreign, .python: return .missing
+      }
+    }
+  }
+
+  private func load(
+    _ source: PluginSource, python text: String, _ arrival: Arrival
+  ) throws(TemperError) -> LoadedPlugin {
+    let folders = arrival.options.pythonFolders
+    try rehearse(arrival, fork: python_fork) {
+      _ = unsafe try? PythonObject.make("load", [source.path, text], nil, folders: folders)
+    }
+    let module = unsafe try PythonObject.make("load", [source.path, text], nil, folders: folders)
+    return try bring(arrival) { loss throws(TemperError) in
+      guard case .python(let python) = loss.kind else { return .missing }
+      return .function(unsafe try PythonFunction(python, loss, holder: module.pointer))
+    }
+  }
+
+  /// Formulas and functions of libraries. `folder`: where the declaration lies.
+  private func define(_ arrival: Arrival, folder: String?) throws(TemperError) -> LoadedPlugin {
+    var paths: [String: String] = [:]
+    for loss in arrival.declaration.losses {
+      if case .foreign(let foreign) = loss.kind, paths[foreign.library] == nil {
+        paths[foreign.library] = try libraryPath(foreign.library, folder)
+      }
+    }
+    let libraries = paths.values.sorted()
+    if !libraries.isEmpty {
+      try rehearse(arrival) { for path in libraries { _ = try? ForeignLibrary.load(path) } }
+    }
+    return try bring(arrival) { loss throws(TemperError) in
+      switch loss.kind {
+      case .formula(let text, let isOfBatch):
+        let formula = FormulaLoss(formula: text, descriptor: loss, isOfBatch: isOfBatch)
+        return .expression(isOfBatch: isOfBatch) { x throws(TemperError) in try formula.build(x) }
+      case .foreign(let foreign):
+        return .function(try ForeignFunction(foreign, loss, path: paths[foreign.library] ?? foreign.library))
+      case .function, .composed, .python: return .missing
+      }
+    }
   }
 
   /// The path without symbolic links, if it lies in a directory that is allowed.
@@ -73,22 +182,41 @@ package struct PluginHost: Sendable {
     )
   }
 
-  private func checkFree(_ name: String, _ descriptor: Descriptor) throws(TemperError) {
-    if let holder = try? catalogue.find(name) {
+  /// A library that a declaration names: a path, a file beside the declaration, or a name for the system's loader.
+  private func libraryPath(_ name: String, _ folder: String?) throws(TemperError) -> String {
+    if name.contains("/") {
+      return try permitted(name.hasPrefix("/") || folder == nil ? name : "\(folder ?? ".")/\(name)")
+    }
+    if let folder, let beside = try? LibraryFile.resolve("\(folder)/\(name)") { return try permitted(beside) }
+    // What is loaded already brings no new code.
+    guard directories.isEmpty || ForeignLibrary.isLoaded(name) else {
       throw TemperError(
         .pluginFailed,
-        "\"\(name)\" of \(descriptor.origin) cannot be added: \(holder.origin ?? "Temper") has it already.")
+        "The library \"\(name)\" is none of this process, and none that lies in the directories that the context allows: \(directories.joined(separator: ", ")). Name it by its path."
+      )
+    }
+    return name
+  }
+
+  private func checkFree(_ declaration: Declaration) throws(TemperError) {
+    for loss in declaration.losses {
+      let name = declaration.name + "." + loss.name
+      if let holder = try? catalogue.find(name) {
+        throw TemperError(
+          .pluginFailed,
+          "\"\(name)\" of \(declaration.origin) cannot be added: \(holder.origin ?? "Temper") has it already.")
+      }
     }
   }
 
-  /// Loads and initialises in a child first, so that a constructor or an init that crashes does it there.
+  /// Loads in a child first, so that a constructor, an init, or the body of a Python file that crashes does it there.
   private func rehearse(
-    _ path: String, _ file: [UInt8], _ descriptor: Descriptor, _ milliseconds: Int32
+    _ arrival: Arrival, fork: (@convention(c) () -> Int32)? = nil, _ body: () -> Void
   ) throws(TemperError) {
+    if arrival.isKnown { return }
     do throws(TemperError) {
-      _ = try isolated(milliseconds: milliseconds) {
-        guard let library = try? Library.load(path, file: file, descriptor: descriptor.address) else { return 0 }
-        _ = try? Instance(library, descriptor) { _, _ in }
+      _ = try isolated(milliseconds: arrival.options.milliseconds, fork: fork) {
+        body()
         return 0
       }
     } catch {
@@ -98,43 +226,74 @@ package struct PluginHost: Sendable {
     }
   }
 
-  private func method(
-    _ loss: LossDescriptor, _ instance: Instance, _ descriptor: Descriptor, _ milliseconds: Int32
-  ) throws(TemperError) -> (method: Method, lines: [String]) {
-    let name = descriptor.name + "." + loss.name
+  /// Makes every loss, probes it, and adds all of them.
+  private func bring(
+    _ arrival: Arrival, _ make: (LossDescriptor) throws(TemperError) -> LossBody
+  ) throws(TemperError) -> LoadedPlugin {
+    let declaration = arrival.declaration
+    let uses = Uses()
+    var lines = ["\(declaration.origin), \(arrival.place)"]
+    var methods: [Method] = []
+    for loss in declaration.losses {
+      do throws(TemperError) {
+        let (method, found) = try probed(loss, try make(loss), arrival, uses)
+        methods.append(method)
+        lines += ["\(method.name) (\(loss.kind.form.rawValue))"] + found.map { "  " + $0 }
+      } catch { throw error.from(declaration.name + "." + loss.name) }
+    }
+    for name in declaration.skipped {
+      lines.append("\(declaration.name).\(name): of a kind that this host does not know; skipped")
+      log(2, "\(declaration.origin): the loss \(name) is of a kind that this host does not know; it is skipped.")
+    }
+    try add(methods)
+    return LoadedPlugin(
+      name: declaration.name, report: lines.joined(separator: "\n") + "\n", methods: methods.map(\.name), uses: uses,
+      catalogue: catalogue)
+  }
+
+  private func probed(
+    _ loss: LossDescriptor, _ body: LossBody, _ arrival: Arrival, _ uses: Uses
+  ) throws(TemperError) -> (Method, [String]) {
+    let declaration = arrival.declaration
+    let name = declaration.name + "." + loss.name
     // The short name too, where nobody has it.
     let isFree = (try? catalogue.find(loss.name)) == nil
-    func record(_ properties: Set<String>, _ implementation: Implementation) -> Method {
-      Method(
+    func record(
+      _ gradient: PluginFacts.Gradient, isOfBatch: Bool = false, isIsolated: Bool = false,
+      _ implementation: Implementation
+    ) -> Method {
+      var method = Method(
         name, aliases: isFree ? [loss.name] : [], kind: .loss, area: "plugin", summary: loss.summary,
-        parameters: loss.parameters, inputs: loss.inputs, properties: properties,
-        origin: descriptor.origin + (loss.reference.map { ", after " + $0 } ?? ""), implementation: implementation)
+        parameters: loss.parameters, inputs: loss.inputs, properties: isOfBatch ? ["batch"] : [],
+        origin: declaration.origin + (loss.reference.map { ", after " + $0 } ?? ""), implementation: implementation)
+      method.plugin = PluginFacts(
+        name: declaration.name, version: declaration.version, licence: declaration.licence, form: loss.kind.form,
+        gradient: gradient, isIsolated: isIsolated, uses: uses)
+      return method
     }
-    do throws(TemperError) {
-      switch loss.kind {
-      case .function(let address, let hasFloat64):
-        guard let code = unsafe instance.library.code(at: address) else {
-          throw TemperError(.pluginFailed, "Its evaluate has no address.")
-        }
-        let function = unsafe FunctionLoss(instance, loss, code: code, hasFloat64: hasFloat64)
-        var probe = FunctionProbe(function, milliseconds: milliseconds)
+    switch body {
+    case .function(let own):
+      let function: any BatchFunction = own.hasGradient ? own : NumericalGradient(function: own)
+      let external = FunctionLoss(function: function, descriptor: loss, origin: declaration.origin)
+      let method = record(
+        own.hasGradient ? .own : .numerical, isIsolated: own.isIsolated, .loss { formula in external.build(formula) })
+      let lines = try arrival.remembering(loss.name) { () throws(TemperError) in
+        var probe = FunctionProbe(
+          function, loss, isNumerical: !own.hasGradient, milliseconds: arrival.options.milliseconds)
         try probe.run()
-        return (record([], .loss { formula in function.build(formula) }), probe.lines)
-      case .composed(let address, let isOfBatch):
-        guard let code = unsafe instance.library.code(at: address) else {
-          throw TemperError(.pluginFailed, "Its compose has no address.")
-        }
-        let composed = unsafe ComposedLoss(instance, loss, code: code, isOfBatch: isOfBatch)
-        let made = record(
-          isOfBatch ? ["batch"] : [], .loss { formula throws(TemperError) in try composed.build(formula) })
-        var probe = ComposedProbe(made, loss, isOfBatch: isOfBatch, workers: workers, milliseconds: milliseconds)
-        try probe.run()
-        return (made, probe.lines)
+        return probe.lines
       }
-    } catch {
-      var error = error
-      if error.origin.isEmpty { error.origin = name }
-      throw error
+      return (method, lines)
+    case .expression(let isOfBatch, let build):
+      let method = record(.host, isOfBatch: isOfBatch, .loss(build))
+      let lines = try arrival.remembering(loss.name) { () throws(TemperError) in
+        var probe = ComposedProbe(
+          method, loss, isOfBatch: isOfBatch, workers: workers, milliseconds: arrival.options.milliseconds)
+        try probe.run()
+        return probe.lines
+      }
+      return (method, lines)
+    case .missing: throw TemperError(.pluginFailed, "Its function has no address.")
     }
   }
 
@@ -152,27 +311,36 @@ package struct PluginHost: Sendable {
   }
 }
 
-/// What a plug-in file says of itself.
-package struct PluginListing: Sendable {
-  package let json: JSON
-  package let text: String
+/// How a loss of a plug-in is computed.
+private enum LossBody {
+  case function(any BatchFunction)
+  case expression(isOfBatch: Bool, @Sendable (Formula) throws(TemperError) -> Expression)
+  case missing
+}
 
-  init(_ descriptor: Descriptor) {
-    let methods = descriptor.losses.map { loss in
-      Method(
-        descriptor.name + "." + loss.name, kind: .loss, area: "plugin", summary: loss.summary,
-        parameters: loss.parameters, inputs: loss.inputs, origin: descriptor.origin,
-        implementation: .component(loss.kind.word))
-    }
-    json = .object([
-      JSON.Member("name", .text(descriptor.name)), JSON.Member("version", .text(descriptor.version)),
-      JSON.Member("licence", .text(descriptor.licence)), JSON.Member("summary", .text(descriptor.summary)),
-      JSON.Member("built_for", .integer(Int(descriptor.builtFor))), JSON.Member("losses", .array(methods.map(\.json))),
-      JSON.Member("forms", .array(descriptor.losses.map { .text($0.kind.word) })),
-      JSON.Member("skipped", .array(descriptor.skipped.map { .text($0) })),
-    ])
-    text =
-      "\(descriptor.origin): \(descriptor.summary)\n"
-      + methods.map { "\n\($0.name) (\($0.kind.rawValue))\n\($0.documentation)" }.joined()
+/// A plug-in on its way into the catalogue.
+private struct Arrival {
+  let declaration: Declaration
+  let place: String
+  /// The digest of what was read; nil where there is nothing to tell contents apart by.
+  let content: String?
+  let options: LoadOptions
+
+  init(_ declaration: Declaration, _ place: String, content: String?, _ options: LoadOptions) {
+    (self.declaration, self.place, self.content, self.options) = (declaration, place, content, options)
+  }
+
+  private func key(_ loss: String) -> String? { content.map { ProbeCache.key($0, loss, options.manner) } }
+
+  /// Whether this content passed its probe in this process before.
+  var isKnown: Bool { declaration.losses.allSatisfy { key($0.name).flatMap { ProbeCache[$0] } != nil } }
+
+  /// What the probe of a loss found, now or before.
+  func remembering(_ loss: String, _ probe: () throws(TemperError) -> [String]) throws(TemperError) -> [String] {
+    guard let key = key(loss) else { return try probe() }
+    if let known = ProbeCache[key] { return known + ["found before in this process, for the same content"] }
+    let lines = try probe()
+    ProbeCache[key] = lines
+    return lines
   }
 }

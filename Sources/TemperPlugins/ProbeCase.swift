@@ -15,9 +15,9 @@ struct ProbeCase {
   var checksGradient = false
 
   /// Cases in the order in which they run, for the types that the function takes.
-  static func all(hasFloat64: Bool, hasOptional: Bool) -> [ProbeCase] {
+  static func all(_ types: [DType], hasOptional: Bool) -> [ProbeCase] {
     var cases: [ProbeCase] = []
-    for type in hasFloat64 ? [DType.float32, .float64] : [.float32] {
+    for type in types {
       cases.append(ProbeCase(title: "6 samples", samples: 6, type: type, checksGradient: true))
       cases.append(ProbeCase(title: "1 sample", samples: 1, type: type))
       cases.append(ProbeCase(title: "257 samples", samples: 257, type: type))

@@ -18,7 +18,9 @@ typedef struct isolation_result {
 
 // Forks, runs `body(argument)` in the child for at most `milliseconds`, and says how that ended. What the body writes to
 // shared memory is seen afterwards; everything else is lost with the child. In the child there is only this thread.
-isolation_result isolation_run(int32_t (*body)(void *argument), void *argument, int32_t milliseconds);
+// `make` forks, with what must be done around it; NULL: plain fork.
+isolation_result isolation_run(int32_t (*body)(void *argument), void *argument, int32_t milliseconds,
+                               int32_t (*make)(void));
 
 // Memory shared with children: a page that traps, `*bytes` (rounded up to pages), a page that traps. NULL if refused.
 void *isolation_map(uint64_t *bytes);

@@ -20,16 +20,16 @@ from ._losses import Loss
 from ._models import Model, load
 from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
-from ._plugins import Plugin, inspect_plugin, load_plugin
+from ._plugins import Plugin, define_plugin, inspect_plugin, load_plugin, register_loss
 from ._quantizers import Quantized, Quantizer
 from ._training import Trainer
 from .errors import Error
 
 __all__ = [
     "Context", "Decoder", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer",
-    "Schedule", "Trainer", "catalog", "decoder", "decoders", "describe", "errors", "inspect_plugin", "load",
-    "load_plugin", "loss", "losses", "op", "ops", "optimizer", "optimizers", "quantizer", "quantizers", "schedule",
-    "schedules",
+    "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors", "inspect_plugin",
+    "load", "load_plugin", "loss", "losses", "op", "ops", "optimizer", "optimizers", "quantizer", "quantizers",
+    "register_loss", "schedule", "schedules",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -1,4 +1,4 @@
-"""Plug-ins: losses from shared libraries."""
+"""Plug-ins: losses of one's own, from files, formulas and functions."""
 
 from __future__ import annotations
 
@@ -12,36 +12,100 @@ from ._handles import Handle
 from ._library import library
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._types import Path
 
 
 class Plugin(Handle):
-    """A plug-in that is loaded: made by temper.load_plugin. Its losses are in the catalogue, and stay there."""
+    """A plug-in that is loaded: made by temper.load_plugin, define_plugin and register_loss. Its losses are in the
+    catalogue, and stay there until it is unloaded."""
 
     _kind = "plugin"
 
-    def __init__(self, context: _context.Context, path: Path, time_limit: float | None = None):
-        limit = 0 if time_limit is None else max(1, round(time_limit * 1000))
-        options = library.struct("plugin_options", time_limit_milliseconds=limit)
-        super().__init__(library.handle(library.plugin_load, context, os.fsencode(path), ctypes.byref(options)))
-        self.path = os.fspath(path)
+    def __init__(self, pointer, name: str):
+        super().__init__(pointer)
+        self.name = name
 
     def report(self) -> str:
         """What the probe found: each check of each loss, with numbers, as text."""
         return library.text(library.plugin_report, self)
 
+    def unload(self) -> None:
+        """Takes its losses out of the catalogue; an error while one of them is in use."""
+        library.plugin_unload(self)
+
     def __repr__(self):
-        return f"<temper.Plugin: {self.path}>"
+        return f"<temper.Plugin: {self.name}>"
 
 
 def load_plugin(path: Path, time_limit: float | None = None, context: _context.Context | None = None) -> Plugin:
     """Loads a plug-in, probes each of its losses in a process of its own, and adds them to the catalogue under
     "<plug-in>.<loss>", and where that is free under "<loss>".
 
-    time_limit: seconds for each loss in the probe, 10 without it. A plug-in that crashes, hangs or lies about its
-    gradient is refused with the probe's report.
+    path: a library (.so), a declaration (.toml, .json) of formulas and of functions of libraries, or a Python file
+    (.py). time_limit: seconds for each loss in the probe, 10 without it. A plug-in that crashes, hangs or lies about
+    its gradient is refused with the probe's report.
     """
-    return Plugin(context or _context.default(), path, time_limit)
+    context = context or _context.default()
+    handle = library.handle(library.plugin_load, context, os.fsencode(path), _options(time_limit))
+    return Plugin(handle, os.fspath(path))
+
+
+def define_plugin(
+    declaration: str | dict, time_limit: float | None = None, context: _context.Context | None = None
+) -> Plugin:
+    """Adds the losses that a declaration in TOML or JSON, or a dict, declares: formulas, and functions of libraries."""
+    text = declaration if isinstance(declaration, str) else json.dumps(declaration)
+    context = context or _context.default()
+    return Plugin(
+        library.handle(library.plugin_define, context, text.encode(), _options(time_limit)), "a declaration"
+    )
+
+
+def register_loss(
+    name: str,
+    loss: str | Callable,
+    *,
+    inputs: str | dict | None = None,
+    parameters: dict | None = None,
+    arrays: str = "numpy",
+    gradients: bool = False,
+    summary: str | None = None,
+    time_limit: float | None = None,
+    context: _context.Context | None = None,
+) -> Plugin:
+    """Adds a loss of one's own under `name`, "<namespace>.<name>": a formula, or a Python function.
+
+    loss: a formula such as "(1 - p[y]^q) / q", or a function of the inputs in their order, and of the parameters by
+    name, that gives the value of each sample. inputs: "classification" (logits, targets), "regression" (predictions,
+    targets), or a dict by name. parameters: defaults by name, or dicts with default, range and doc. arrays: what a
+    function works with: "numpy", "torch", "jax" (both differentiate it), or "buffer" (memoryviews). gradients: the
+    function gives (values, gradients). A function of NumPy without gradients has them from finite differences.
+    """
+    namespace, dot, short = name.rpartition(".")
+    declared = {"name": short, "parameters": parameters or {}}
+    options = {}
+    if callable(loss):
+        declared.update(arrays=arrays, gradients=gradients)
+        summary = summary or next(iter((loss.__doc__ or "").strip().splitlines()), None)
+        options["callable"] = id(loss)
+    else:
+        declared["formula"] = loss
+    if inputs is not None:
+        declared["inputs"] = inputs
+    if summary:
+        declared["summary"] = summary
+    text = json.dumps({"name": namespace if dot else "user", "loss": [declared]})
+    handle = library.handle(
+        library.plugin_define, context or _context.default(), text.encode(), _options(time_limit, **options)
+    )
+    return Plugin(handle, name)
+
+
+def _options(time_limit, **fields):
+    limit = 0 if time_limit is None else max(1, round(time_limit * 1000))
+    return ctypes.byref(library.struct("plugin_options", time_limit_milliseconds=limit, **fields))
 
 
 def inspect_plugin(path: Path, context: _context.Context | None = None) -> dict:
