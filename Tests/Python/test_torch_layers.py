@@ -145,3 +145,88 @@ def test_embedding(rng):
     model = with_weights({"embedding": {"entries": 11, "size": 4}}, module, (5,))
     ids = rng.integers(0, 11, (3, 5))
     np.testing.assert_array_equal(model.predict(ids), module(torch.from_numpy(ids)).detach().numpy())
+
+
+def assign(model, values):
+    """The parameters of a model from PyTorch's, by names of ours; what is not named keeps its value."""
+    parameters = model.parameters()
+    for name, tensor in values.items():
+        parameters[name][...] = tensor.detach().numpy().reshape(parameters[name].shape)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv2d"])
+def test_weight_norm(rng, kind):
+    module, shape = (nn.Linear(5, 7), (5,)) if kind == "dense" else (nn.Conv2d(3, 7, 2), (3, 5, 4))
+    inner = {"dense": 7} if kind == "dense" else {"conv2d": {"channels": 7, "kernel_size": 2}}
+    module = nn.utils.parametrizations.weight_norm(module.double())
+    g, v = module.parametrizations.weight.original0, module.parametrizations.weight.original1
+    nn.init.normal_(g)
+    model = temper.Model([{"weight_norm": [inner]}], input=shape, dtype="float64")
+    assign(model, {"0.0.weight": v, "0.0.weight_g": g, "0.0.bias": module.bias})
+    x = rng.normal(size=(4, *shape))
+    y = module(torch.from_numpy(x))
+    np.testing.assert_allclose(model.predict(x), y.detach().numpy(), rtol=1e-10, atol=1e-12)
+    dy = rng.normal(size=y.shape)
+    y.backward(torch.from_numpy(dy))
+    ours = model.vjp(x, dy, wrt=["0.0.weight", "0.0.weight_g"])
+    np.testing.assert_allclose(ours["0.0.weight"], v.grad.numpy(), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(ours["0.0.weight_g"].ravel(), g.grad.numpy().ravel(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_spectral_norm_training(rng, iterations):
+    """Weights and singular vectors after steps of training equal PyTorch's from the same start."""
+    module = nn.Linear(5, 7).double()
+    model = temper.Model(
+        [{"spectral_norm": {"layers": [{"dense": 7}], "power_iterations": iterations}}], input=(5,), dtype="float64"
+    )
+    assign(model, {"0.0.weight": module.weight, "0.0.bias": module.bias})
+    module = nn.utils.spectral_norm(module, n_power_iterations=iterations)  # the paper's order: v before u
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.safetensors")
+        model.save(path)
+        data = bytearray(path.read_bytes())
+        start = 8 + int.from_bytes(data[:8], "little")
+        entries = json.loads(data[8:start])
+        for name in ("weight_u", "weight_v"):
+            first, last = entries["0.0." + name]["data_offsets"]
+            data[start + first : start + last] = getattr(module, name).numpy().tobytes()
+        path.write_bytes(data)
+        model = temper.load(path)
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 7))
+    trainer = temper.Trainer(model, loss="mse", optimizer=temper.optimizer("sgd", learning_rate=0.3), batch_size=20)
+    trainer.fit(x, y, epochs=5)
+    optimizer = torch.optim.SGD(module.parameters(), 0.3)
+    for _ in range(5):
+        optimizer.zero_grad()
+        ((module(torch.from_numpy(x)) - torch.from_numpy(y)) ** 2).mean().backward()
+        optimizer.step()
+    ours = model.parameters()["0.0.weight"]
+    np.testing.assert_allclose(ours, module.weight_orig.detach().numpy(), rtol=1e-9, atol=1e-11)
+    module.eval()
+    expected = module(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_spectral_norm_is_one(rng):
+    """The largest singular value of a new model's weight is 1."""
+    model = temper.Model([{"spectral_norm": [{"dense": {"size": 9, "bias": False}}]}], input=(12,), dtype="float64")
+    values = np.linalg.svd(model.predict(np.eye(12)).T, compute_uv=False)
+    assert abs(values[0] - 1) < 0.02
+
+
+def test_glu(rng):
+    x = rng.normal(size=(4, 3, 10))
+    ours = temper.Model(["glu"], input=(3, 10), dtype="float64").predict(x)
+    np.testing.assert_allclose(ours, nn.GLU()(torch.from_numpy(x)).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [6, 7])
+def test_real_dft(rng, steps):
+    x = torch.from_numpy(rng.normal(size=(2, steps, 3)))
+    model = temper.Model([{"fft_filter_layer": {"residual": False}}], input=(steps, 3), dtype="float64")
+    weight = torch.view_as_complex(torch.randn(steps // 2 + 1, 3, 2, dtype=torch.float64).contiguous())
+    assign(model, {"0.filter": torch.stack([weight.real.T, weight.imag.T])})
+    y = torch.fft.irfft(torch.fft.rfft(x, dim=1) * weight, steps, dim=1)
+    np.testing.assert_allclose(model.predict(x.numpy()), y.numpy(), rtol=1e-10, atol=1e-12)

@@ -23,7 +23,7 @@ import Testing
 
   /// What came, and what the error must name.
   @Test(arguments: [
-    (#"[{"dens": 10}]"#, "Did you mean dense"), (#"["nothing_like_it"]"#, "dense, dora"),
+    (#"[{"dens": 10}]"#, "Did you mean dense"), (#"["nothing_like_it"]"#, "dense, "),
     (#"[{"dense": {"size": 1, "biass": true}}]"#, "size, bias, initializer"),
     (#"[{"dense": {}}]"#, "\"size\" is missing"), (#"["dense"]"#, "\"size\" is missing"),
     (#"[{"dense": 0}]"#, "from 1"), (#"[{"dense": "big"}]"#, "whole number"), (#"[{"dense": [1, 2]}]"#, "whole number"),

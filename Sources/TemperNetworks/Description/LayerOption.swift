@@ -26,6 +26,11 @@ package struct LayerOption: Sendable {
   /// The same option under another name too.
   func named(also alias: String) -> LayerOption { LayerOption(parameter.named(also: alias), form) }
 
+  /// The same option without a default, under another name too.
+  func requiredOption(also alias: String) -> LayerOption {
+    LayerOption(parameter.required, form).named(also: alias)
+  }
+
   static let sizeRange = 1...(1 << 40)
   /// Windows, strides and paddings.
   static let reachRange = 0...65_536

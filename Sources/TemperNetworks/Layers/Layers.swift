@@ -6,11 +6,18 @@ package enum Layers {
     [
       dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm,
       groupNorm, rmsNorm, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
-    ] + noise + weights + gates
+    ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles
 
   private static let noise = [
     dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]
-  private static let weights = [frozen, weightNorm, spectralNorm, mixout, lora, dora]
+  private static let weights = [frozen, weightNorm, spectralNorm, mixout, lora, dora, conditionedLowRank]
   private static let gates = gatedUnits + [squeezeExcite, nafnetBlock, rotaryEmbedding]
+  private static let frequency = [fftFilterLayer, frequencyPreferenceControl, fourierHead]
+  private static let experts = [topkSoftmaxGate, softmaxGatedLogisticMixture, softMoA]
+  private static let prompts = [decomposedPromptTuning, residualPromptTuning, instructionAwarePrompt]
+  private static let pooling = [
+    attsetsPooling, labelWiseAttention, labelAttentionPooling, discreteKeyValueBottleneck,
+  ]
+  private static let ensembles = [leviLayerwiseEnsemble, layerwiseProbe, adaptiveSmoothingMix]
 }

@@ -51,8 +51,7 @@ extension Layers {
     "randomized_feature_defense", area: "adversarial",
     summary: "Adds fresh Gaussian noise to features, at inference too, so that a black-box attacker's queries mislead.",
     reference: Reference(
-      "Nguyen, Hoang, Doan, Wong", 2024,
-      "Understanding the Robustness of Randomized Feature Defense Against Query-Based Adversarial Attacks",
+      title: "Understanding the Robustness of Randomized Feature Defense Against Query-Based Adversarial Attacks",
       arXiv: "2310.00567"),
     options: [
       .real("nu", 0.1, in: .nonNegative, "Standard deviation of the noise."),
