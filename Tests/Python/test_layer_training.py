@@ -1,4 +1,4 @@
-"""What layers do to training: the losses of pairs, heads and mixed samples, penalties, what stays and what is restored."""
+"""What layers do to training: losses of pairs, heads and mixed samples, penalties, what stays and what is restored."""
 
 import json
 import pathlib
