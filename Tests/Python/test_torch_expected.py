@@ -156,6 +156,17 @@ def test_cofactors_of_singular_joint_frequencies(rng, missing):
         np.testing.assert_array_equal(loss.value_and_grad(logits, targets)[1]["logits"], 0)
 
 
+@case("forward_correction", {}, lambda d: dict(**mix("soft")(d), transition=d.simplex(C, C)), ["logits"])
+def _(logits, targets, transition):
+    return -(targets * (logits.softmax(1) @ transition).log()).sum(1)
+
+
+@case("backward_correction", {}, lambda d: dict(
+    **mix("soft")(d), transition=0.5 * np.eye(C) + 0.5 * d.simplex(C, C)), ["logits"])  # fmt: skip
+def _(logits, targets, transition):
+    return -((targets @ torch.linalg.inv(transition)) * logits.log_softmax(1)).sum(1)
+
+
 # Long tail.
 
 
@@ -163,16 +174,35 @@ def _counted(d):
     return dict(logits=d.real(N, C), targets=d.ids(N), class_counts=d.rng.integers(1, 200, C).astype(float))
 
 
-def _balanced_weights(counts, beta):
+def _weight(targets, counts, beta):
     weights = (1 - beta) / (1 - beta**counts)
-    return weights * len(counts) / weights.sum()
+    return weights * len(counts) / weights.sum() * probabilities(targets)
 
 
-case("class_balanced", {"beta": 0.99}, _counted, ["logits"])(
-    lambda logits, targets, class_counts: _balanced_weights(class_counts, 0.99)[targets] * ce(logits, targets))
-case("class_balanced", {"beta": 0.9, "form": "sigmoid"}, _counted, ["logits"])(
-    lambda logits, targets, class_counts: _balanced_weights(class_counts, 0.9)[targets] * (
-        F.binary_cross_entropy_with_logits(logits, one_hot(targets), reduction="none").sum(1)))  # fmt: skip
+for form in ("ids", "soft"):
+
+    def _counted_in(d, form=form):
+        return dict(**mix(form)(d), class_counts=d.rng.integers(1, 200, C).astype(float))
+
+    case("class_balanced", {"beta": 0.99}, _counted_in, ["logits"])(
+        lambda logits, targets, class_counts: -(_weight(targets, class_counts, 0.99) * logits.log_softmax(1)).sum(1))
+    case("class_balanced", {"beta": 0.9, "form": "sigmoid"}, _counted_in, ["logits"])(
+        lambda logits, targets, class_counts: _weight(targets, class_counts, 0.9).sum(1) * (
+            F.binary_cross_entropy_with_logits(logits, probabilities(targets), reduction="none").sum(1)))  # fmt: skip
+
+    def _with_features(d, form=form):
+        return dict(**mix(form)(d), features=d.real(N, D), class_weights=d.positive(C))
+
+    @case("influence_balanced", {"alpha": 10.0}, _with_features, ["logits", "features"])
+    def _(logits, targets, features, class_weights):
+        influence = (logits.softmax(1) - probabilities(targets)).abs().sum(1) * features.abs().sum(1) + 1e-3
+        nll = -(probabilities(targets) * class_weights * logits.log_softmax(1)).sum(1)
+        return 10 * nll / influence.detach()
+
+    @case("influence_balanced", {"through_influence": True}, _with_features, ["logits", "features"])
+    def _(logits, targets, features, class_weights):
+        influence = (logits.softmax(1) - probabilities(targets)).abs().sum(1) * features.abs().sum(1) + 1e-3
+        return 1000 * -(probabilities(targets) * class_weights * logits.log_softmax(1)).sum(1) / influence
 
 
 @case("class_balanced", {"beta": 0.999, "form": "focal", "gamma": 0.5}, _counted, ["logits"])
@@ -180,23 +210,7 @@ def _(logits, targets, class_counts):
     y = one_hot(targets)
     losses = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
     modulator = (-0.5 * y * logits - 0.5 * F.softplus(-logits)).exp()  # as in the authors' code
-    return _balanced_weights(class_counts, 0.999)[targets] * (modulator * losses).sum(1)
-
-
-def _with_features(d):
-    return dict(logits=d.real(N, C), targets=d.ids(N), features=d.real(N, D), class_weights=d.positive(C))
-
-
-@case("influence_balanced", {"alpha": 10.0}, _with_features, ["logits", "features"])
-def _(logits, targets, features, class_weights):
-    influence = (logits.softmax(1) - one_hot(targets)).abs().sum(1) * features.abs().sum(1) + 1e-3
-    return 10 * class_weights[targets] * ce(logits, targets) / influence.detach()
-
-
-@case("influence_balanced", {"through_influence": True}, _with_features, ["logits", "features"])
-def _(logits, targets, features, class_weights):
-    influence = (logits.softmax(1) - one_hot(targets)).abs().sum(1) * features.abs().sum(1) + 1e-3
-    return F.cross_entropy(logits, targets, class_weights, reduction="none") * 1000 / influence
+    return _weight(targets, class_counts, 0.999).sum(1) * (modulator * losses).sum(1)
 
 
 def _spared(d):

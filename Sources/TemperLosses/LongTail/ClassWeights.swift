@@ -17,21 +17,22 @@ extension Losses {
       .choice("form", ["softmax", "sigmoid", "focal"], "The loss that is weighted."),
       .real("gamma", 2, in: .nonNegative, "The exponent of the focal form."),
     ],
-    inputs: [.logits, .classIds, .classCounts], properties: ["nonnegative"],
+    inputs: [.logits, .targets, .classCounts], properties: ["nonnegative"],
     implementation: .loss { x in
       let beta = x.real("beta")
       let effective =
         beta == 0
         ? Expression.constant(1, x["class_counts"].shape) : -expm1(log(Expression.constant(beta)) * x["class_counts"])
       let inverse = 1 / effective
-      let weights = (Double(x.classes) / inverse.sumAll()) * inverse
-      let weight = weights.broadcast(to: x.logits.shape).pick(x.targets)
-      if x.text("form") == "softmax" { return weight * x.crossEntropy }
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      // log of the probability that a class is judged right.
-      let right = -softplus(Expression.select(isTarget, -x.logits, x.logits))
-      let factor = x.text("form") == "focal" ? oneMinusProbability(right, to: x.real("gamma")) : .constant(1)
-      return weight * -(factor * right).sum()
+      let weights = ((Double(x.classes) / inverse.sumAll()) * inverse).broadcast(to: x.logits.shape)
+      if x.text("form") == "softmax" { return x.expectation(-(weights * x.logProbabilities)) }
+      // The loss of a class judged right with log-probability l.
+      func loss(_ l: Expression) -> Expression {
+        x.text("form") == "focal" ? -(oneMinusProbability(l, to: x.real("gamma")) * l) : -l
+      }
+      let (t, present, absent) = (x.targetProbabilities, loss(-softplus(-x.logits)), loss(-softplus(x.logits)))
+      // A logit of -inf (a mask) with target 0 costs nothing.
+      return x.atTarget(weights) * (Expression.select(t .== 0, .constant(0), t * present) + (1 - t) * absent).sum()
     })
 
   /// alpha w_y CE / (|p - y|_1 |h|_1 + eps), h the features before the last layer: the size of the gradient of that layer.
@@ -47,7 +48,7 @@ extension Losses {
       .boolean("through_influence", false, "Gradients also flow through the divisor, as in the authors' code."),
     ],
     inputs: [
-      .logits, .classIds, Input("features", [.init(["N", "D"])], "What the last layer reads."),
+      .logits, .targets, Input("features", [.init(["N", "D"])], "What the last layer reads."),
       .classWeights,
     ],
     properties: ["nonnegative"],
@@ -55,7 +56,7 @@ extension Losses {
       let error = abs(x.probabilities - x.targetProbabilities).sum()
       let influence = error * abs(x["features"]).sum() + x.real("eps")
       let divisor = x.boolean("through_influence") ? influence : influence.stopGradient
-      let weight = x.has("class_weights") ? x.atTarget(x["class_weights"].broadcast(to: x.logits.shape)) : .constant(1)
-      return x.real("alpha") * weight * x.crossEntropy / divisor
+      let nll = -x.logProbabilities
+      return x.real("alpha") * x.expectation(x.has("class_weights") ? x["class_weights"] * nll : nll) / divisor
     })
 }

@@ -5,27 +5,35 @@ import TemperGraph
 extension Losses {
   static let corrections = [forwardCorrection, backwardCorrection, taylor, jensenShannon]
 
-  /// -log sum_k T[k, y] p_k. Patrini et al., 2017.
+  /// -log sum_k T[k, y] p_k; with probabilities as targets its expectation. Patrini et al., 2017.
   static let forwardCorrection = Method(
     "forward_correction", kind: .loss, area: "noisy-labels",
     summary: "Cross-entropy of the noisy label's probability under a transition matrix.", reference: patrini,
-    inputs: [.logits, .classIds, .transition], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets, .transition], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
+      guard x.targets.kind == .index else {
+        // For every noisy label y the sum over k, (N, y, k).
+        let into = x["transition"].transposed
+        let noisy = (x.logits.expanded(1) + log(into)).logSumExp(where: into .> 0).squeezed()
+        return x.expectation(x.logits.logSumExp() - noisy)
+      }
       let rows = x["transition"].transposed.gatherRows(x.targets).reshaped(x.logits.shape)
       return x.logits.logSumExp() - (x.logits + log(rows)).logSumExp(where: rows .> 0)
     })
 
-  /// sum_j (T^-1)[y, j] CE(z, j), with T^-1 = (T^T T)^-1 T^T.
+  /// sum_j (T^-1)[y, j] CE(z, j); probabilities t as targets: sum_j (t T^-1)_j CE(z, j), with T^-1 = (T^T T)^-1 T^T.
   static let backwardCorrection = Method(
     "backward_correction", kind: .loss, area: "noisy-labels",
     summary: "Cross-entropy made unbiased by the inverse of a transition matrix.", reference: patrini,
-    inputs: [.logits, .classIds, .transition], properties: ["smooth", "shift_invariant"],
+    inputs: [.logits, .targets, .transition], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
       let t = x["transition"]
       let inverse = Expression.matmul(
         Expression.matmul(t, t, transposeA: true).inverse(), t, transposeB: true
       ).stopGradient
-      let weights = inverse.gatherRows(x.targets).reshaped(x.logits.shape)
+      let weights =
+        x.targets.kind == .index
+        ? inverse.gatherRows(x.targets).reshaped(x.logits.shape) : Expression.matmul(x.targets, inverse)
       return -(weights * x.logProbabilities).sum()
     })
 
