@@ -34,7 +34,7 @@ let package = Package(
     .target(name: "TemperKernels", cSettings: kernelSettings),
     room("TemperCore", ["TemperKernels"]),
     room("TemperGraph", ["TemperCore", "TemperKernels"]),
-    room("TemperCatalogue", ["TemperGraph", "TemperCore"]),
+    room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore"]),

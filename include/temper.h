@@ -424,8 +424,50 @@ int32_t temper_optimizer_step(temper_optimizer *optimizer, temper_tensor *const 
                               temper_tensor *const *gradients, uint64_t count, double learning_rate,
                               temper_error *error);
 
-/* The state as named tensors: "step" (int64, scalar) and "<position>.<state>". Copies; empty before the first step.
+/* Computes the loss and its gradients at the parameters as they stand: the loss into `*loss`, the gradients into the
+ * memory of the gradient tensors that the step was called with. 0 goes on; 1 stops: the step returns
+ * TEMPER_ERROR_CANCELLED. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT. The optimizer must not be used
+ * meanwhile. [callback] */
+typedef int32_t (*temper_closure_function)(void *user, double *loss);
+
+/* One step of any method with a closure, which methods need that take losses or gradients at several points (sam, lbfgs;
+ * temper_optimizer_get_info tells). The parameters are moved to each point before a call; the gradients need not be
+ * there before the first. `*loss` (NULL if not wanted) receives the loss at the first point. Whatever stops the step
+ * leaves the parameters as they were. [one-per-handle] */
+int32_t temper_optimizer_step_closure(double *loss, temper_optimizer *optimizer, temper_tensor *const *parameters,
+                                      temper_tensor *const *gradients, uint64_t count, double learning_rate,
+                                      temper_closure_function closure, void *user, temper_error *error);
+
+/* Before the first step: the parameters at these positions follow other values of some of the method's parameters and,
+ * if `schedule` is not NULL, its learning rates, from its step 0 on. The `learning_rate` of a step is for parameters
+ * without a rate or schedule of their own. [one-per-handle] */
+int32_t temper_optimizer_add_group(temper_optimizer *optimizer, const uint64_t *positions, uint64_t position_count,
+                                   const temper_param *params, uint64_t param_count, temper_schedule *schedule,
+                                   temper_error *error);
+
+/* Where the model should be evaluated, into results[i] of the shape of parameters[i]: the average that the method keeps
+ * (ema, swa, lookahead, schedule_free_adamw), or the parameters themselves. Changes nothing. [one-per-handle] */
+int32_t temper_optimizer_evaluation_point(temper_tensor *const *results, temper_optimizer *optimizer,
+                                          temper_tensor *const *parameters, uint64_t count, temper_error *error);
+
+typedef struct temper_optimizer_info {
+  uint32_t struct_size;   /* set by the caller */
+  int32_t needs_closure;  /* 1: a step takes losses or gradients at several points */
+  int64_t steps;          /* made */
+} temper_optimizer_info;
+
+/* [one-per-handle] */
+int32_t temper_optimizer_get_info(temper_optimizer_info *out, temper_optimizer *optimizer, temper_error *error);
+
+/* The state as a safetensors file, with the method's name and the version of the format. Whole or not at all.
  * [one-per-handle] */
+int32_t temper_optimizer_save(temper_optimizer *optimizer, const char *path, temper_error *error);
+
+/* Puts the state of a file back; the method must be the same, its parameters may differ. [one-per-handle] */
+int32_t temper_optimizer_load(temper_optimizer *optimizer, const char *path, temper_error *error);
+
+/* The state as named tensors: "step" (int64, scalar), "<position>.<state>" and, for numbers that a method keeps,
+ * "scalar.<name>" (float64, scalar). Copies; empty before the first step. [one-per-handle] */
 int32_t temper_optimizer_get_state(temper_tensor_map **out, temper_optimizer *optimizer, temper_error *error);
 
 /* Puts a state back that temper_optimizer_get_state gave: the next step continues with the same bits. Names, types and
@@ -444,6 +486,17 @@ int32_t temper_schedule_create(temper_schedule **out, temper_context *context, c
 
 /* The value at a step; 0 is the first. [any] */
 int32_t temper_schedule_value(double *out, temper_schedule *schedule, double step, temper_error *error);
+
+/* Takes in a measurement, for schedules that follow one (plateau: "loss"; accuracy_gradient_lr: "accuracy"); all take
+ * "metric" too. A trainer tells its schedule what each epoch has measured. [one-per-handle] */
+int32_t temper_schedule_observe(temper_schedule *schedule, const char *name, double value, temper_error *error);
+
+/* What observations have left, as a tensor of float64; empty for schedules that depend on the step alone. A copy.
+ * [one-per-handle] */
+int32_t temper_schedule_get_state(temper_tensor **out, temper_schedule *schedule, temper_error *error);
+
+/* Puts a state back that temper_schedule_get_state gave. [one-per-handle] */
+int32_t temper_schedule_set_state(temper_schedule *schedule, temper_tensor *state, temper_error *error);
 
 /* [one-per-handle] */
 int32_t temper_schedule_free(temper_schedule *schedule);

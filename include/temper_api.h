@@ -132,6 +132,19 @@ typedef struct temper_api {
   int32_t (*decoder_evaluate)(temper_tensor *result, temper_decoder *decoder, const temper_named_tensor *inputs,
     uint64_t input_count, temper_error *error);
   int32_t (*decoder_free)(temper_decoder *decoder);
+  int32_t (*optimizer_step_closure)(double *loss, temper_optimizer *optimizer, temper_tensor *const *parameters,
+    temper_tensor *const *gradients, uint64_t count, double learning_rate, temper_closure_function closure, void *user,
+    temper_error *error);
+  int32_t (*optimizer_add_group)(temper_optimizer *optimizer, const uint64_t *positions, uint64_t position_count,
+    const temper_param *params, uint64_t param_count, temper_schedule *schedule, temper_error *error);
+  int32_t (*optimizer_evaluation_point)(temper_tensor *const *results, temper_optimizer *optimizer,
+    temper_tensor *const *parameters, uint64_t count, temper_error *error);
+  int32_t (*optimizer_get_info)(temper_optimizer_info *out, temper_optimizer *optimizer, temper_error *error);
+  int32_t (*optimizer_save)(temper_optimizer *optimizer, const char *path, temper_error *error);
+  int32_t (*optimizer_load)(temper_optimizer *optimizer, const char *path, temper_error *error);
+  int32_t (*schedule_observe)(temper_schedule *schedule, const char *name, double value, temper_error *error);
+  int32_t (*schedule_get_state)(temper_tensor **out, temper_schedule *schedule, temper_error *error);
+  int32_t (*schedule_set_state)(temper_schedule *schedule, temper_tensor *state, temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_formula)(temper_plugin **out, temper_context *context, const char *name, const char *formula,

@@ -15,8 +15,9 @@ extension Context {
     _ name: UnsafePointer<CChar>?, kinds: Set<MethodKind>, _ params: UnsafePointer<temper_param>?, _ count: UInt64
   ) throws(TemperError) -> (method: Method, arguments: Arguments) {
     let name = unsafe try text(name, "name", 2)
-    let method = try located(2) { () throws(TemperError) in try catalogue.find(name, kinds: kinds) }
+    let found = try located(2) { () throws(TemperError) in try catalogue.find(name, kinds: kinds) }
     let given = unsafe try parameters(params, count, 3)
+    let method = try located(3) { () throws(TemperError) in try catalogue.resolve(found, given) }
     do throws(TemperError) { return (method, try Arguments(given, for: method.parameters)) } catch {
       var error = error.from(method.name)
       error.argument = 3

@@ -38,6 +38,95 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   }
 }
 
+@implementation @c public func temper_optimizer_step_closure(
+  _ loss: UnsafeMutablePointer<Double>?, _ handle: OpaquePointer?, _ parameters: UnsafePointer<OpaquePointer?>?,
+  _ gradients: UnsafePointer<OpaquePointer?>?, _ count: UInt64, _ learningRate: Double,
+  _ closure: temper_closure_function?, _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let optimizer = unsafe try optimizer(handle, 1)
+    let parameters = unsafe try tensors(parameters, count, "parameters", 2)
+    let gradients = unsafe try tensors(gradients, count, "gradients", 3)
+    for (index, parameter) in parameters.enumerated() { try parameter.writable("parameters[\(index)]", 2) }
+    for (index, gradient) in gradients.enumerated() { try gradient.writable("gradients[\(index)]", 3) }
+    try Tensor.apart(written: parameters + gradients, read: [])
+    guard !learningRate.isInfinite else {
+      throw TemperError(.notFinite, "`learning_rate` is infinite.", argument: 5)
+    }
+    guard let closure = unsafe closure else {
+      throw TemperError(.invalidArgument, "`closure` must not be NULL.", argument: 6)
+    }
+    let caller = unsafe ForeignPointer(user)
+    let first = try optimizer.step(
+      parameters, gradients, learningRate: learningRate.isNaN ? nil : learningRate
+    ) { () throws(TemperError) in
+      var loss = Double.nan
+      switch unsafe closure(caller.pointer, &loss) {
+      case 0: return loss
+      case 1: throw TemperError(.cancelled, "The closure stopped the step; the parameters are as they were.")
+      case let answer:
+        throw TemperError(.invalidArgument, "The closure returned \(answer); 0 goes on and 1 stops.", argument: 6)
+      }
+    }
+    if let loss = unsafe loss { unsafe loss.pointee = first ?? .nan }
+  }
+}
+
+@implementation @c public func temper_optimizer_add_group(
+  _ handle: OpaquePointer?, _ positions: UnsafePointer<UInt64>?, _ positionCount: UInt64,
+  _ params: UnsafePointer<temper_param>?, _ paramCount: UInt64, _ scheduleHandle: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let optimizer = unsafe try optimizer(handle, 0)
+    let places = unsafe try list(positions, positionCount, "positions", 1) { (position) throws(TemperError) in
+      guard position < 1 << 32 else { throw TemperError(.outOfRange, "A position is below 2^32.", argument: 1) }
+      return Int(position)
+    }
+    let changes = unsafe try Temper.parameters(params, paramCount, 3)
+    let schedule =
+      unsafe scheduleHandle == nil ? nil : try Handles.all.value(scheduleHandle, as: ScheduleInstance.self, argument: 5)
+    try located(1) { () throws(TemperError) in try optimizer.addGroup(places, changes, schedule: schedule) }
+  }
+}
+
+@implementation @c public func temper_optimizer_evaluation_point(
+  _ results: UnsafePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ parameters: UnsafePointer<OpaquePointer?>?,
+  _ count: UInt64, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let results = unsafe try tensors(results, count, "results", 0)
+    let optimizer = unsafe try optimizer(handle, 1)
+    let parameters = unsafe try tensors(parameters, count, "parameters", 2)
+    for (index, result) in results.enumerated() { try result.writable("results[\(index)]", 0) }
+    try optimizer.evaluationPoint(parameters, into: results)
+  }
+}
+
+@implementation @c public func temper_optimizer_get_info(
+  _ out: UnsafeMutablePointer<temper_optimizer_info>?, _ handle: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let optimizer = unsafe try optimizer(handle, 1)
+    var info = temper_optimizer_info()
+    (info.needs_closure, info.steps) = (optimizer.needsClosure ? 1 : 0, Int64(optimizer.step))
+    unsafe try fill(out, "out", 0, info)
+  }
+}
+
+@implementation @c public func temper_optimizer_save(
+  _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in unsafe try optimizer(handle, 0).save(try path(file, 1)) }
+}
+
+@implementation @c public func temper_optimizer_load(
+  _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in unsafe try optimizer(handle, 0).load(from: try path(file, 1)) }
+}
+
 private func tensors(
   _ pointer: UnsafePointer<OpaquePointer?>?, _ count: UInt64, _ name: String, _ argument: Int32
 ) throws(TemperError) -> [Tensor] {

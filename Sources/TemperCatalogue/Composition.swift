@@ -70,33 +70,6 @@ extension Method {
       })
   }
 
-  /// One schedule after the other; each counts its steps from its own start.
-  package static func sequence(
-    _ name: String, _ parts: [(schedule: ScheduleInstance, steps: Double)], then last: ScheduleInstance
-  ) -> Method {
-    composedSchedule(name, "Schedules one after the other.") { step in
-      var start = 0.0
-      for part in parts {
-        if step < start + part.steps { return part.schedule.value(at: step - start) }
-        start += part.steps
-      }
-      return last.value(at: step - start)
-    }
-  }
-
-  /// The product of schedules: a warm-up factor times a decay.
-  package static func product(_ name: String, _ parts: [ScheduleInstance]) -> Method {
-    composedSchedule(name, "The product of schedules.") { step in
-      parts.reduce(1) { $0 * $1.value(at: step) }
-    }
-  }
-
-  private static func composedSchedule(
-    _ name: String, _ summary: String, _ value: @escaping @Sendable (Double) -> Double
-  ) -> Method {
-    Method(name, kind: .schedule, area: "composed", summary: summary, implementation: .schedule { _ in value })
-  }
-
   /// Inputs by name; where parts differ, only the forms that all of them accept remain.
   private static func merge(_ lists: [[Input]]) throws(TemperError) -> [Input] {
     var merged: [Input] = []

@@ -1,4 +1,5 @@
 import TemperCore
+import TemperKernels
 
 /// The only file of the catalogue that looks at elements through pointers.
 extension Tensor {
@@ -40,6 +41,55 @@ extension Tensor {
       unsafe pointer.storeBytes(of: Float(value), as: Float.self)
     }
   }
+
+  /// The same number everywhere in a dense tensor of a real type.
+  func setAll(_ value: Double) {
+    precondition(isDense && dtype.isFloating)
+    if dtype == .float64 {
+      unsafe pointer.assumingMemoryBound(to: Double.self).update(repeating: value, count: count)
+    } else {
+      unsafe pointer.assumingMemoryBound(to: Float.self).update(repeating: Float(value), count: count)
+    }
+  }
+
+  /// A number on the diagonal of square matrices, 0 elsewhere.
+  func setDiagonal(_ value: Double) {
+    setAll(0)
+    let n = shape.last
+    for index in Swift.stride(from: 0, to: count, by: n * n == 0 ? 1 : n * n) {
+      for i in 0..<n {
+        if dtype == .float64 {
+          unsafe pointer.assumingMemoryBound(to: Double.self)[index + i * (n + 1)] = value
+        } else {
+          unsafe pointer.assumingMemoryBound(to: Float.self)[index + i * (n + 1)] = Float(value)
+        }
+      }
+    }
+  }
+
+  /// Of all elements of a dense tensor of a real type, in double precision.
+  var sumOfSquares: Double {
+    precondition(isDense && dtype.isFloating)
+    return dtype == .float64
+      ? unsafe temper_sum_squares_f64(pointer.assumingMemoryBound(to: Double.self), count)
+      : unsafe temper_sum_squares_f32(pointer.assumingMemoryBound(to: Float.self), count)
+  }
+
+  /// The same bytes from a tensor of the same type and size; both dense.
+  @inline(never) package func copyBytes(from source: Tensor) {
+    precondition(isDense && source.isDense && byteCount == source.byteCount && dtype == source.dtype)
+    unsafe pointer.copyMemory(from: source.pointer, byteCount: byteCount)
+  }
+
+  /// Two 64-bit words as four index words, low ones first: the clock of random numbers inside a plan.
+  package func setWords(_ key: UInt64, _ step: UInt64) {
+    precondition(dtype == .int32 && count == 4)
+    unsafe pointer.storeBytes(of: key.littleEndian, as: UInt64.self)
+    unsafe (pointer + 8).storeBytes(of: step.littleEndian, as: UInt64.self)
+  }
+
+  /// Whether two dense tensors of one shape and type are the same elements.
+  func isSameMemory(as other: Tensor) -> Bool { unsafe pointer == other.pointer }
 
   /// The number in a scalar tensor of either real type.
   package var scalar: Double {

@@ -143,8 +143,17 @@ package enum Implementation: Sendable {
   case operation(@Sendable (Formula) throws(TemperError) -> Expression)
   /// One step of one parameter.
   case update(@Sendable (Update) throws(TemperError) -> Expression)
+  /// One step of one parameter around that of another method, which the parameter "base" names.
+  case updateAround(@Sendable (Update, _ base: Method) throws(TemperError) -> Expression)
+  /// A method that sees losses and gradients at points of its choosing.
+  case search(@Sendable (Arguments) throws(TemperError) -> any PointSearch)
   /// The value at a step.
   case schedule(@Sendable (Arguments) throws(TemperError) -> @Sendable (_ step: Double) -> Double)
+  /// A schedule that depends on what was observed.
+  case adaptiveSchedule(@Sendable (Arguments) throws(TemperError) -> AdaptiveSchedule)
+  /// A schedule made of others, which it finds by name.
+  case scheduleOf(
+    @Sendable (Arguments, Catalogue) throws(TemperError) -> @Sendable (_ step: Double) -> Double)
   /// A maker that the room of this kind defines (quantizers, layers, procedures, …).
   case component(any Sendable)
 }

@@ -1,187 +1,302 @@
 import TemperCore
-import TemperGraph
 
-/// One step of one parameter as expressions: for the optimizer's own plans, and to be fused into a trainer's.
-package struct UpdateExpression: Sendable {
-  package let parameter: Expression
-  /// State of the parameter's shape, in the order of the rule.
-  package let states: [(name: String, initial: Double, value: Expression)]
-  /// Scalar inputs "number.NAME", to be bound once a step.
-  package let numbers: [(name: String, value: @Sendable (StepNumbers) -> Double)]
-
-  /// State is read from the inputs "state.NAME" of `prefix`.
-  package init(
-    _ method: Method, _ arguments: Arguments, parameter: Expression, gradient: Expression, prefix: String = ""
-  ) throws(TemperError) {
-    guard case .update(let rule) = method.implementation else {
-      throw TemperError(
-        .invalidArgument, "\"\(method.name)\" is of kind \(method.kind.rawValue), not an optimizer with an update rule."
-      )
-    }
-    let update = Update(arguments: arguments, parameter: parameter, gradient: gradient) { .input(prefix + $0, $1) }
-    self.parameter = try rule(update)
-    var states: [(name: String, initial: Double, value: Expression)] = []
-    for state in update.states {
-      guard let value = update.newStates.last(where: { $0.name == state.name })?.value else {
-        throw TemperError(.internalFault, "The state \(state.name) is declared but never set.", origin: method.name)
-      }
-      states.append((state.name, state.initial, value))
-    }
-    (self.states, numbers) = (states, update.numbers)
-    for expression in [self.parameter] + states.map(\.value) {
-      if let error = expression.error { throw error.from(method.name) }
-    }
-  }
-}
-
-/// Bounds on gradients before the update rule sees them.
-package struct GradientClipping: Sendable, Hashable {
-  /// Every element into [-value, value].
-  package var value: Double?
-  /// All gradients together scaled so that their norm is at most this.
-  package var norm: Double?
-  package init(value: Double? = nil, norm: Double? = nil) { (self.value, self.norm) = (value, norm) }
-}
-
-/// An optimizer with its parameters and state. Groups with other settings are other instances. Used by one thread at
-/// a time.
+/// An optimizer with its parameters and state. Used by one thread at a time.
 package final class OptimizerInstance {
   package let method: Method
   package let arguments: Arguments
   /// Steps made.
   package private(set) var step = 0
-  private let clipping: GradientClipping
   private let workers: Workers
-  private let stateNames: [(name: String, initial: Double)]
-  private var slots: [Slot] = []
-  private var plans: [Key: Pass] = [:]
-  private var squares: [Key: Execution] = [:]
+  private let clipping: GradientClipping
+  /// Settings that parameters have of their own; group 0 is all others.
+  package private(set) var groups: [Group]
+  /// Whether a step takes losses or gradients at several points.
+  package let needsClosure: Bool
+  private var isStepping = false
+  private var work: Work?
+  /// State that came before the parameters did.
+  private var waiting: [(name: String, tensor: Tensor)]?
 
-  private struct Key: Hashable {
-    let shape: Shape
-    let type: DType
+  package struct Group {
+    package let positions: Set<Int>
+    package let arguments: Arguments
+    package let schedule: ScheduleInstance?
+    /// Whether its learning rate is its own, not that of the whole.
+    package let hasOwnRate: Bool
   }
 
-  /// What belongs to one parameter.
-  private struct Slot {
-    let shape: Shape
-    let type: DType
-    var states: [Tensor]
-  }
-
-  /// The fused pass for one shape, with the memory of its numbers.
-  private struct Pass {
-    let execution: Execution
-    let numbers: [(name: String, tensor: Tensor, value: @Sendable (StepNumbers) -> Double)]
-    let scale: Tensor
+  private enum Work {
+    case update(UpdateEngine)
+    case search(SearchEngine)
   }
 
   package init(
     _ method: Method, _ arguments: Arguments, clipping: GradientClipping = GradientClipping(), workers: Workers
   ) throws(TemperError) {
-    for bound in [clipping.value, clipping.norm] {
-      guard bound.map({ $0 > 0 }) ?? true else {
-        throw TemperError(.outOfRange, "Gradients are clipped at a number above 0.")
-      }
+    try clipping.validate()
+    (self.method, self.arguments, self.workers, self.clipping) = (method, arguments, workers, clipping)
+    groups = [Group(positions: [], arguments: arguments, schedule: nil, hasOwnRate: false)]
+    if case .search(let make) = method.implementation {
+      do throws(TemperError) { _ = try make(arguments) } catch { throw error.from(method.name) }
+      needsClosure = true
+    } else {
+      needsClosure = try UpdateRule(method, arguments, shape: [1]).needsClosure
     }
-    (self.method, self.arguments, self.clipping, self.workers) = (method, arguments, clipping, workers)
-    let probe = try UpdateExpression(
-      method, arguments, parameter: .input("parameter", [1]), gradient: .input("gradient", [1]))
-    stateNames = probe.states.map { ($0.name, $0.initial) }
   }
 
-  /// Moves every parameter in place. The first call fixes how many there are and their shapes and types.
-  package func step(
-    _ parameters: [Tensor], _ gradients: [Tensor], learningRate: Double? = nil
+  /// Parameters at these positions follow other settings and, if wanted, a schedule of their own.
+  package func addGroup(
+    _ positions: [Int], _ changes: [(name: String, value: Value)], schedule: ScheduleInstance? = nil
   ) throws(TemperError) {
     do throws(TemperError) {
-      try check(parameters, gradients)
-      if slots.isEmpty {
-        var made: [Slot] = []
-        for parameter in parameters { made.append(try newSlot(parameter)) }
-        slots = made
+      guard work == nil else {
+        throw TemperError(.wrongState, "Groups are made before the first step.")
       }
-      let scale = try gradientScale(gradients, parameters)
-      let numbers = StepNumbers(step: step + 1, learningRate: learningRate ?? defaultLearningRate)
-      for (index, parameter) in parameters.enumerated() {
-        try update(index, parameter, gradients[index], numbers, scale)
+      if case .search = method.implementation {
+        throw TemperError(.unsupported, "This method moves all parameters as one vector; it has no groups.")
       }
-      step += 1
+      for position in positions {
+        guard position >= 0 else { throw TemperError(.outOfRange, "Positions are 0 or more; \(position) came.") }
+        guard !groups.contains(where: { $0.positions.contains(position) }) else {
+          throw TemperError(.invalidArgument, "Parameter \(position) is in two groups.")
+        }
+      }
+      let own = try arguments.replacing(changes, for: method.parameters)
+      _ = try UpdateRule(method, own, shape: [1])
+      let isRate = method.parameters.first { $0.name == "learning_rate" }
+      groups.append(
+        Group(
+          positions: Set(positions), arguments: own, schedule: schedule,
+          hasOwnRate: schedule != nil || changes.contains { isRate?.isCalled($0.name) ?? false }))
     } catch { throw error.from(method.name) }
   }
 
-  /// State by parameter as "INDEX.NAME", in order.
+  /// Moves every parameter in place. The first call fixes how many there are and their shapes and types.
+  ///
+  /// `evaluate` computes the loss and writes the gradients at the parameters as they stand; with it the gradients need
+  /// not be there before. Returns the loss at the beginning of the step, or nil without it.
+  @discardableResult
+  package func step(
+    _ parameters: [Tensor], _ gradients: [Tensor], learningRate: Double? = nil,
+    evaluate: (() throws(TemperError) -> Double)? = nil
+  ) throws(TemperError) -> Double? {
+    do throws(TemperError) {
+      guard !isStepping else {
+        throw TemperError(.wrongState, "The optimizer is in the middle of a step: its closure cannot use it.")
+      }
+      isStepping = true
+      defer { isStepping = false }
+      try check(parameters, gradients)
+      guard evaluate != nil || !needsClosure else {
+        throw TemperError(
+          .invalidArgument,
+          "A step of this method takes losses or gradients at several points: it needs a closure that computes them.")
+      }
+      let arrays = try Arrays(parameters, gradients)
+      let work = try work(for: arrays)
+      var loss: Double?
+      switch work {
+      case .search(let engine):
+        loss = try engine.step(arrays, learningRate: rate(groups[0], learningRate)) { () throws(TemperError) in
+          try evaluate?() ?? .nan
+        }
+      case .update(let engine):
+        if let evaluate {
+          loss = try evaluate()
+          try arrays.readGradients()
+        }
+        var again: UpdateEngine.Evaluate?
+        if let evaluate {
+          again = { [self] () throws(TemperError) in
+            try arrays.writeParameters()
+            _ = try evaluate()
+            try arrays.readGradients()
+            return clipping.scale(arrays.gradientNorm())
+          }
+        }
+        do throws(TemperError) {
+          try engine.run(
+            step: step + 1, rates: groups.map { rate($0, learningRate) },
+            scale: clipping.norm == nil ? 1 : clipping.scale(arrays.gradientNorm()), evaluate: again)
+        } catch {
+          try arrays.writeParameters()
+          throw error
+        }
+        try arrays.writeParameters()
+      }
+      step += 1
+      return loss
+    } catch { throw error.from(method.name) }
+  }
+
+  /// Where the model should be evaluated (an average of the parameters, if the method keeps one), written to arrays
+  /// like the parameters.
+  package func evaluationPoint(_ parameters: [Tensor], into targets: [Tensor]) throws(TemperError) {
+    do throws(TemperError) {
+      try check(parameters, targets)
+      guard case .update(let engine)? = work, engine.hasEvaluation else {
+        for (target, parameter) in zip(targets, parameters) { try target.assign(from: parameter) }
+        return
+      }
+      let arrays = try Arrays(parameters, targets)
+      try engine.rebind(arrays.parts(group))
+      // Not into the targets at once: the rule may read the parameter that a target is.
+      var results: [Tensor] = []
+      for parameter in parameters { results.append(try Tensor(zeros: parameter.shape, parameter.dtype)) }
+      try engine.evaluationPoint(into: arrays.indices.map { results[$0] })
+      for (index, target) in targets.enumerated() where target.count > 0 { try target.assign(from: results[index]) }
+    } catch { throw error.from(method.name) }
+  }
+
+  // MARK: state
+
+  /// State by parameter as "INDEX.NAME", in order, and numbers as "scalar.NAME".
   package var stateDictionary: [(name: String, tensor: Tensor)] {
-    slots.enumerated().flatMap { index, slot in
-      zip(stateNames, slot.states).map { ("\(index).\($0.name)", $1) }
+    switch work {
+    case nil: return waiting ?? []
+    case .search(let engine): return engine.state
+    case .update(let engine):
+      var all: [(name: String, tensor: Tensor)] = []
+      for (part, states) in zip(engine.positions, engine.states) {
+        for state in states { all.append(("\(part).\(state.name)", state.tensor)) }
+      }
+      for (group, scalars) in engine.scalars.enumerated() {
+        for scalar in scalars {
+          let name = "scalar.\(scalar.name)" + (group == 0 ? "" : ".group\(group)")
+          if let tensor = try? Tensor([scalar.value], shape: []) { all.append((name, tensor)) }
+        }
+      }
+      return all
     }
   }
 
-  /// Takes over state that `stateDictionary` gave, by copy. Nothing changes if it does not fit.
+  /// Takes over state that `stateDictionary` gave, by copy. Nothing changes if it does not fit. Before the first step
+  /// it waits for the parameters.
   package func load(step: Int, _ tensors: [(name: String, tensor: Tensor)]) throws(TemperError) {
     do throws(TemperError) {
+      guard !isStepping else {
+        throw TemperError(.wrongState, "The optimizer is in the middle of a step: its closure cannot use it.")
+      }
       guard step >= 0 else { throw TemperError(.outOfRange, "A step count is 0 or more; \(step) came.") }
-      let given = Dictionary(tensors.map { ($0.name, $0.tensor) }) { $1 }
-      let count = stateNames.isEmpty ? slots.count : given.count / stateNames.count
-      guard given.count == count * stateNames.count || stateNames.isEmpty && given.isEmpty else {
-        throw TemperError(
-          .invalidArgument,
-          "\(given.count) arrays of state came; there are \(stateNames.count) for each parameter: \(stateNames.map(\.name).joined(separator: ", "))."
-        )
+      if let work {
+        try put(tensors, into: work)
+      } else {
+        try checkNames(tensors)
+        var copies: [(name: String, tensor: Tensor)] = []
+        for (name, tensor) in tensors { copies.append((name, try tensor.copy())) }
+        waiting = copies
       }
-      guard slots.isEmpty || slots.count == count else {
-        throw TemperError(
-          .invalidArgument, "State of \(count) parameters came; this optimizer works on \(slots.count).")
-      }
-      var made: [Slot] = []
-      for index in 0..<(stateNames.isEmpty ? 0 : count) {
-        var states: [Tensor] = []
-        for state in stateNames {
-          guard let tensor = given["\(index).\(state.name)"], tensor.dtype.isFloating else {
-            throw TemperError(.invalidArgument, "The state \"\(index).\(state.name)\" is missing or holds no floats.")
-          }
-          let slot = slots.isEmpty ? nil : slots[index]
-          guard slot.map({ $0.shape == tensor.shape }) ?? true, states.allSatisfy({ $0.shape == tensor.shape }) else {
-            throw TemperError(
-              .invalidShape, "The state \"\(index).\(state.name)\" has shape \(tensor.shape), unlike its parameter.")
-          }
-          states.append(try tensor.copy(as: slot?.type ?? tensor.dtype))
-        }
-        made.append(Slot(shape: states[0].shape, type: states[0].dtype, states: states))
-      }
-      if !stateNames.isEmpty { slots = made }
       self.step = step
     } catch { throw error.from(method.name) }
   }
 
-  private var defaultLearningRate: Double {
-    if case .real(let rate)? = arguments.values["learning_rate"] { rate } else { 0 }
-  }
-
-  private var isElementwise: Bool { method.properties.contains("elementwise") }
-
-  private func key(_ parameter: Tensor) -> Key {
-    Key(shape: isElementwise ? [parameter.count] : parameter.shape, type: parameter.dtype)
-  }
-
-  private func newSlot(_ parameter: Tensor) throws(TemperError) -> Slot {
-    var states: [Tensor] = []
-    for state in stateNames {
-      let tensor = try Tensor(zeros: parameter.shape, parameter.dtype)
-      if state.initial != 0 { try tensor.fill(state.initial) }
-      states.append(tensor)
+  /// What can be said of names before the parameters are known.
+  private func checkNames(_ tensors: [(name: String, tensor: Tensor)]) throws(TemperError) {
+    guard case .update = method.implementation else { return }
+    // Vectors and matrices may keep different things.
+    let rules = [
+      try UpdateRule(method, arguments, shape: [1]), try UpdateRule(method, arguments, shape: [2, 2]),
+    ]
+    let scalars = Set(rules.flatMap { $0.scalars.map { "scalar.\($0.name)" } })
+    let states = Set(rules.flatMap { $0.states.map(\.name) })
+    for (name, _) in tensors {
+      if name.hasPrefix("scalar.") {
+        let plain = name.split(separator: ".group").first.map(String.init) ?? name
+        if scalars.contains(plain) { continue }
+      } else if let dot = name.firstIndex(of: "."), states.contains(String(name[name.index(after: dot)...])) {
+        continue
+      }
+      throw TemperError(
+        .invalidArgument,
+        "There is no state \"\(name)\"; the method keeps \(states.isEmpty ? "none" : states.sorted().joined(separator: ", "))."
+      )
     }
-    return Slot(shape: parameter.shape, type: parameter.dtype, states: states)
   }
+
+  private func put(_ tensors: [(name: String, tensor: Tensor)], into work: Work) throws(TemperError) {
+    guard case .update(let engine) = work else {
+      guard case .search(let engine) = work else { return }
+      return try engine.load(tensors)
+    }
+    var left = Dictionary(tensors.map { ($0.name, $0.tensor) }) { $1 }
+    var copies: [(from: Tensor, to: Tensor)] = []
+    for (part, states) in zip(engine.positions, engine.states) {
+      for state in states {
+        let name = "\(part).\(state.name)"
+        guard let given = left.removeValue(forKey: name), given.shape == state.tensor.shape,
+          given.dtype == state.tensor.dtype
+        else {
+          throw TemperError(
+            .invalidArgument,
+            "The state needs \"\(name)\": \(state.tensor.dtype.name) of shape \(state.tensor.shape).")
+        }
+        copies.append((given, state.tensor))
+      }
+    }
+    var scalars = engine.scalars
+    for group in scalars.indices {
+      for index in scalars[group].indices {
+        let name = "scalar.\(scalars[group][index].name)" + (group == 0 ? "" : ".group\(group)")
+        guard let given = left.removeValue(forKey: name), given.count == 1, given.dtype.isFloating else {
+          throw TemperError(.invalidArgument, "The state needs \"\(name)\", one number.")
+        }
+        scalars[group][index].value = given.scalar
+      }
+    }
+    if let stranger = left.keys.min() {
+      throw TemperError(.invalidArgument, "There is no state \"\(stranger)\" with these parameters.")
+    }
+    for copy in copies { copy.to.copyBytes(from: try copy.from.dense()) }
+    engine.setScalars(scalars)
+  }
+
+  // MARK: parameters
+
+  private func rate(_ group: Group, _ given: Double?) -> Double {
+    if let schedule = group.schedule { return schedule.value(at: Double(step)) }
+    if let given, !group.hasOwnRate { return given }
+    if case .real(let rate)? = group.arguments.values["learning_rate"] { return rate }
+    return 0
+  }
+
+  private func group(_ position: Int) -> Int { groups.firstIndex { $0.positions.contains(position) } ?? 0 }
+
+  private func work(for arrays: Arrays) throws(TemperError) -> Work {
+    if let work {
+      if case .update(let engine) = work { try engine.rebind(arrays.parts(group)) }
+      return work
+    }
+    for position in groups.flatMap(\.positions) where position >= arrays.count {
+      throw TemperError(
+        .outOfRange, "A group has parameter \(position); \(arrays.count) parameters came.")
+    }
+    let made: Work
+    if case .search(let make) = method.implementation {
+      made = .search(SearchEngine(try make(arguments), arrays))
+    } else {
+      made = .update(
+        try UpdateEngine(
+          method, groups.map(\.arguments), parts: arrays.parts(group), positions: arrays.indices,
+          clipping: clipping, workers: workers))
+    }
+    if let waiting { try put(waiting, into: made) }
+    waiting = nil
+    work = made
+    shapes = arrays.shapes
+    return made
+  }
+
+  /// Of the first step.
+  private var shapes: [(shape: Shape, type: DType)]?
 
   private func check(_ parameters: [Tensor], _ gradients: [Tensor]) throws(TemperError) {
     guard parameters.count == gradients.count else {
       throw TemperError(
         .invalidArgument, "\(parameters.count) parameters and \(gradients.count) gradients came; one each is needed.")
     }
-    guard slots.isEmpty || slots.count == parameters.count else {
+    if let shapes, shapes.count != parameters.count {
       throw TemperError(
-        .invalidArgument, "\(parameters.count) parameters came; this optimizer began with \(slots.count).")
+        .invalidArgument, "\(parameters.count) parameters came; this optimizer began with \(shapes.count).")
     }
     for (index, parameter) in parameters.enumerated() {
       let gradient = gradients[index]
@@ -200,83 +315,12 @@ package final class OptimizerInstance {
           .invalidShape, "Parameter \(index) has shape \(parameter.shape), its gradient \(gradient.shape).",
           argument: Int32(index))
       }
-      if !slots.isEmpty, slots[index].shape != parameter.shape || slots[index].type != parameter.dtype {
+      if let shapes, shapes[index].shape != parameter.shape || shapes[index].type != parameter.dtype {
         throw TemperError(
           .invalidShape,
-          "Parameter \(index) is \(parameter.dtype.name) of shape \(parameter.shape); it began as \(slots[index].type.name) of shape \(slots[index].shape).",
+          "Parameter \(index) is \(parameter.dtype.name) of shape \(parameter.shape); it began as \(shapes[index].type.name) of shape \(shapes[index].shape).",
           argument: Int32(index))
       }
     }
-  }
-
-  private func update(
-    _ index: Int, _ parameter: Tensor, _ gradient: Tensor, _ numbers: StepNumbers, _ scale: Double
-  ) throws(TemperError) {
-    guard parameter.count > 0 else { return }
-    let key = key(parameter)
-    let pass: Pass
-    if let made = plans[key] {
-      pass = made
-    } else {
-      pass = try makePass(key)
-      plans[key] = pass
-    }
-    let needed = Set(pass.execution.plan.inputs.map { $0.name })
-    let dense = try parameter.dense().reshaped(key.shape)
-    try pass.execution.bind("parameter", to: dense)
-    if needed.contains("gradient") {
-      let converted = gradient.dtype == key.type ? try gradient.dense() : try gradient.copy(as: key.type)
-      try pass.execution.bind("gradient", to: try converted.reshaped(key.shape))
-    }
-    for (state, tensor) in zip(stateNames, slots[index].states) {
-      try pass.execution.bind("state." + state.name, to: try tensor.reshaped(key.shape))
-    }
-    for number in pass.numbers where needed.contains("number." + number.name) {
-      number.tensor.store(number.value(numbers))
-      try pass.execution.bind("number." + number.name, to: number.tensor)
-    }
-    if needed.contains("gradient_scale") {
-      pass.scale.store(scale)
-      try pass.execution.bind("gradient_scale", to: pass.scale)
-    }
-    try pass.execution.run()
-    if !parameter.isDense { try parameter.assign(from: try dense.reshaped(parameter.shape)) }
-  }
-
-  private func makePass(_ key: Key) throws(TemperError) -> Pass {
-    var gradient = Expression.input("gradient", key.shape)
-    if clipping.norm != nil { gradient = gradient * .input("gradient_scale", []) }
-    if let bound = clipping.value { gradient = clamp(gradient, -bound, bound) }
-    let update = try UpdateExpression(
-      method, arguments, parameter: .input("parameter", key.shape), gradient: gradient)
-    let outputs =
-      [Output(update.parameter, inPlaceOf: "parameter")]
-      + update.states.map { Output($0.value, inPlaceOf: "state." + $0.name) }
-    let execution = try Execution(try Plan(outputs, type: key.type), workers: workers)
-    var numbers: [(name: String, tensor: Tensor, value: @Sendable (StepNumbers) -> Double)] = []
-    for number in update.numbers { numbers.append((number.name, try Tensor(zeros: [], key.type), number.value)) }
-    return Pass(execution: execution, numbers: numbers, scale: try Tensor(zeros: [], key.type))
-  }
-
-  /// min(1, bound / norm of all gradients together).
-  private func gradientScale(_ gradients: [Tensor], _ parameters: [Tensor]) throws(TemperError) -> Double {
-    guard let bound = clipping.norm else { return 1 }
-    var total = 0.0
-    for (gradient, parameter) in zip(gradients, parameters) where gradient.count > 0 {
-      let key = Key(shape: [gradient.count], type: parameter.dtype)
-      let execution: Execution
-      if let made = squares[key] {
-        execution = made
-      } else {
-        let sum = square(Expression.input("gradient", key.shape)).sumAll()
-        execution = try Execution(try Plan([Output(sum)], type: key.type), workers: workers)
-        squares[key] = execution
-      }
-      let converted = gradient.dtype == key.type ? try gradient.dense() : try gradient.copy(as: key.type)
-      try execution.bind("gradient", to: try converted.reshaped(key.shape))
-      try execution.run()
-      total += execution.output(0).scalar
-    }
-    return min(1, bound / total.squareRoot())
   }
 }

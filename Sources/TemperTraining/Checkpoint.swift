@@ -15,6 +15,10 @@ extension Trainer {
     tensors.append(("run.progress", try Tensor(run.progress)))
     for column in run.history.columns { tensors.append(("history.\(column.name)", try Tensor(column.values))) }
     if let order = run.order { tensors.append(("run.order", try Tensor(order))) }
+    for (index, network) in networks.enumerated() where !network.update.scalars[0].isEmpty {
+      tensors.append(("optimizer\(index).scalars", try Tensor(network.update.scalars[0].map(\.value))))
+    }
+    if let schedule, schedule.isAdaptive { tensors.append(("schedule.state", try Tensor(schedule.state))) }
     var metadata = Dictionary(uniqueKeysWithValues: settings.map { ($0.name, $0.text) })
     metadata["format"] = Trainer.format
     try Safetensors(metadata: metadata, tensors: tensors).write(to: path)
@@ -77,6 +81,15 @@ extension Trainer {
       for (name, tensor) in weightTensors { best.append(try next("best.\(name)", like: tensor).copy()) }
       resumed.best = best
     }
+    var scalars: [[Double]] = []
+    for (index, network) in networks.enumerated() {
+      let values = try numbers("optimizer\(index).scalars", Double.self) ?? []
+      guard values.count == network.update.scalars[0].count else {
+        throw TemperError(.malformedFile, "The checkpoint lacks numbers that the optimizer keeps.")
+      }
+      scalars.append(values)
+    }
+    let observed = try numbers("schedule.state", Double.self)
     // In the order of declaration, which the file keeps for tensors of one type.
     for (name, tensor) in file.tensors where name.hasPrefix("kept.") && left.removeValue(forKey: name) != nil {
       guard tensor.dtype == networks[0].type else {
@@ -87,7 +100,11 @@ extension Trainer {
     if let stranger = left.keys.min() {
       throw TemperError(.malformedFile, "\"\(stranger)\" does not belong into a checkpoint of this trainer.")
     }
+    if let schedule, schedule.isAdaptive { try schedule.load(observed ?? []) }
     for copy in copies { copy.to.copyBytes(from: copy.from) }
+    for (network, values) in zip(networks, scalars) {
+      network.update.setScalars([zip(network.update.scalars[0], values).map { ($0.name, $1) }])
+    }
     run = resumed
   }
 
@@ -121,7 +138,7 @@ extension Trainer {
 
   private var optimizerTensors: [(name: String, tensor: Tensor)] {
     networks.enumerated().flatMap { index, network in
-      network.update.states.map { ("optimizer\(index).\($0.name)", $0.tensor) }
+      network.optimizerStates.map { ("optimizer\(index).\($0.name)", $0.tensor) }
     }
   }
 }

@@ -11,7 +11,7 @@ package final class Network {
   /// Written by every step, laid out as `parameters`.
   package let gradient: Tensor
   let gradients: [Tensor]
-  let update: UpdatePass
+  let update: UpdateEngine
   /// Of the gradient, at the last step.
   var norm = 0.0
   private var partialSums: [Double]
@@ -24,7 +24,7 @@ package final class Network {
     self.model = model
     parameters = model.flat
     gradient = try Tensor(zeros: parameters.shape, parameters.dtype)
-    var pairs: [ParameterPair] = []
+    var parts: [UpdateEngine.Part] = []
     for variable in model.trained {
       guard let parameter = variable.tensor else {
         throw TemperError(
@@ -33,13 +33,22 @@ package final class Network {
       let place = try Tensor(
         storage: gradient.storage, byteOffset: parameter.byteOffset - parameters.byteOffset, dtype: parameter.dtype,
         shape: parameter.shape, strides: parameter.strides)
-      pairs.append(ParameterPair(parameter: parameter, gradient: place))
+      parts.append(UpdateEngine.Part(parameter, place))
     }
-    gradients = pairs.map(\.gradient)
+    gradients = parts.map(\.gradient)
     partialSums = [Double](repeating: 0, count: parameters.count / (1 << 16) + 1)
-    update = try UpdatePass(
-      optimizer, arguments, whole: ParameterPair(parameter: parameters, gradient: gradient), parts: pairs,
-      clipping: clipping, workers: workers)
+    // One pass over the flat vector where the rule works element by element.
+    let isWhole = optimizer.properties.contains("elementwise")
+    update = try UpdateEngine(
+      optimizer, [arguments], parts: isWhole ? [UpdateEngine.Part(parameters, gradient)] : parts, clipping: clipping,
+      workers: workers)
+  }
+
+  /// State of the optimizer, under names for checkpoints.
+  var optimizerStates: [(name: String, tensor: Tensor)] {
+    let states = update.states
+    if update.method.properties.contains("elementwise") { return states.flatMap { $0 } }
+    return states.enumerated().flatMap { index, list in list.map { ("\(index).\($0.name)", $0.tensor) } }
   }
 
   /// Euclidean norm of the gradient, in double precision; not finite if any element is not.

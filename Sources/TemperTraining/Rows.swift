@@ -8,7 +8,7 @@ import TemperKernels
 /// looks anything up nor allocates.
 @safe struct Rows {
   private let table: Tensor
-  private let batch: Tensor
+  let batch: Tensor
   private let rowBytes: Int
   /// Rows of the batch.
   let count: Int
@@ -66,19 +66,6 @@ extension Tensor {
   var number: Double {
     precondition(count == 1)
     return dtype == .float64 ? unsafe pointer.load(as: Double.self) : Double(unsafe pointer.load(as: Float.self))
-  }
-
-  /// Two 64-bit words as four index words, low ones first: the clock of random numbers inside a plan.
-  func setWords(_ key: UInt64, _ step: UInt64) {
-    precondition(dtype == .int32 && count == 4)
-    unsafe pointer.storeBytes(of: key.littleEndian, as: UInt64.self)
-    unsafe (pointer + 8).storeBytes(of: step.littleEndian, as: UInt64.self)
-  }
-
-  /// The same bytes from a tensor of the same type and size; both dense.
-  func copyBytes(from source: Tensor) {
-    precondition(isDense && source.isDense && byteCount == source.byteCount && dtype == source.dtype)
-    unsafe pointer.copyMemory(from: source.pointer, byteCount: byteCount)
   }
 
   /// Sum of the squares of all elements of a dense real tensor, in double precision, by a tree that depends on the

@@ -15,6 +15,9 @@ final class Step {
   /// New values wait here until the step has proved finite.
   private let scatters: [Rows]
   private let copies: [(from: Tensor, to: Tensor)]
+  /// What waits, and room for what waited after the first of several runs on one batch.
+  private let pending: [Tensor]
+  private var first: [Tensor] = []
 
   init(_ graph: StepGraph, objective: Expression, workers: Workers) throws(TemperError) {
     if let error = objective.error { throw error }
@@ -55,6 +58,7 @@ final class Step {
       }
     }
     (self.scatters, self.copies) = (scatters, copies)
+    pending = scatters.map(\.batch) + copies.map(\.from)
 
     execution = try Execution(try Plan(outputs, type: type), workers: workers)
     for (index, target) in targets.enumerated() { try execution.bind(output: index, to: target) }
@@ -86,6 +90,18 @@ final class Step {
     for number in numbers { number.tensor.set(number.value(position)) }
     try execution.run()
     return objective.number
+  }
+
+  /// Remembers what waits: another run on the same batch, at other parameters, is to change only gradients.
+  func keepPending() throws(TemperError) {
+    for (index, tensor) in pending.enumerated() {
+      if first.count <= index { first.append(try Tensor(zeros: tensor.shape, tensor.dtype)) }
+      first[index].copyBytes(from: tensor)
+    }
+  }
+
+  func restorePending() {
+    for (tensor, copy) in zip(pending, first) { tensor.copyBytes(from: copy) }
   }
 
   /// Writes running statistics and what is kept.

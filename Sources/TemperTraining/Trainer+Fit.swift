@@ -116,12 +116,7 @@ extension Trainer {
       )
     }
     if isFinite {
-      let numbers = StepNumbers(
-        step: run.position.steps + 1, learningRate: learningRate(after: run.position.steps))
-      for network in step.networks {
-        try network.update.run(numbers, scale: options.clipping.scale(network.norm))
-        try network.model.constrain()
-      }
+      try update(step, order, from: start)
       step.commit(order, from: start)
       run.lossSum += loss * Double(step.count)
       run.lossCount += step.count
@@ -135,6 +130,32 @@ extension Trainer {
     return loss
   }
 
+  /// Moves the networks. Rules that take gradients at other points run the same batch again, with the same random
+  /// numbers; running statistics and what is kept follow its first run.
+  private func update(_ step: Step, _ order: [Int32], from start: Int) throws(TemperError) {
+    let rates = [learningRate(after: run.position.steps)]
+    let number = run.position.steps + 1
+    let isRepeated = step.networks.contains { $0.update.needsClosure }
+    if isRepeated { try step.keepPending() }
+    for (index, network) in step.networks.enumerated() {
+      func again() throws(TemperError) -> Double {
+        let loss = try step.run(order, from: start, run.position, workers)
+        let norm = network.gradientNorm(workers)
+        guard loss.isFinite, norm.isFinite else {
+          throw TemperError(
+            .notFinite,
+            "The loss or its gradient at a point beside the parameters is not finite; the step was not made.")
+        }
+        return options.clipping.scale(norm)
+      }
+      // The run for the network before it left other gradients.
+      let scale = isRepeated && index > 0 ? try again() : options.clipping.scale(network.norm)
+      try network.update.run(step: number, rates: rates, scale: scale, evaluate: again)
+      try network.model.constrain()
+    }
+    if isRepeated { step.restorePending() }
+  }
+
   private func endEpoch(_ session: Session, _ monitoring: Monitoring?) throws(TemperError) -> EpochRecord {
     let began = monotonicSeconds()
     session.training.position = run.position
@@ -144,6 +165,7 @@ extension Trainer {
       learningRate: learningRate(after: max(run.position.steps - 1, 0)), seconds: 0)
     if let validation = session.validation { record.validation = try validation.run() }
     for (name, test) in session.tests { record.tests.append(TestRecord(name: name, measurement: try test.run())) }
+    if let schedule, schedule.isAdaptive { try schedule.observe(record) }
     if let monitoring, let value = monitoring.quantity.value(record),
       run.monitor.observe(value, epoch: record.epoch, monitoring)
     {

@@ -80,3 +80,21 @@ package final class Trainer {
     for (tensor, copy) in zip(weights, best) { tensor.copyBytes(from: copy) }
   }
 }
+
+extension ScheduleInstance {
+  /// Takes in what an epoch has measured, under the names of the history; "loss", "accuracy" and "metric" are those of
+  /// the validation set where there is one.
+  func observe(_ record: EpochRecord) throws(TemperError) {
+    let loss = record.validation?.loss ?? record.trainingLoss
+    var values: [(name: String, value: Double)] = [
+      ("training_loss", record.trainingLoss), ("loss", loss),
+    ]
+    if let validation = record.validation {
+      values.append(("validation_loss", validation.loss))
+      if let accuracy = validation.accuracy {
+        values += [("validation_accuracy", accuracy), ("accuracy", accuracy)]
+      }
+    }
+    try observe(values)
+  }
+}

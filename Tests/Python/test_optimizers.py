@@ -11,16 +11,26 @@ OPTIMIZERS = [record["name"] for record in temper.catalog(kind="optimizer")]
 
 
 def steps(optimizer, parameters, count, start=0):
+    """Steps on a bowl with noise that is a function of the step."""
     for step in range(start, start + count):
-        random = np.random.default_rng(step)
-        optimizer.step(parameters, [random.normal(size=p.shape).astype(p.dtype) for p in parameters])
+        noise = [np.random.default_rng([step, i]).normal(size=p.shape) for i, p in enumerate(parameters)]
+
+        def closure():
+            loss = sum(0.5 * (p.astype(float) ** 2).sum() + (n * p).sum() for p, n in zip(parameters, noise))
+            return loss, [(p + n).astype(p.dtype) for p, n in zip(parameters, noise)]
+
+        if optimizer.needs_closure:
+            optimizer.step(parameters, closure)
+        else:
+            optimizer.step(parameters, closure()[1])
 
 
+@pytest.mark.parametrize("way", ["dictionary", "file", "in between"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_state_goes_on_with_the_same_bits(name, dtype):
+def test_state_goes_on_with_the_same_bits(name, dtype, way, tmp_path):
     settings = {"momentum": 0.9} if name == "sgd" else {}
-    start = [np.linspace(-1, 1, 12).reshape(3, 4).astype(dtype), np.ones(5, dtype)]
+    start = [np.linspace(-1, 1, 12).reshape(3, 4).astype(dtype), np.ones(5, dtype), np.zeros((0, 2), dtype)]
     whole, parameters = temper.optimizer(name, **settings), [p.copy() for p in start]
     steps(whole, parameters, 7)
     first, resumed = temper.optimizer(name, **settings), [p.copy() for p in start]
@@ -28,11 +38,148 @@ def test_state_goes_on_with_the_same_bits(name, dtype):
     state = first.state_dict()
     assert int(state["step"]) == 3
     second = temper.optimizer(name, **settings)
-    second.load_state_dict(state)
+    if way == "file":
+        first.save(tmp_path / "state.safetensors")
+        second.load(tmp_path / "state.safetensors")
+    else:
+        if way == "in between":  # into an optimizer that has gone elsewhere
+            steps(second, [2 * p for p in start], 2)
+        second.load_state_dict(state)
     steps(second, resumed, 4, start=3)
     for parameter, other in zip(parameters, resumed):
         np.testing.assert_array_equal(parameter, other)
     assert all(np.array_equal(value, second.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+def test_files_of_other_methods_are_refused(tmp_path):
+    adam, parameters = temper.optimizer("adam"), [np.ones(3)]
+    steps(adam, parameters, 2)
+    adam.save(tmp_path / "adam")
+    with pytest.raises(temper.Error, match="adam"):
+        temper.optimizer("lion").load(tmp_path / "adam")
+    (tmp_path / "broken").write_bytes((tmp_path / "adam").read_bytes()[:40])
+    with pytest.raises(temper.Error):
+        temper.optimizer("adam").load(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("name", [record["name"] for record in temper.catalog(kind="schedule")])
+def test_schedules_go_on_with_the_same_values(name):
+    def observe(schedule, step):
+        if "adaptive" in schedule.record["properties"]:
+            schedule.observe(metric=float(np.sin(step)))
+
+    whole, first, second = (temper.schedule(name) for _ in range(3))
+    for step in range(20):
+        observe(whole, step)
+        observe(first, step)
+    second.load_state_dict(first.state_dict())
+    for step in range(20, 40):
+        observe(whole, step)
+        observe(second, step)
+        assert second(step) == whole(step)
+    np.testing.assert_array_equal(second.state_dict()["state"], whole.state_dict()["state"])
+
+
+def test_accuracy_gradient_follows_its_worked_trace():
+    schedule = temper.schedule("accuracy_gradient_lr", lr=1e-3, window=5, quiet=5, factor=0.8)
+    drops, last = [], schedule(0)
+    for epoch in range(1, 31):
+        schedule.observe(accuracy=0.5)
+        if schedule(epoch) != last:
+            drops.append(epoch)
+        last = schedule(epoch)
+    assert drops == [7, 12, 17, 22, 27] and last == pytest.approx(1e-3 * 0.8**5)
+    rising = temper.schedule("accuracy_gradient_lr", lr=1e-3)
+    for epoch in range(50):
+        rising.observe(accuracy=0.01 * epoch)
+    assert rising(0) == 1e-3
+    low = temper.schedule("accuracy_gradient_lr", lr=1e-3, lr_min=9e-4)
+    for _ in range(50):
+        low.observe(accuracy=0.5)
+    assert low(0) == 9e-4
+
+
+def test_what_schedules_observe():
+    with pytest.raises(temper.Error):
+        temper.schedule("cosine").observe(loss=1.0)
+    with pytest.raises(temper.Error, match="loss"):
+        temper.schedule("plateau").observe(accuracy=1.0)
+    with pytest.raises(temper.Error):
+        temper.schedule("plateau").observe(loss=math.nan)
+    with pytest.raises(temper.Error):
+        temper.schedule("plateau").load_state_dict({"state": np.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "name, parts",
+    [
+        ("sequence", "[]"), ("sequence", "cosine"), ("sequence", '["cosine", "cosine"]'), ("product", '["adam"]'),
+        ("sequence", '[{"cosine": {"total_steps": 5}, "steps": 3}]'), ("product", '[{"cosine": {"nothing": 5}}]'),
+        ("product", '["plateau"]'), ("multistep", None),
+    ],
+)  # fmt: skip
+def test_compositions_that_are_none(name, parts):
+    with pytest.raises(temper.Error):
+        temper.schedule(name, **({"schedules": parts} if parts else {"milestones": "[1, \"two\"]"}))
+
+
+def test_methods_around_methods():
+    # Clipping around lookahead around sgd, by hand.
+    optimizer = temper.optimizer(
+        "clip_by_value", bound=0.5, base="lookahead", k=2, alpha=0.25, **{"base.base": "sgd"}, learning_rate=0.1
+    )
+    x = np.array([1.0, -1.0])
+    optimizer.step([x], [np.array([2.0, -0.1])])
+    np.testing.assert_allclose(x, [0.95, -0.99], rtol=1e-15)
+    optimizer.step([x], [np.array([-3.0, 0.2])])
+    np.testing.assert_allclose(x, [1.0, -1 + 0.25 * -0.01], rtol=1e-15)
+    assert optimizer.record["name"] == "clip_by_value"
+    with pytest.raises(temper.Error):
+        temper.optimizer("lookahead", base="cosine")
+    with pytest.raises(temper.Error):
+        temper.optimizer("lookahead", base="lookahead")
+    with pytest.raises(temper.Error, match="nothing"):
+        temper.optimizer("lookahead", nothing=1)
+
+
+def test_groups_that_cannot_be():
+    with pytest.raises(temper.Error):
+        temper.optimizer("adam").group([0], lr=-1)
+    with pytest.raises(temper.Error):
+        temper.optimizer("adam").group([0], lr=1).group([0, 1], lr=2)
+    optimizer = temper.optimizer("adam").group([2], lr=1)
+    with pytest.raises(temper.Error, match="2"):
+        optimizer.step([np.zeros(2)], [np.ones(2)])
+    optimizer = temper.optimizer("adam")
+    optimizer.step([np.zeros(2)], [np.ones(2)])
+    with pytest.raises(temper.Error):
+        optimizer.group([0], lr=1)
+
+
+def test_a_closure_that_fails_changes_nothing():
+    optimizer, x = temper.optimizer("u_dog"), np.array([1.0, 2.0])
+    optimizer.step([x], lambda: (0.0, [x.copy()]))
+    before, calls = x.copy(), []
+
+    def closure():
+        calls.append(x.copy())
+        if len(calls) == 3:
+            raise KeyError("mine")
+        return 0.0, [x.copy()]
+
+    state = optimizer.state_dict()
+    with pytest.raises(KeyError, match="mine"):
+        optimizer.step([x], closure)
+    np.testing.assert_array_equal(x, before)
+    assert all(np.array_equal(value, state[name]) for name, value in optimizer.state_dict().items())
+    with pytest.raises(temper.Error, match="closure"):
+        optimizer.step([x], [x.copy()])
+    with pytest.raises(temper.Error, match="middle"):
+        optimizer.step([x], lambda: optimizer.step([x.copy()], lambda: (0.0, [x.copy()])))
+    for wrong in (None, [], [x, x], (0.0, [np.zeros(3)])):
+        with pytest.raises((temper.Error, ValueError)):
+            optimizer.step([x], lambda wrong=wrong: wrong)
+    np.testing.assert_array_equal(x, before)
 
 
 def test_state_is_a_copy():

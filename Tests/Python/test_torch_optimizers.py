@@ -1,4 +1,4 @@
-"""PyTorch as an oracle for optimizers: fifty steps of the same gradients."""
+"""PyTorch as an oracle for optimizers and schedules: fifty steps of the same gradients, every option."""
 
 import numpy as np
 import pytest
@@ -7,49 +7,131 @@ import temper
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle of these tests, is not installed")
 
-CASES = {
-    "sgd": ("sgd", {"lr": 0.1}, torch.optim.SGD, {"lr": 0.1}),
-    "sgd decay": ("sgd", {"lr": 0.1, "weight_decay": 0.05}, torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.05}),
-    "sgd momentum": ("sgd", {"lr": 0.1, "momentum": 0.9}, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
-    "sgd dampening": (
-        "sgd", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
-        torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
-    ),
-    "sgd nesterov": (
-        "sgd", {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
-        torch.optim.SGD, {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
-    ),
-    "adam": ("adam", {}, torch.optim.Adam, {}),
-    "adam settings": (
-        "adam", {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.1},
-        torch.optim.Adam, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
-    ),
-    "adam amsgrad": ("adam", {"amsgrad": True}, torch.optim.Adam, {"amsgrad": True}),
-    "adamw": ("adamw", {}, torch.optim.AdamW, {}),
-    "adamw settings": (
-        "adamw", {"learning_rate": 0.01, "weight_decay": 0.3, "amsgrad": True},
-        torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.3, "amsgrad": True},
-    ),
+# PyTorch's class and settings, which ours are called like, but for betas.
+SAME = {
+    "sgd": (torch.optim.SGD, [
+        {"lr": 0.1}, {"lr": 0.1, "weight_decay": 0.05}, {"lr": 0.1, "momentum": 0.9},
+        {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}, {"lr": 0.1, "maximize": True, "weight_decay": 0.01},
+        {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    ]),
+    "adagrad": (torch.optim.Adagrad, [
+        {}, {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1},
+        {"initial_accumulator_value": 0.3, "eps": 1e-6, "maximize": True},
+    ]),
+    "adadelta": (torch.optim.Adadelta, [
+        {}, {"lr": 0.5, "rho": 0.8, "eps": 1e-4, "weight_decay": 0.1}, {"maximize": True},
+    ]),
+    "rmsprop": (torch.optim.RMSprop, [
+        {}, {"lr": 0.02, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.1}, {"momentum": 0.9},
+        {"centered": True, "eps": 1e-3}, {"centered": True, "momentum": 0.5, "eps": 1e-3, "maximize": True},
+    ]),
+    "adam": (torch.optim.Adam, [
+        {}, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}, {"amsgrad": True},
+        {"weight_decay": 0.3, "decoupled_weight_decay": True}, {"maximize": True},
+    ]),
+    "adamw": (torch.optim.AdamW, [
+        {}, {"lr": 0.01, "weight_decay": 0.3, "amsgrad": True}, {"maximize": True, "betas": (0.5, 0.9)},
+    ]),
+    "adamax": (torch.optim.Adamax, [
+        {}, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}, {"maximize": True},
+    ]),
+    "nadam": (torch.optim.NAdam, [
+        {}, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "momentum_decay": 0.01},
+        {"weight_decay": 0.3, "decoupled_weight_decay": True}, {"maximize": True},
+    ]),
+    "radam": (torch.optim.RAdam, [
+        {}, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
+        {"weight_decay": 0.3, "decoupled_weight_decay": True}, {"maximize": True},
+    ]),
+    "asgd": (torch.optim.ASGD, [
+        {}, {"lr": 0.05, "lambd": 0.01, "alpha": 0.5, "weight_decay": 0.1}, {"t0": 10.0, "maximize": True},
+    ]),
 }  # fmt: skip
 
 
+def translated(settings):
+    """PyTorch's settings under our names."""
+    ours = {name: value for name, value in settings.items() if name != "betas"}
+    return ours | {f"beta{i + 1}": beta for i, beta in enumerate(settings.get("betas", ()))}
+
+
+CASES = [(name, translated(settings), oracle, settings) for name, (oracle, all_) in SAME.items() for settings in all_]
+CASES += [
+    ("amsgrad", {}, torch.optim.Adam, {"amsgrad": True}),
+    ("rprop", {}, torch.optim.Rprop, {}),
+    ("rprop", {"lr": 0.05, "eta_minus": 0.6, "eta_plus": 1.5, "minimum_step": 0.01, "maximum_step": 0.1},
+     torch.optim.Rprop, {"lr": 0.05, "etas": (0.6, 1.5), "step_sizes": (0.01, 0.1)}),
+    ("rprop", {"maximize": True}, torch.optim.Rprop, {"maximize": True}),
+    ("adafactor", {}, torch.optim.Adafactor, {}),
+    ("adafactor", {"lr": 0.3, "beta2_decay": -0.5, "eps1": 1e-5, "eps2": 0.1, "d": 1.5, "weight_decay": 0.1},
+     torch.optim.Adafactor, {"lr": 0.3, "beta2_decay": -0.5, "eps": (1e-5, 0.1), "d": 1.5, "weight_decay": 0.1}),
+    ("adafactor", {"maximize": True}, torch.optim.Adafactor, {"maximize": True}),
+]  # fmt: skip
+
+
+def label(case):
+    return case[0] + "".join(f" {name}={value}" for name, value in case[1].items())
+
+
+@pytest.fixture
+def double():
+    """PyTorch keeps numbers of its own (rates, products of momenta) in the default type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def gradient_sequence(rng, shapes, dtype, count=50):
+    # Their size changes a lot, so that the largest average of amsgrad is not the last one.
+    return [[np.asarray(np.cos(t) ** 4 * rng.normal(size=s), dtype) for s in shapes] for t in range(count)]
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
-@pytest.mark.parametrize("case", CASES)
-def test_fifty_steps(rng, case, dtype, tolerance):
-    name, settings, oracle, oracle_settings = CASES[case]
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_fifty_steps(rng, double, case, dtype, tolerance):
+    name, settings, oracle, oracle_settings = case
     shapes = [(7, 5), (5,), (), (2, 3, 4)]
     parameters = [rng.normal(size=shape).astype(dtype) for shape in shapes]
     tensors = [torch.tensor(parameter, requires_grad=True) for parameter in parameters]
     ours, theirs = temper.optimizer(name, **settings), oracle(tensors, **oracle_settings)
-    for step in range(50):
-        # Gradients whose size changes a lot, so that the largest average of amsgrad is not the last one.
-        gradients = [np.asarray(np.cos(step) ** 4 * rng.normal(size=shape), dtype) for shape in shapes]
+    for gradients in gradient_sequence(rng, shapes, dtype):
         for tensor, gradient in zip(tensors, gradients):
             tensor.grad = torch.tensor(gradient)
         theirs.step()
         ours.step(parameters, gradients)
     for parameter, tensor in zip(parameters, tensors):
         np.testing.assert_allclose(parameter, tensor.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_the_average_of_asgd(rng, double):
+    parameter = rng.normal(size=6)
+    tensor = torch.tensor(parameter, requires_grad=True)
+    ours, theirs = temper.optimizer("asgd", lr=0.1, t0=5), torch.optim.ASGD([tensor], lr=0.1, t0=5)
+    for [gradient] in gradient_sequence(rng, [(6,)], np.float64, 20):
+        tensor.grad = torch.tensor(gradient)
+        theirs.step()
+        ours.step([parameter], [gradient])
+    np.testing.assert_allclose(ours.evaluation_point([parameter])[0], theirs.state[tensor]["ax"].numpy(), rtol=1e-12)
+
+
+def test_groups_have_settings_and_schedules_of_their_own(rng):
+    parameters = [rng.normal(size=(3, 2)) for _ in range(3)]
+    tensors = [torch.tensor(parameter, requires_grad=True) for parameter in parameters]
+    ours = temper.optimizer("adamw", lr=0.1).group([1], lr=0.01, weight_decay=0.5)
+    ours.group([2], temper.schedule("exponential", lr=0.2, gamma=0.9), beta1=0.5)
+    theirs = torch.optim.AdamW(
+        [{"params": tensors[:1]}, {"params": tensors[1:2], "lr": 0.01, "weight_decay": 0.5},
+         {"params": tensors[2:], "lr": 0.2, "betas": (0.5, 0.999)}], lr=0.1
+    )  # fmt: skip
+    for step, gradients in enumerate(gradient_sequence(rng, [(3, 2)] * 3, np.float64, 12)):
+        theirs.param_groups[0]["lr"] = 0.1 / (1 + step)
+        theirs.param_groups[2]["lr"] = 0.2 * 0.9**step
+        for tensor, gradient in zip(tensors, gradients):
+            tensor.grad = torch.tensor(gradient)
+        theirs.step()
+        ours.step(parameters, gradients, learning_rate=0.1 / (1 + step))
+    for parameter, tensor in zip(parameters, tensors):
+        np.testing.assert_allclose(parameter, tensor.detach().numpy(), rtol=1e-12)
 
 
 def test_torch_parameters_are_updated_in_place(rng):
@@ -60,3 +142,115 @@ def test_torch_parameters_are_updated_in_place(rng):
     temper.optimizer("sgd", learning_rate=0.5).step(list(layer.parameters()), gradients)
     for parameter, old, gradient in zip(layer.parameters(), before, gradients):
         torch.testing.assert_close(parameter.detach(), old - 0.5 * gradient)
+
+
+def test_a_closure_over_torch(rng):
+    weight = torch.zeros(4, requires_grad=True)
+    x, target = torch.tensor(rng.normal(size=(16, 4)), dtype=torch.float32), torch.arange(4.0)
+
+    def closure():
+        loss = ((x @ (weight - target)) ** 2).mean()
+        return loss, torch.autograd.grad(loss, [weight])
+
+    optimizer = temper.optimizer("adam", lr=0.1)
+    losses = [optimizer.step([weight], closure) for _ in range(300)]
+    assert losses[0] == pytest.approx(float((x @ target).square().mean())) and losses[-1] < 1e-4 * losses[0]
+    np.testing.assert_allclose(weight.detach().numpy(), target, atol=0.05)
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, np.inf])
+@pytest.mark.parametrize("max_norm", [0.5, 100.0])
+def test_clipping_by_norm(rng, norm_type, max_norm):
+    shapes = [(7, 5), (5,)]
+    parameters = [np.zeros(shape) for shape in shapes]
+    gradients = [rng.normal(size=shape) for shape in shapes]
+    tensors = [torch.zeros(shape, dtype=torch.float64) for shape in shapes]
+    for tensor, gradient in zip(tensors, gradients):
+        tensor.grad = torch.tensor(gradient)
+    torch.nn.utils.clip_grad_norm_(tensors, max_norm, norm_type)
+    temper.optimizer("clip_by_global_norm", max_norm=max_norm, norm_type=norm_type, lr=1).step(parameters, gradients)
+    for parameter, tensor in zip(parameters, tensors):  # PyTorch adds 1e-6 to the norm
+        np.testing.assert_allclose(-parameter, tensor.grad.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay, average", [(0.9, torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)), (None, None)])
+def test_averages_of_parameters(rng, decay, average):
+    model = torch.nn.Linear(3, 2).double()
+    averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average)
+    parameters = [p.detach().numpy().copy() for p in model.parameters()]
+    ours = temper.optimizer("ema", base="sgd", decay=decay, lr=0.1) if decay else temper.optimizer("swa", lr=0.1)
+    theirs = torch.optim.SGD(model.parameters(), lr=0.1)
+    for gradients in gradient_sequence(rng, [p.shape for p in parameters], np.float64, 15):
+        for tensor, gradient in zip(model.parameters(), gradients):
+            tensor.grad = torch.tensor(gradient)
+        theirs.step()
+        averaged.update_parameters(model)
+        ours.step(parameters, gradients)
+    for value, tensor in zip(ours.evaluation_point(parameters), averaged.module.parameters()):
+        np.testing.assert_allclose(value, tensor.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+lr_scheduler = torch.optim.lr_scheduler
+SCHEDULES = {
+    "step": ({"step_size": 7, "gamma": 0.5}, lambda o: lr_scheduler.StepLR(o, 7, 0.5)),
+    "multistep": ({"milestones": "[5, 9, 30]", "gamma": 0.3}, lambda o: lr_scheduler.MultiStepLR(o, [5, 9, 30], 0.3)),
+    "exponential": ({"gamma": 0.9}, lambda o: lr_scheduler.ExponentialLR(o, 0.9)),
+    "polynomial": ({"total_steps": 20, "power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, 20, 2.0)),
+    "linear_lr": ({"total_steps": 20, "start_factor": 0.2, "end_factor": 0.7},
+                  lambda o: lr_scheduler.LinearLR(o, 0.2, 0.7, 20)),
+    "cosine": ({"total_steps": 50, "minimum": 0.01}, lambda o: lr_scheduler.CosineAnnealingLR(o, 50, 0.01)),
+    "cosine_restarts": ({"T_0": 6, "T_mult": 2, "minimum": 0.01},
+                        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 6, 2, 0.01)),
+    "one_cycle": ({"total_steps": 50, "pct_start": 0.25},
+                  lambda o: lr_scheduler.OneCycleLR(o, 0.3, 50, pct_start=0.25, cycle_momentum=False)),
+    "one_cycle linear, three phases": (
+        {"total_steps": 50, "anneal": "linear", "three_phase": True, "div_factor": 10.0, "final_div_factor": 100.0},
+        lambda o: lr_scheduler.OneCycleLR(o, 0.3, 50, anneal_strategy="linear", three_phase=True, div_factor=10.0,
+                                          final_div_factor=100.0, cycle_momentum=False)),
+    "cyclic": ({"minimum": 0.1, "step_size_up": 4, "step_size_down": 7},
+               lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.3, 4, 7, cycle_momentum=False)),
+    "cyclic triangular2": ({"minimum": 0.1, "step_size_up": 4, "mode": "triangular2"},
+                           lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.3, 4, mode="triangular2", cycle_momentum=False)),
+    "cyclic exp_range": ({"minimum": 0.1, "step_size_up": 4, "mode": "exp_range", "gamma": 0.9},
+                         lambda o: lr_scheduler.CyclicLR(o, 0.1, 0.3, 4, mode="exp_range", gamma=0.9,
+                                                         cycle_momentum=False)),
+    "sequence": ({"schedules": '[{"linear_lr": {"learning_rate": 0.3, "start_factor": 0.1, "total_steps": 8}, "steps": 8},'
+                               ' {"exponential": {"learning_rate": 0.3, "gamma": 0.9}}]', "lr": 1},
+                 lambda o: lr_scheduler.SequentialLR(
+                     o, [lr_scheduler.LinearLR(o, 0.1, 1, 8), lr_scheduler.ExponentialLR(o, 0.9)], [8])),
+    "product": ({"schedules": '[{"linear_lr": {"start_factor": 0.1, "total_steps": 8}}, {"exponential": {"gamma": 0.9}}]'},
+                lambda o: lr_scheduler.ChainedScheduler(
+                    [lr_scheduler.LinearLR(o, 0.1, 1, 8), lr_scheduler.ExponentialLR(o, 0.9)])),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_fifty_rates(case):
+    settings, make = SCHEDULES[case]
+    ours = temper.schedule(case.split(" ")[0], **{"lr": 0.3, **settings})
+    holder = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    theirs = make(holder)
+    for step in range(50):
+        assert ours(step) == pytest.approx(holder.param_groups[0]["lr"], rel=1e-9, abs=1e-12), step
+        if step < 49:
+            theirs.step()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"patience": 2, "factor": 0.5, "cooldown": 3}, {"mode": "max", "patience": 1, "threshold": 0.1},
+        {"patience": 0, "threshold": 0.2, "threshold_mode": "abs", "minimum": 0.01},
+    ],
+)  # fmt: skip
+def test_plateau(rng, settings):
+    ours = temper.schedule("plateau", lr=0.3, **settings)
+    theirs_settings = {"min_lr" if name == "minimum" else name: value for name, value in settings.items()}
+    holder = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    theirs = lr_scheduler.ReduceLROnPlateau(holder, **theirs_settings)
+    for step in range(60):
+        loss = float(np.exp(-0.05 * step) + 0.1 * rng.normal())
+        ours.observe(loss=loss)
+        theirs.step(loss)
+        assert ours(step) == pytest.approx(holder.param_groups[0]["lr"], rel=1e-12)

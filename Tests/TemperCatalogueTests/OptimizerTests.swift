@@ -158,12 +158,16 @@ import Testing
   }
 
   @Test func schedulesCompose() throws {
-    let warm = try schedule("linear_warmup", [("warmup_steps", .integer(2))])
-    let fall = try schedule("step", [("step_size", .integer(2)), ("gamma", .real(0.5))])
-    func instance(_ method: Method) throws -> ScheduleInstance {
-      try ScheduleInstance(method, try Arguments([], for: method.parameters))
+    func composed(_ name: String, _ parts: String) throws -> ScheduleInstance {
+      let given: [(name: String, value: Value)] = [("schedules", .text(parts))]
+      let method = try catalogue.resolve(try method(name), given)
+      return try ScheduleInstance(method, try Arguments(given, for: method.parameters))
     }
-    #expect(values(try instance(.product("both", [warm, fall])), [0, 1, 2, 4]) == [0, 0.5, 0.5, 0.25])
-    #expect(values(try instance(.sequence("then", [(warm, 2)], then: fall)), [0, 1, 2, 3, 4]) == [0, 0.5, 1, 1, 0.5])
+    let (warm, fall) = (
+      "{\"linear_warmup\": {\"warmup_steps\": 2}", "{\"step\": {\"step_size\": 2, \"gamma\": 0.5}}"
+    )
+    #expect(values(try composed("product", "[\(warm)}, \(fall)]"), [0, 1, 2, 4]) == [0, 0.5, 0.5, 0.25])
+    let both = try composed("sequence", "[\(warm), \"steps\": 2}, \(fall)]")
+    #expect(values(both, [0, 1, 2, 3, 4]) == [0, 0.5, 1, 1, 0.5])
   }
 }

@@ -230,9 +230,10 @@ struct ProcedureTests {
     // The teacher moved by averaging alone: its optimizer never ran.
     #expect(try trainer.networks[1].parameters.array(of: Double.self) != start)
     #expect(
-      try trainer.networks[1].update.states.allSatisfy { try $0.tensor.array(of: Double.self).allSatisfy { $0 == 0 } })
+      try trainer.networks[1].optimizerStates.allSatisfy { try $0.tensor.array(of: Double.self).allSatisfy { $0 == 0 } }
+    )
     #expect(
-      try trainer.networks[0].update.states.allSatisfy { try $0.tensor.array(of: Double.self).contains { $0 != 0 } })
+      try trainer.networks[0].optimizerStates.allSatisfy { try $0.tensor.array(of: Double.self).contains { $0 != 0 } })
   }
 
   @Test(arguments: [3, 5, 6, 9]) func whatProceduresKeepIsResumed(steps: Int) throws {

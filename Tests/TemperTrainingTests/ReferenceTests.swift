@@ -172,7 +172,7 @@ struct ReferenceTests {
       let length = sqrt(zip(old, new).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) })
       #expect(abs(length - 0.1) < 1e-12)
     }
-    let states = trainer.networks[0].update.states
+    let states = trainer.networks[0].optimizerStates
     #expect(states.map { $0.name } == ["0.steps", "1.steps", "2.steps", "3.steps"])
     #expect(try states[0].tensor.array(of: Double.self) == [Double](repeating: 6, count: 24))
   }

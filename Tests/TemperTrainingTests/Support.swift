@@ -62,7 +62,7 @@ func clouds(
 /// The bytes of everything that a run consists of.
 func bits(_ trainer: Trainer) throws -> [[UInt64]] {
   let tensors =
-    trainer.weights + trainer.networks.flatMap { $0.update.states.map(\.tensor) } + trainer.run.kept.map(\.tensor)
+    trainer.weights + trainer.networks.flatMap { $0.optimizerStates.map(\.tensor) } + trainer.run.kept.map(\.tensor)
   return try tensors.map { try $0.array(of: Double.self).map(\.bitPattern) }
 }
 

@@ -179,6 +179,11 @@ class _Memory(Handle):
         }
 
 
+def owned(pointer):
+    """A tensor of the library as an array."""
+    return np.asarray(_Memory(pointer))
+
+
 def mapped(pointer):
     """The arrays of a tensor map by name, as views of its memory. The map is given back."""
     try:

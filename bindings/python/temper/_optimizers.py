@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
+import os
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from . import errors
-from ._arrays import Borrow, mapped, readable, writable
-from ._library import library
+from ._arrays import Borrow, mapped, owned, readable, writable
+from ._library import library, pending
 from ._methods import Method, documentation
+from ._parameters import params as values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ._types import Array, Out, Result
+    from ._types import Array, Out, Parameter, Path, Result
 
 
 class Optimizer(Method):
@@ -23,13 +28,31 @@ class Optimizer(Method):
     )
     _kind = "optimizer"
 
-    def step(self, params: Sequence[Out], grads: Sequence[Array], learning_rate: float | None = None) -> None:
+    def step(
+        self,
+        params: Sequence[Out],
+        grads: Sequence[Array] | Callable[[], object] | None = None,
+        learning_rate: float | None = None,
+        closure: Callable[[], object] | None = None,
+    ) -> float | None:
         """One step, in place, on lists of arrays: params[i] is updated from grads[i].
 
         The first step fixes how many there are and their shapes. `learning_rate`: of this step, in place of the
         optimizer's own.
+
+        Methods that take losses or gradients at several points (sam, lbfgs) need a closure, any other takes one too,
+        alone or in the place of grads. It computes the loss and its gradients at `params` as they stand and returns
+        (loss, gradients), or the gradients alone, or, when it has written the gradients into `grads`, the loss or
+        nothing. The step then returns the loss at the first point.
         """
-        parameters, gradients = [writable(array) for array in params], [readable(array) for array in grads]
+        if callable(grads):
+            grads, closure = None, grads
+        parameters = [writable(array) for array in params]
+        if closure is not None:
+            return self._step_closure(parameters, grads, learning_rate, closure)
+        if grads is None:
+            raise errors.InvalidArgument("A step needs gradients, or a closure that computes them.")
+        gradients = [readable(array) for array in grads]
         if len(parameters) != len(gradients):
             raise errors.InvalidArgument(
                 f"There must be one gradient for each parameter; {len(parameters)} parameters and "
@@ -39,8 +62,85 @@ class Optimizer(Method):
         with self._lock, Borrow() as borrow:
             library.optimizer_step(self, borrow.tensors(parameters), borrow.tensors(gradients), len(parameters), rate)
 
+    def _step_closure(self, parameters, grads, learning_rate, closure):
+        if grads is None:
+            gradients = [np.empty_like(array) for array in parameters]
+        else:
+            gradients = [writable(array) for array in grads]
+        if len(parameters) != len(gradients):
+            raise errors.InvalidArgument(
+                f"There must be one gradient for each parameter; {len(parameters)} parameters and "
+                f"{len(gradients)} gradients came."
+            )
+
+        def call(_, out):
+            try:
+                loss, new = _parts(closure(), are_written=grads is not None)
+                if new is not None:
+                    if len(new) != len(gradients):
+                        raise errors.InvalidArgument(
+                            f"The closure must give one gradient for each of {len(gradients)} parameters; "
+                            f"{len(new)} came."
+                        )
+                    for gradient, value in zip(gradients, new):
+                        np.copyto(gradient, readable(value))
+                out[0] = loss
+                return 0
+            except BaseException as exception:
+                pending.exceptions.append(exception)
+                return 1
+
+        loss, rate = ctypes.c_double(), math.nan if learning_rate is None else learning_rate
+        with self._lock, Borrow() as borrow:
+            library.optimizer_step_closure(
+                ctypes.byref(loss), self, borrow.tensors(parameters), borrow.tensors(gradients), len(parameters), rate,
+                library.callback("closure_function", call), None,
+            )  # fmt: skip
+        return loss.value
+
+    def group(
+        self, positions: Sequence[int], schedule: Schedule | str | None = None, /, **parameters: Parameter
+    ) -> Optimizer:
+        """Before the first step: the parameters at these positions of the lists follow other values of the method's
+        parameters and, if there is one, the learning rates of a schedule of their own. Returns the optimizer."""
+        if isinstance(schedule, str):
+            schedule = Schedule(self._context, schedule, {})
+        places = (ctypes.c_uint64 * len(positions))(*positions)
+        with self._lock:
+            library.optimizer_add_group(self, places, len(positions), *values(parameters), schedule)
+        return self
+
+    def evaluation_point(self, params: Sequence[Out]) -> list[Result]:
+        """Where the model should be evaluated, as new arrays: the average that the method keeps (ema, swa, lookahead,
+        schedule_free_adamw), or the parameters themselves."""
+        parameters = [writable(array) for array in params]
+        results = [np.empty_like(array) for array in parameters]
+        with self._lock, Borrow() as borrow:
+            library.optimizer_evaluation_point(
+                borrow.tensors(results), self, borrow.tensors(parameters), len(parameters)
+            )
+        return results
+
+    @property
+    def needs_closure(self) -> bool:
+        """Whether a step takes losses or gradients at several points."""
+        info = library.struct("optimizer_info")
+        with self._lock:
+            library.optimizer_get_info(ctypes.byref(info), self)
+        return bool(info.needs_closure)
+
+    def save(self, path: Path) -> None:
+        """Writes the state to a safetensors file. Whole or not at all."""
+        with self._lock:
+            library.optimizer_save(self, os.fsencode(path))
+
+    def load(self, path: Path) -> None:
+        """Puts the state of a file back: the next step goes on with the same bits."""
+        with self._lock:
+            library.optimizer_load(self, os.fsencode(path))
+
     def state_dict(self) -> dict[str, Result]:
-        """The state as copies by name: "step", and "<position>.<state>"; empty before the first step."""
+        """The state as copies by name: "step", "<position>.<state>" and "scalar.<name>"; empty before the first step."""
         with self._lock:
             return mapped(library.handle(library.optimizer_get_state, self))
 
@@ -60,3 +160,37 @@ class Schedule(Method):
         out = ctypes.c_double()
         library.schedule_value(ctypes.byref(out), self, step)
         return out.value
+
+    def observe(self, **measurements: float) -> None:
+        """Takes in a measurement, for schedules that follow one: plateau.observe(loss=0.3)."""
+        with self._lock:
+            for name, value in measurements.items():
+                library.schedule_observe(self, name.encode(), value)
+
+    def state_dict(self) -> dict[str, Result]:
+        """What observations have left: {"state": array}."""
+        with self._lock:
+            return {"state": owned(library.handle(library.schedule_get_state, self))}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Puts a state back that state_dict() gave."""
+        with self._lock, Borrow() as borrow:
+            library.schedule_set_state(self, borrow.tensor(readable(state["state"])))
+
+
+def _parts(result, are_written):
+    """(loss, gradients or None) of what a closure returned."""
+    if isinstance(result, tuple) and len(result) == 2 and np.ndim(_number(result[0])) == 0 and not are_written:
+        return float(_number(result[0])), list(result[1])
+    if are_written or result is None:
+        if not are_written:
+            raise errors.InvalidArgument("The closure must return the gradients, or (loss, gradients).")
+        if isinstance(result, tuple):
+            return float(_number(result[0])), list(result[1])
+        return math.nan if result is None else float(_number(result)), None
+    return math.nan, list(result)
+
+
+def _number(value):
+    """A number of PyTorch without its graph; anything else as it is."""
+    return value.detach() if hasattr(value, "detach") else value

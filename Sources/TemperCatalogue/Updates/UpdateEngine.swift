@@ -1,0 +1,306 @@
+import TemperCore
+import TemperGraph
+
+/// An optimizer at work on arrays: plans made once for each shape, memory bound once, then steps that neither look
+/// anything up nor allocate. For optimizers used alone and for trainers.
+package final class UpdateEngine {
+  /// A parameter and its gradient: dense, of one shape and one floating type.
+  package struct Part {
+    package let parameter: Tensor
+    package let gradient: Tensor
+    /// Which of the sets of arguments it follows.
+    package let group: Int
+    package init(_ parameter: Tensor, _ gradient: Tensor, group: Int = 0) {
+      (self.parameter, self.gradient, self.group) = (parameter, gradient, group)
+    }
+  }
+
+  /// The loss and the gradients at the parameters as they now stand, written to the gradients' memory; the value is the
+  /// factor that the gradients are to be clipped with.
+  package typealias Evaluate = () throws(TemperError) -> Double
+
+  private struct Key: Hashable {
+    let shape: Shape
+    let type: DType
+    let group: Int
+  }
+
+  /// Numbers of one group in one type, bound by all its plans.
+  private final class Numbers {
+    let group: Int
+    var tensors: [String: Tensor] = [:]
+    /// By level: what its plans read.
+    var read: [[(tensor: Tensor, name: String, value: (@Sendable (StepNumbers) -> Double)?)]]
+    init(_ group: Int, levels: Int) { (self.group, read) = (group, Array(repeating: [], count: levels)) }
+  }
+
+  /// One parameter with its memory.
+  private struct Bound {
+    var part: Part
+    let plans: UpdatePlans
+    let numbers: Numbers
+    let states: [Tensor]
+    var executions: [Execution]
+    /// The parameter before the first step away from it.
+    let origin: Tensor?
+    let kept: [String: Tensor]
+    let clock: Tensor
+    let key: UInt64
+  }
+
+  package let method: Method
+  /// The number of each part among the caller's parameters.
+  package let positions: [Int]
+  private let groups: [Arguments]
+  private let workers: Workers
+  private var parts: [Bound] = []
+  private var numbers: [Numbers] = []
+  private let levels: Int
+  private let stages: [UpdateStage]
+  /// What is kept beside arrays, by group.
+  package private(set) var scalars: [[(name: String, value: Double)]] = []
+  private let nextScalars: [[@Sendable (StepNumbers) -> Double]]
+  package let needsClosure: Bool
+  package let hasEvaluation: Bool
+
+  package init(
+    _ method: Method, _ groups: [Arguments], parts: [Part], positions: [Int]? = nil,
+    clipping: GradientClipping = GradientClipping(), workers: Workers
+  ) throws(TemperError) {
+    (self.method, self.groups, self.workers) = (method, groups, workers)
+    self.positions = positions ?? Array(parts.indices)
+    let isElementwise = method.properties.contains("elementwise")
+    var rules: [UpdateRule] = []
+    for arguments in groups { rules.append(try UpdateRule(method, arguments, shape: [1], clipping: clipping)) }
+    guard Set(rules.map { $0.stages.count }).count == 1 else {
+      throw TemperError(
+        .invalidArgument, "Groups may differ in numbers, not in what the method does; these need different passes.",
+        origin: method.name)
+    }
+    levels = rules[0].stages.count + 1
+    (stages, needsClosure, hasEvaluation) = (rules[0].stages, rules[0].needsClosure, rules[0].evaluation != nil)
+    scalars = rules.map { $0.scalars.map { ($0.name, $0.initial) } }
+    nextScalars = rules.map { $0.scalars.map(\.next) }
+
+    var made: [Key: UpdatePlans] = [:]
+    var bound: [Bound] = []
+    for (index, part) in parts.enumerated() {
+      let shape: Shape = isElementwise ? [part.parameter.count] : part.parameter.shape
+      let key = Key(shape: shape, type: part.parameter.dtype, group: part.group)
+      let plans: UpdatePlans
+      if let known = made[key] {
+        plans = known
+      } else {
+        let rule = try UpdateRule(method, groups[part.group], shape: shape, type: key.type, clipping: clipping)
+        plans = try UpdatePlans(rule, key.type)
+        made[key] = plans
+      }
+      bound.append(try bind(part, plans, self.positions[index]))
+    }
+    self.parts = bound
+    reset()
+  }
+
+  // MARK: memory
+
+  private func bind(_ part: Part, _ plans: UpdatePlans, _ index: Int) throws(TemperError) -> Bound {
+    let type = part.parameter.dtype
+    var states: [Tensor] = []
+    for state in plans.rule.states {
+      // State of the parameter's shape is kept under the parameter's own, also where a rule sees it flat.
+      let isLike = state.shape.count == part.parameter.count && plans.rule.parameter.shape == state.shape
+      states.append(try Tensor(zeros: isLike ? part.parameter.shape : state.shape, type))
+    }
+    let numbers = try numbers(of: part.group, type, plans)
+    var kept: [String: Tensor] = [:]
+    for name in plans.keptGradients { kept[name] = try Tensor(zeros: part.parameter.shape, type) }
+    var executions: [Execution] = []
+    for plan in plans.levels { executions.append(try Execution(plan, workers: workers)) }
+    let seed = groups[part.group].values["seed"].flatMap { if case .integer(let seed) = $0 { seed } else { nil } } ?? 0
+    var bound = Bound(
+      part: part, plans: plans, numbers: numbers, states: states, executions: executions,
+      origin: plans.firstAway == nil ? nil : try Tensor(zeros: part.parameter.shape, type), kept: kept,
+      clock: try Tensor(zeros: [4], .int32),
+      key: Random(seed: UInt64(bitPattern: Int64(seed)), stream: "update").stream(index).key)
+    try connect(&bound)
+    return bound
+  }
+
+  /// The tensors of the numbers that these plans read.
+  private func numbers(of group: Int, _ type: DType, _ plans: UpdatePlans) throws(TemperError) -> Numbers {
+    let found = numbers.first { $0.group == group && $0.tensors.first?.value.dtype ?? type == type }
+    let numbers = found ?? Numbers(group, levels: levels)
+    if found == nil { self.numbers.append(numbers) }
+    for (level, plan) in plans.levels.enumerated() {
+      for input in plan.inputs where input.name.hasPrefix("number.") {
+        let name = String(input.name.dropFirst("number.".count))
+        let tensor: Tensor
+        if let known = numbers.tensors[name] { tensor = known } else { tensor = try Tensor(zeros: [], type) }
+        numbers.tensors[name] = tensor
+        if !numbers.read[level].contains(where: { $0.name == name }) {
+          // Those without a rule are factors that clip gradients.
+          numbers.read[level].append((tensor, name, plans.rule.numbers.first { $0.name == name }?.value))
+        }
+      }
+    }
+    return numbers
+  }
+
+  private func connect(_ bound: inout Bound) throws(TemperError) {
+    for level in bound.executions.indices {
+      let execution = bound.executions[level]
+      for input in execution.plan.inputs { try execution.bind(input.name, to: try memory(input.name, level, bound)) }
+      if level == levels - 1 {
+        let targets =
+          [("parameter", bound.part.parameter)]
+          + zip(bound.plans.rule.states, bound.states).map { ("state." + $0.name, $1) }
+        for (index, target) in targets.enumerated() where !bound.plans.updatedInPlace.contains(target.0) {
+          try execution.bind(output: index, to: target.1)
+        }
+      } else if stages[level].isGradient {
+        try execution.bind(output: 0, to: bound.part.parameter)
+      }
+    }
+  }
+
+  private func memory(_ name: String, _ level: Int, _ bound: Bound) throws(TemperError) -> Tensor {
+    if name == "parameter" {
+      if let origin = bound.origin, let first = bound.plans.firstAway, level >= first { return origin }
+      return bound.part.parameter
+    }
+    if name == "clock" { return bound.clock }
+    if name == bound.plans.presentGradients[level] { return bound.part.gradient }
+    if let kept = bound.kept[name] { return kept }
+    if name.hasPrefix("number."), let tensor = bound.numbers.tensors[String(name.dropFirst("number.".count))] {
+      return tensor
+    }
+    if let index = bound.plans.rule.states.firstIndex(where: { "state." + $0.name == name }) {
+      return bound.states[index]
+    }
+    throw TemperError(.internalFault, "The rule reads \"\(name)\", which nothing provides.", origin: method.name)
+  }
+
+  /// The same parameters in other memory: shapes, types and groups are those of before.
+  package func rebind(_ new: [Part]) throws(TemperError) {
+    for (index, part) in new.enumerated() where !parts[index].part.isSame(as: part) {
+      parts[index].part = part
+      try connect(&parts[index])
+    }
+  }
+
+  /// State as at the beginning.
+  private func reset() {
+    for bound in parts {
+      for (state, tensor) in zip(bound.plans.rule.states, bound.states) {
+        switch state.start {
+        case .value(let value): tensor.setAll(value)
+        case .parameter: tensor.copyBytes(from: bound.part.parameter)
+        case .identity(let value): tensor.setDiagonal(value)
+        }
+      }
+    }
+  }
+
+  /// State of every parameter, by name, in order.
+  package var states: [[(name: String, tensor: Tensor)]] {
+    parts.map { bound in zip(bound.plans.rule.states, bound.states).map { ($0.name, $1) } }
+  }
+
+  package func setScalars(_ values: [[(name: String, value: Double)]]) { scalars = values }
+
+  // MARK: steps
+
+  /// One step. `rates`: the learning rate of each group. `scale`: what clips the gradients that are there. `evaluate` is
+  /// called for further gradients. If it fails, parameters and state are as before.
+  package func run(
+    step: Int, rates: [Double], scale: Double = 1, evaluate: Evaluate? = nil
+  ) throws(TemperError) {
+    var totals: [String: Double] = [:]
+    var scales = ["gradient_scale": scale]
+    var isAway = false
+    for bound in parts { bound.clock.setWords(bound.key, UInt64(step)) }
+    func environment(_ group: Int) -> StepNumbers {
+      let kept = Dictionary(uniqueKeysWithValues: scalars[group].map { ($0.name, $0.value) })
+      return StepNumbers(step: step, learningRate: rates[group], values: kept.merging(totals) { $1 })
+    }
+    do throws(TemperError) {
+      for (level, stage) in stages.enumerated() {
+        setNumbers(level, scales, environment)
+        switch stage {
+        case .totals(let names):
+          for (name, _) in names { totals[name] = 0 }
+          for bound in parts {
+            try bound.executions[level].run()
+            for (index, total) in names.enumerated() {
+              totals[total.name]! += bound.executions[level].output(index).scalar
+            }
+          }
+        case .gathered(let name, _, let isWanted, let make):
+          guard isWanted?(environment(0)) ?? true else { continue }
+          var arrays: [Tensor] = []
+          for bound in parts {
+            try bound.executions[level].run()
+            arrays.append(bound.executions[level].output(0))
+          }
+          totals[name] = try make(arrays)
+        case .gradient(let name, _, let isWanted):
+          if !isAway { for bound in parts { bound.origin?.copyBytes(from: bound.part.parameter) } }
+          isAway = true
+          for bound in parts {
+            bound.kept[bound.plans.presentGradients[level]]?.copyBytes(from: bound.part.gradient)
+          }
+          guard isWanted?(environment(0)) ?? true else { continue }
+          guard let evaluate else {
+            throw TemperError(
+              .invalidArgument, "A step takes the gradient at other points too: it needs a closure that computes it.")
+          }
+          for bound in parts { try bound.executions[level].run() }
+          scales["gradient_scale." + name] = try evaluate()
+        }
+      }
+      setNumbers(levels - 1, scales, environment)
+      for bound in parts { try bound.executions[levels - 1].run() }
+    } catch {
+      if isAway { for bound in parts { if let origin = bound.origin { bound.part.parameter.copyBytes(from: origin) } } }
+      throw error
+    }
+    for group in scalars.indices {
+      let numbers = environment(group)
+      scalars[group] = zip(scalars[group], nextScalars[group]).map { ($0.name, $1(numbers)) }
+    }
+  }
+
+  private func setNumbers(_ level: Int, _ scales: [String: Double], _ environment: (Int) -> StepNumbers) {
+    for group in numbers where !group.read[level].isEmpty {
+      let known = environment(group.group)
+      for number in group.read[level] {
+        number.tensor.store(number.value?(known) ?? scales[number.name] ?? scales["gradient_scale"] ?? 1)
+      }
+    }
+  }
+
+  /// Where the model should be evaluated, written to arrays like the parameters.
+  package func evaluationPoint(into targets: [Tensor]) throws(TemperError) {
+    for (bound, target) in zip(parts, targets) {
+      guard let plan = bound.plans.evaluation else {
+        target.copyBytes(from: bound.part.parameter)
+        continue
+      }
+      let execution = try Execution(plan, workers: workers)
+      for input in plan.inputs {
+        let isParameter = input.name == "parameter"
+        try execution.bind(
+          input.name, to: isParameter ? bound.part.parameter : try memory(input.name, levels - 1, bound))
+      }
+      try execution.bind(output: 0, to: target)
+      try execution.run()
+    }
+  }
+}
+
+extension UpdateEngine.Part {
+  /// Whether it is the same memory.
+  fileprivate func isSame(as other: UpdateEngine.Part) -> Bool {
+    parameter.isSameMemory(as: other.parameter) && gradient.isSameMemory(as: other.gradient)
+  }
+}
