@@ -738,12 +738,27 @@ int32_t temper_quantized_free(temper_quantized *quantized);
 int32_t temper_plugin_inspect(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
                               const char *path, int32_t format, temper_error *error);
 
+#define TEMPER_PLUGIN_ISOLATED 1u /* functions run in a process of their own */
+
+#define TEMPER_FAILURE_ERROR 0 /* the call that needed the loss fails with the reason */
+#define TEMPER_FAILURE_NAN 1   /* the batch's values and gradients are NAN, and the reason goes to the log: a trainer
+                                  with `skip_non_finite` goes on without the batch */
+
+/* Isolated: the functions of a library or a Python file run in a process of their own, which shares only the memory of
+ * the batch. A crash, an endless loop (`time_limit_milliseconds` for each call), an exit, a write outside the arrays
+ * and memory beyond the limit cost an error with the reason; the next call has a new process. That process can write
+ * no file, use no network and start no program, as far as the kernel has seccomp and Landlock: the report says. */
 typedef struct temper_plugin_options {
   uint32_t struct_size;
-  int32_t time_limit_milliseconds;   /* of each loss in the probe; 0: 10000 */
+  int32_t time_limit_milliseconds;   /* of each loss in the probe, of each call when isolated; 0: 10000 */
   const char *const *python_folders; /* where Python files find modules, if the interpreter is started here */
   uint64_t python_folder_count;
   void *callable;                    /* temper_plugin_define: a PyObject, the function that the text declares */
+  uint32_t flags;                    /* TEMPER_PLUGIN_ISOLATED or 0 */
+  int32_t retries;                   /* isolated: how often a call that ended the process is made again; 0 to 1000 */
+  int32_t on_failure;                /* isolated: TEMPER_FAILURE_*, after all retries */
+  uint32_t reserved;                 /* 0 */
+  uint64_t memory_limit;             /* isolated: bytes beyond what the process begins with; 0: 2 GB */
 } temper_plugin_options;
 
 /* Loads a plug-in file, probes every loss of it, and adds them to the context's catalogue under "<plug-in>.<loss>";

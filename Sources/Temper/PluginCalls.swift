@@ -85,6 +85,30 @@ private func loading(
   loading.pythonFolders = unsafe try list(
     given.python_folders, given.python_folder_count, "python_folders", argument
   ) { folder throws(TemperError) in unsafe try text(folder, "an entry of python_folders", argument) }
+  let isIsolated = unsafe given.flags == TEMPER_PLUGIN_ISOLATED
+  guard unsafe isIsolated || given.flags == 0, unsafe given.reserved == 0 else {
+    throw TemperError(
+      .invalidArgument, "`flags` is TEMPER_PLUGIN_ISOLATED or 0, and `reserved` 0.", argument: argument)
+  }
+  let (retries, failure, memory) = unsafe (given.retries, given.on_failure, given.memory_limit)
+  guard isIsolated || retries == 0 && failure == 0 && memory == 0 else {
+    throw TemperError(
+      .invalidArgument, "`retries`, `on_failure` and `memory_limit` go with TEMPER_PLUGIN_ISOLATED.",
+      argument: argument)
+  }
+  guard 0...1000 ~= retries, failure == TEMPER_FAILURE_ERROR || failure == TEMPER_FAILURE_NAN, memory <= 1 << 46 else {
+    throw TemperError(
+      .outOfRange,
+      "`retries` is 0 to 1000, `on_failure` TEMPER_FAILURE_ERROR or TEMPER_FAILURE_NAN, `memory_limit` at most 2^46; \(retries), \(failure) and \(memory) came.",
+      argument: argument)
+  }
+  if isIsolated {
+    var isolation = IsolationOptions()
+    isolation.retries = Int(retries)
+    isolation.failure = failure == TEMPER_FAILURE_NAN ? .notANumber : .error
+    if memory > 0 { isolation.memory = memory }
+    loading.isolation = isolation
+  }
   return (loading, unsafe ForeignPointer(given.callable))
 }
 

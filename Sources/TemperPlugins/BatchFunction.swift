@@ -8,16 +8,16 @@ protocol BatchFunction: Sendable {
   var precisions: Precisions { get }
   /// Whether it writes the gradients that are asked for.
   var hasGradient: Bool { get }
-  /// Whether what goes wrong in it stays in a process of its own.
-  var isIsolated: Bool { get }
+  /// The process that keeps what goes wrong in it; nil if that is this one.
+  var isolation: Isolation? { get }
   /// Computes one batch. The message of `call` is not set.
-  @unsafe func evaluate(_ call: temper_loss_call, _ parameters: ParameterValues) throws(TemperError)
+  @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError)
   /// Makes a child process that may call it.
   var fork: (@convention(c) () -> Int32)? { get }
 }
 
 extension BatchFunction {
-  var isIsolated: Bool { false }
+  var isolation: Isolation? { nil }
   var fork: (@convention(c) () -> Int32)? { nil }
 }
 
@@ -56,7 +56,7 @@ enum Precisions: Sendable, Hashable {
     unsafe self.code = unsafe unsafeBitCast(code, to: Code.self)
   }
 
-  @unsafe func evaluate(_ call: temper_loss_call, _ parameters: ParameterValues) throws(TemperError) {
+  @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     var call = unsafe call
     var status: Int32 = 0
     let text = unsafe messageText { message in

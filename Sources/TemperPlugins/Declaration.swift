@@ -29,6 +29,24 @@ struct LossDescriptor: Sendable {
       case .python: .python
       }
     }
+
+    /// Whether it computes numbers, which a process of its own can do too.
+    var canBeIsolated: Bool {
+      switch self {
+      case .function, .foreign, .python: true
+      case .composed, .formula: false
+      }
+    }
+
+    /// What is known of the function before it is made.
+    func traits(of loss: LossDescriptor) throws(TemperError) -> (precisions: Precisions, hasGradient: Bool) {
+      switch self {
+      case .function(_, let hasFloat64): (hasFloat64 ? .both : .float32, true)
+      case .foreign(let foreign): (try foreign.plans(loss).value.precision, try foreign.hasGradient(loss))
+      case .python(let python): (.both, python.hasGradient)
+      case .composed, .formula: (.both, true)
+      }
+    }
   }
 
   let kind: Kind

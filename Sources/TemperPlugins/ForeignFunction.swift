@@ -24,23 +24,10 @@ struct ForeignFunction: BatchFunction {
       gradient = nil
     }
     precisions = plans.value.precision
-    hasGradient = loss.inputs.indices.allSatisfy { index in
-      !loss.inputs[index].isDifferentiable || plans.value.writes(index) || plans.gradient?.writes(index) == true
-        || Self.returnsGradient(declaration, plans.gradient, loss) == index
-    }
+    hasGradient = try declaration.hasGradient(loss)
   }
 
-  /// A gradient function without an argument for it returns the derivative for the only input that has one.
-  private static func returnsGradient(
-    _ declaration: ForeignDeclaration, _ plan: ForeignPlan?, _ loss: LossDescriptor
-  ) -> Int? {
-    guard let plan, plan.extent == .element, declaration.gradient?.signature.result.isReal == true,
-      !plan.roles.contains(where: { if case .gradient = $0 { true } else { false } })
-    else { return nil }
-    return loss.inputs.firstIndex(where: \.isDifferentiable)
-  }
-
-  @unsafe func evaluate(_ call: temper_loss_call, _ parameters: ParameterValues) throws(TemperError) {
+  @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     var arguments = unsafe ForeignArguments(call, loss)
     unsafe value.run(&arguments, isMean: declaration.isMean, isValue: true, returnsGradient: nil)
     guard let gradient else { return }
@@ -49,6 +36,25 @@ struct ForeignFunction: BatchFunction {
     let plan = gradient.plan
     unsafe gradient.run(
       &arguments, isMean: declaration.isMean, isValue: false,
-      returnsGradient: Self.returnsGradient(declaration, plan, loss))
+      returnsGradient: declaration.returnedGradient(plan, loss))
+  }
+}
+
+extension ForeignDeclaration {
+  /// Whether the function, or its second one, gives the derivatives for all inputs that have one.
+  func hasGradient(_ loss: LossDescriptor) throws(TemperError) -> Bool {
+    let plans = try plans(loss)
+    return loss.inputs.indices.allSatisfy { index in
+      !loss.inputs[index].isDifferentiable || plans.value.writes(index) || plans.gradient?.writes(index) == true
+        || returnedGradient(plans.gradient, loss) == index
+    }
+  }
+
+  /// A gradient function without an argument for it returns the derivative for the only input that has one.
+  func returnedGradient(_ plan: ForeignPlan?, _ loss: LossDescriptor) -> Int? {
+    guard let plan, plan.extent == .element, gradient?.signature.result.isReal == true,
+      !plan.roles.contains(where: { if case .gradient = $0 { true } else { false } })
+    else { return nil }
+    return loss.inputs.firstIndex(where: \.isDifferentiable)
   }
 }

@@ -41,6 +41,7 @@ struct FunctionLoss: Sendable {
     let values: Tensor
     if let wanted = results[0] { values = wanted } else { values = try Tensor(zeros: [count, 1], working) }
     do throws(TemperError) {
+      defer { withExtendedLifetime((parameters, arrays, values, results)) {} }
       try call(count, working, present, arrays, values, Array(results.dropFirst()), parameters)
     } catch { throw error.from("\(descriptor.name) of \(origin)") }
     for (output, made) in zip(outputs, results) {
@@ -66,7 +67,7 @@ struct FunctionLoss: Sendable {
           dtype: type == .float64 ? TEMPER_PLUGIN_FLOAT64 : TEMPER_PLUGIN_FLOAT32, count: Int64(count),
           input_count: UInt64(inputs.count), inputs: inputs.baseAddress, parameters: UnsafePointer(parameters.pointer),
           values: values.pointer, gradients: targets.baseAddress, message: temper_message())
-        try unsafe function.evaluate(call, parameters)
+        try unsafe function.evaluate(call)
       }
     }
   }

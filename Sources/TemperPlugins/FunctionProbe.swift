@@ -66,21 +66,22 @@ struct FunctionProbe {
     for call in calls { unsafe structs.append(call.call(parameters, probe.type)) }
     func callAll() -> Int32 {
       for index in unsafe structs.indices {
-        do throws(TemperError) { try unsafe function.evaluate(structs[index], parameters) } catch {
+        do throws(TemperError) { try unsafe function.evaluate(structs[index]) } catch {
           messages.write(error.message)
           return 1
         }
       }
       return 0
     }
+    let lost = function.isolation?.losses
     let failed =
-      function.isIsolated
+      function.isolation != nil
       ? callAll()
       : try isolated(
         milliseconds: milliseconds, arrays: calls.flatMap(\.arrays) + [messages], fork: function.fork, callAll)
     if failed != 0 {
       // With inputs that are not numbers an error is a right answer.
-      if probe.isNotANumber { return }
+      if probe.isNotANumber && lost == function.isolation?.losses { return }
       throw TemperError(.pluginFailed, messages.text)
     }
   }

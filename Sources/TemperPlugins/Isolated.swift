@@ -21,7 +21,7 @@ func isolated(
   switch Int(result.outcome) {
   case ISOLATION_RETURNED: return detail
   case ISOLATION_SIGNALLED:
-    let name = sigabbrev(detail)
+    let name = signalName(detail)
     let place = arrays.lazy.compactMap { $0.describe(result.address) }.first
     let how =
       if let place { "it touched \(place)" } else if detail == SIGSEGV || detail == SIGBUS {
@@ -42,7 +42,7 @@ private struct IsolatedCall {
   let body: () -> Int32
 }
 
-private func sigabbrev(_ number: Int32) -> String {
+func signalName(_ number: Int32) -> String {
   switch number {
   case SIGSEGV: "SIGSEGV"
   case SIGBUS: "SIGBUS"

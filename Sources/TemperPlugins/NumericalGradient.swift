@@ -14,30 +14,29 @@ struct NumericalGradient: BatchFunction {
   /// In float64 where that is possible: float32 would leave 4 digits.
   var precisions: Precisions { function.precisions == .float32 ? .float32 : .float64 }
   var hasGradient: Bool { true }
-  var isIsolated: Bool { function.isIsolated }
+  var isolation: Isolation? { function.isolation }
   var fork: (@convention(c) () -> Int32)? { function.fork }
 
-  @unsafe func evaluate(_ call: temper_loss_call, _ parameters: ParameterValues) throws(TemperError) {
+  @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     let count = unsafe Int(call.input_count)
     let none = unsafe [UnsafeMutableRawPointer?](repeating: nil, count: count)
     try unsafe none.withUnsafeBufferPointer { none throws(TemperError) in
       var plain = unsafe call
       unsafe plain.gradients = none.baseAddress
-      try unsafe function.evaluate(plain, parameters)
+      try unsafe function.evaluate(plain)
       for index in 0..<count {
         guard let gradient = unsafe call.gradients[index] else { continue }
         if unsafe call.dtype == TEMPER_PLUGIN_FLOAT64 {
-          try unsafe differences(Double.self, plain, index, gradient, parameters)
+          try unsafe differences(Double.self, plain, index, gradient)
         } else {
-          try unsafe differences(Float.self, plain, index, gradient, parameters)
+          try unsafe differences(Float.self, plain, index, gradient)
         }
       }
     }
   }
 
   @unsafe private func differences<T: BinaryFloatingPoint>(
-    _ type: T.Type, _ call: temper_loss_call, _ index: Int, _ gradient: UnsafeMutableRawPointer,
-    _ parameters: ParameterValues
+    _ type: T.Type, _ call: temper_loss_call, _ index: Int, _ gradient: UnsafeMutableRawPointer
   ) throws(TemperError) {
     let samples = unsafe Int(call.count)
     let original = unsafe call.inputs[index]
@@ -67,7 +66,7 @@ struct NumericalGradient: BatchFunction {
               var changed = unsafe call
               unsafe changed.inputs = inputs.baseAddress
               unsafe changed.values = UnsafeMutableRawPointer(values.baseAddress)
-              try unsafe function.evaluate(changed, parameters)
+              try unsafe function.evaluate(changed)
             }
           }
         }

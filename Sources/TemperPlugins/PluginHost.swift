@@ -109,6 +109,20 @@ package struct PluginHost: Sendable {
   private func load(
     _ source: PluginSource, _ descriptor: Descriptor, _ arrival: Arrival
   ) throws(TemperError) -> LoadedPlugin {
+    if let isolation = arrival.options.isolation {
+      let losses = arrival.declaration.losses
+      return try bring(arrival, isolation, fork: nil) { () throws(TemperError) in
+        let library = try Library.load(source.path, content: arrival.content ?? "", descriptor: descriptor.address)
+        let instance = try Instance(library, descriptor) { _, _ in }
+        var functions: [any BatchFunction] = []
+        for loss in losses {
+          guard case .function(let address, let hasFloat64) = loss.kind, let code = unsafe library.code(at: address)
+          else { throw TemperError(.pluginFailed, "Its function has no address.") }
+          functions.append(unsafe NativeFunction(instance, code: code, hasFloat64: hasFloat64))
+        }
+        return functions
+      }
+    }
     try rehearse(arrival) {
       guard let library = try? Library.load(source.path, content: arrival.content ?? "", descriptor: descriptor.address)
       else { return }
@@ -134,6 +148,18 @@ package struct PluginHost: Sendable {
     _ source: PluginSource, python text: String, _ arrival: Arrival
   ) throws(TemperError) -> LoadedPlugin {
     let folders = arrival.options.pythonFolders
+    if let isolation = arrival.options.isolation {
+      let losses = arrival.declaration.losses
+      return try bring(arrival, isolation, fork: python_fork) { () throws(TemperError) in
+        let module = unsafe try PythonObject.make("load", [source.path, text], nil, folders: folders)
+        var functions: [any BatchFunction] = []
+        for loss in losses {
+          guard case .python(let python) = loss.kind else { continue }
+          functions.append(unsafe try PythonFunction(python, loss, holder: module.pointer))
+        }
+        return functions
+      }
+    }
     try rehearse(arrival, fork: python_fork) {
       _ = unsafe try? PythonObject.make("load", [source.path, text], nil, folders: folders)
     }
@@ -153,6 +179,17 @@ package struct PluginHost: Sendable {
       }
     }
     let libraries = paths.values.sorted()
+    if let isolation = arrival.options.isolation {
+      let (losses, found) = (arrival.declaration.losses, paths)
+      return try bring(arrival, isolation, fork: nil) { () throws(TemperError) in
+        var functions: [any BatchFunction] = []
+        for loss in losses {
+          guard case .foreign(let foreign) = loss.kind else { continue }
+          functions.append(try ForeignFunction(foreign, loss, path: found[foreign.library] ?? foreign.library))
+        }
+        return functions
+      }
+    }
     if !libraries.isEmpty {
       try rehearse(arrival) { for path in libraries { _ = try? ForeignLibrary.load(path) } }
     }
@@ -226,6 +263,30 @@ package struct PluginHost: Sendable {
     }
   }
 
+  /// The same with losses that a process of its own computes; `make` runs there.
+  private func bring(
+    _ arrival: Arrival, _ isolation: IsolationOptions, fork: (@convention(c) () -> Int32)?,
+    _ make: @escaping () throws(TemperError) -> [any BatchFunction]
+  ) throws(TemperError) -> LoadedPlugin {
+    let declaration = arrival.declaration
+    for loss in declaration.losses where !loss.kind.canBeIsolated {
+      throw TemperError(
+        .unsupported,
+        "A \(loss.kind.form.rawValue) loss runs in this process: it is made of the host's expressions.",
+        origin: loss.name)
+    }
+    let process = try Isolation(
+      isolation, milliseconds: arrival.options.milliseconds, fork: fork,
+      log: { [log] line in log(2, "\(declaration.origin): \(line)") }, make)
+    return try bring(arrival) { loss throws(TemperError) in
+      let index = declaration.losses.firstIndex { $0.name == loss.name } ?? 0
+      let traits = try loss.kind.traits(of: loss)
+      return .function(
+        IsolatedFunction(
+          process: process, index: index, loss: loss, precisions: traits.precisions, hasGradient: traits.hasGradient))
+    }
+  }
+
   /// Makes every loss, probes it, and adds all of them.
   private func bring(
     _ arrival: Arrival, _ make: (LossDescriptor) throws(TemperError) -> LossBody
@@ -276,14 +337,15 @@ package struct PluginHost: Sendable {
       let function: any BatchFunction = own.hasGradient ? own : NumericalGradient(function: own)
       let external = FunctionLoss(function: function, descriptor: loss, origin: declaration.origin)
       let method = record(
-        own.hasGradient ? .own : .numerical, isIsolated: own.isIsolated, .loss { formula in external.build(formula) })
+        own.hasGradient ? .own : .numerical, isIsolated: own.isolation != nil,
+        .loss { formula in external.build(formula) })
       let lines = try arrival.remembering(loss.name) { () throws(TemperError) in
         var probe = FunctionProbe(
           function, loss, isNumerical: !own.hasGradient, milliseconds: arrival.options.milliseconds)
         try probe.run()
         return probe.lines
       }
-      return (method, lines)
+      return (method, (own.isolation.map { [$0.protections] } ?? []) + lines)
     case .expression(let isOfBatch, let build):
       let method = record(.host, isOfBatch: isOfBatch, .loss(build))
       let lines = try arrival.remembering(loss.name) { () throws(TemperError) in

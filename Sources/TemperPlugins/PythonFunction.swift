@@ -52,7 +52,7 @@ struct PythonFunction: BatchFunction {
   var hasGradient: Bool { declaration.hasGradient }
   var fork: (@convention(c) () -> Int32)? { python_fork }
 
-  @unsafe func evaluate(_ call: temper_loss_call, _ parameters: ParameterValues) throws(TemperError) {
+  @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     var (call, status) = unsafe (call, Int32(0))
     let text = unsafe pythonMessage { message in
       unsafe withUnsafePointer(to: &call) { status = unsafe python_evaluate(evaluator.pointer, $0, message) }

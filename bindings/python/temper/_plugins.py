@@ -7,12 +7,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from . import _context
+from . import _context, errors
 from ._handles import Handle
 from ._library import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal
 
     from ._types import Path
 
@@ -39,28 +40,48 @@ class Plugin(Handle):
         return f"<temper.Plugin: {self.name}>"
 
 
-def load_plugin(path: Path, time_limit: float | None = None, context: _context.Context | None = None) -> Plugin:
+def load_plugin(
+    path: Path,
+    time_limit: float | None = None,
+    context: _context.Context | None = None,
+    *,
+    isolated: bool = False,
+    retries: int = 0,
+    on_failure: Literal["error", "nan"] = "error",
+    memory_limit: int = 0,
+) -> Plugin:
     """Loads a plug-in, probes each of its losses in a process of its own, and adds them to the catalogue under
     "<plug-in>.<loss>", and where that is free under "<loss>".
 
     path: a library (.so), a declaration (.toml, .json) of formulas and of functions of libraries, or a Python file
     (.py). time_limit: seconds for each loss in the probe, 10 without it. A plug-in that crashes, hangs or lies about
     its gradient is refused with the probe's report.
+
+    isolated: functions run in a process of their own, always; what goes wrong there is an error. time_limit: then also
+    for each call. retries: how often a call that ended the process is made again. on_failure: "error", or "nan", with
+    which a trainer with skip_non_finite goes on. memory_limit: bytes for the process, 2 GB without it.
     """
     context = context or _context.default()
-    handle = library.handle(library.plugin_load, context, os.fsencode(path), _options(time_limit))
-    return Plugin(handle, os.fspath(path))
+    options = _options(time_limit, **_isolation(isolated, retries, on_failure, memory_limit))
+    return Plugin(library.handle(library.plugin_load, context, os.fsencode(path), options), os.fspath(path))
 
 
 def define_plugin(
-    declaration: str | dict, time_limit: float | None = None, context: _context.Context | None = None
+    declaration: str | dict,
+    time_limit: float | None = None,
+    context: _context.Context | None = None,
+    *,
+    isolated: bool = False,
+    retries: int = 0,
+    on_failure: Literal["error", "nan"] = "error",
+    memory_limit: int = 0,
 ) -> Plugin:
-    """Adds the losses that a declaration in TOML or JSON, or a dict, declares: formulas, and functions of libraries."""
+    """Adds the losses that a declaration in TOML or JSON, or a dict, declares: formulas, and functions of libraries.
+    The options are those of load_plugin."""
     text = declaration if isinstance(declaration, str) else json.dumps(declaration)
     context = context or _context.default()
-    return Plugin(
-        library.handle(library.plugin_define, context, text.encode(), _options(time_limit)), "a declaration"
-    )
+    options = _options(time_limit, **_isolation(isolated, retries, on_failure, memory_limit))
+    return Plugin(library.handle(library.plugin_define, context, text.encode(), options), "a declaration")
 
 
 def register_loss(
@@ -101,6 +122,19 @@ def register_loss(
         library.plugin_define, context or _context.default(), text.encode(), _options(time_limit, **options)
     )
     return Plugin(handle, name)
+
+
+def _isolation(isolated, retries, on_failure, memory_limit):
+    constants = library.constants
+    choices = {"error": constants["TEMPER_FAILURE_ERROR"], "nan": constants["TEMPER_FAILURE_NAN"]}
+    if on_failure not in choices:
+        raise errors.InvalidArgument(f"on_failure is one of {', '.join(choices)}; {on_failure!r} came.")
+    return {
+        "flags": constants["TEMPER_PLUGIN_ISOLATED"] if isolated else 0,
+        "retries": retries,
+        "on_failure": choices[on_failure],
+        "memory_limit": memory_limit,
+    }
 
 
 def _options(time_limit, **fields):
