@@ -359,6 +359,43 @@ int32_t temper_loss_hessian_product(const temper_named_tensor *products, const t
                                     uint64_t product_count, temper_loss *loss, const temper_named_tensor *inputs,
                                     uint64_t input_count, int32_t reduction, temper_error *error);
 
+/* The loss's own record, in the form of temper_catalogue_describe: also of a composed one, which is in no catalogue.
+ * [any] */
+int32_t temper_loss_describe(char *text, uint64_t capacity, uint64_t *length, temper_loss *loss, int32_t format,
+                             temper_error *error);
+
+/* Losses compose: each call makes a new loss, used like any other, also by a trainer; the ones given stay as they are
+ * and may be freed. Its parameters are those of its parts, under "PART.NAME". */
+
+/* A term of a sum. */
+typedef struct temper_loss_term {
+  const char *name; /* of the part; NULL: the loss's own, with a number if an earlier part has it */
+  double weight;    /* the parameter "NAME.weight" */
+  temper_loss *loss;
+} temper_loss_term;
+
+/* The sum of weight times loss. An input that several parts take comes once; state by sample that two parts would share
+ * by name is kept apart. With a loss of the whole batch among them, so is the sum. [one-per-handle] */
+int32_t temper_loss_sum(temper_loss **out, const temper_loss_term *terms, uint64_t term_count, temper_error *error);
+
+/* `loss` with one of its inputs, by name, changed by an operator first, such as logits by "logit_clip".
+ * [one-per-handle] */
+int32_t temper_loss_through(temper_loss **out, temper_loss *loss, const char *input, temper_op *op,
+                            temper_error *error);
+
+#define TEMPER_CLOCK_STEP 0  /* steps done */
+#define TEMPER_CLOCK_EPOCH 1 /* epochs done */
+
+/* `loss` with a parameter that follows a schedule of steps or epochs while a trainer trains. Calls of its own, and the
+ * measuring of validation and test sets, take the value that the loss was made with. A sum's weights move at no cost;
+ * where another parameter moves, the trainer makes its plan anew. [one-per-handle] */
+int32_t temper_loss_schedule(temper_loss **out, temper_loss *loss, const char *parameter, temper_schedule *schedule,
+                             int32_t clock, temper_error *error);
+
+/* `loss` with the parameters that its schedules give after so many steps and epochs, for loops of one's own.
+ * [one-per-handle] */
+int32_t temper_loss_at(temper_loss **out, temper_loss *loss, int64_t steps, int64_t epochs, temper_error *error);
+
 /* [one-per-handle] */
 int32_t temper_loss_free(temper_loss *loss);
 

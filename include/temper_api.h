@@ -125,6 +125,13 @@ typedef struct temper_api {
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_report)(char *text, uint64_t capacity, uint64_t *length, temper_plugin *plugin, temper_error *error);
   int32_t (*plugin_free)(temper_plugin *plugin);
+  int32_t (*loss_describe)(char *text, uint64_t capacity, uint64_t *length, temper_loss *loss, int32_t format,
+    temper_error *error);
+  int32_t (*loss_sum)(temper_loss **out, const temper_loss_term *terms, uint64_t term_count, temper_error *error);
+  int32_t (*loss_through)(temper_loss **out, temper_loss *loss, const char *input, temper_op *op, temper_error *error);
+  int32_t (*loss_schedule)(temper_loss **out, temper_loss *loss, const char *parameter, temper_schedule *schedule,
+    int32_t clock, temper_error *error);
+  int32_t (*loss_at)(temper_loss **out, temper_loss *loss, int64_t steps, int64_t epochs, temper_error *error);
   int32_t (*decoder_create)(temper_decoder **out, temper_context *context, const char *name, const temper_param *params,
     uint64_t param_count, temper_error *error);
   int32_t (*decoder_result_shape)(int32_t *rank, int64_t *sizes, temper_decoder *decoder,

@@ -69,8 +69,7 @@ private func kinds(_ kind: UnsafePointer<CChar>?, _ argument: Int32) throws(Temp
     let result: String
     switch format {
     case .json: result = unsafe name == nil ? context.catalogue.json.serialized : methods[0].json.serialized
-    case .text:
-      result = methods.map { "\($0.name) (\($0.kind.rawValue))\n\($0.documentation)" }.joined(separator: "\n")
+    case .text: result = methods.map { $0.described(.text) }.joined(separator: "\n")
     }
     unsafe try deliver(result, buffer, capacity, length)
   }
@@ -88,4 +87,13 @@ func format(_ number: Int32, _ argument: Int32) throws(TemperError) -> Format {
       argument: argument)
   }
   return format
+}
+
+extension Method {
+  func described(_ format: Format) -> String {
+    switch format {
+    case .json: json.serialized
+    case .text: "\(name) (\(kind.rawValue))\n\(documentation)"
+    }
+  }
 }

@@ -40,7 +40,8 @@ private func trainer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperE
     let (settings, workers) = unsafe try trainerOptions(options, model.context)
     return ContextTrainer(
       try Trainer(
-        [model.model], loss: try LossInstance(loss.method, loss.arguments, workers: workers),
+        [model.model],
+        loss: try LossInstance(loss.method, loss.arguments, schedules: loss.schedules, workers: workers),
         optimizer: optimizer.method, optimizer.arguments, schedule: schedule, options: settings, workers: workers),
       model.context)
   }

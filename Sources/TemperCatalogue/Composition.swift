@@ -1,73 +1,94 @@
 import TemperCore
 import TemperGraph
 
-/// Methods made of methods. A composed method is a record like any other: its parameters are those of its parts under
-/// "PART.NAME", so that a schedule can move them.
+/// Losses made of losses. A composed loss is a record like any other: its parameters are those of its parts under
+/// "PART.NAME", so that a schedule can move them; a state that two parts would share by name gets the part's name, too.
 extension Method {
-  /// sum of weight * loss. Inputs and state that parts share come once.
+  /// sum of weight * loss. Inputs that parts share come once; a sample that a part leaves out adds nothing there, and
+  /// leaves the mean's denominator where all parts leave it out.
   package static func weightedSum(
-    _ name: String, _ terms: [(weight: Double, loss: Method, arguments: Arguments)]
-  ) throws(TemperError) -> Method {
+    _ terms: [(name: String?, weight: Double, loss: Method, arguments: Arguments)]
+  ) throws(TemperError) -> (method: Method, prefixes: [String]) {
     guard !terms.isEmpty else { throw TemperError(.invalidArgument, "A sum of losses needs at least one loss.") }
     var parts: [Part] = []
     var parameters: [Parameter] = []
     for term in terms {
-      let same = parts.filter { $0.method.name == term.loss.name }.count
-      let part = Part(term.loss, prefix: term.loss.name + (same == 0 ? "" : "_\(same + 1)"))
+      guard term.weight.isFinite else {
+        throw TemperError(
+          .outOfRange, "The weight of \(term.name ?? term.loss.name) must be finite; \(term.weight) came.")
+      }
+      let prefix = try Part.unique(term.name ?? term.loss.name, among: parts)
+      let part = Part(term.loss, prefix: prefix, statesTaken: parts.flatMap(\.states).map(\.name))
       parts.append(part)
-      parameters.append(.real(part.prefix + ".weight", term.weight, "The factor of \(term.loss.name) in the sum."))
+      parameters.append(.real(prefix + ".weight", term.weight, "The factor of \(prefix) in the sum."))
       parameters += part.parameters(term.arguments)
     }
     let inputs = try merge(terms.map(\.loss.inputs))
     let isBatch = terms.contains { $0.loss.properties.contains("batch") }
     let made = parts
-    return Method(
-      name, kind: .loss, area: "composed", summary: "A weighted sum of losses.", parameters: parameters,
-      inputs: inputs, state: terms.flatMap(\.loss.state), properties: isBatch ? ["batch"] : [],
+    var method = Method(
+      parts.map(\.prefix).joined(separator: " + "), kind: .loss, area: "composed", summary: "A weighted sum of losses.",
+      parameters: parameters, inputs: inputs, state: parts.flatMap(\.sampleStates),
+      properties: isBatch ? ["batch"] : [],
       check: { (inputs, arguments) throws(TemperError) in
-        for part in made { try part.method.check?(inputs, try part.arguments(from: arguments)) }
+        for part in made { try part.check(inputs, arguments) }
       },
       implementation: .loss { x throws(TemperError) in
         var sum = Expression.constant(0)
+        var excluded: [Expression?] = []
         for part in made {
-          let formula = x.part(try part.arguments(from: x.arguments))
-          let value = try part.method.value(formula)
-          x.adopt(formula)
-          // A loss of the batch is one number beside values by sample: their mean is its own.
-          sum = sum + x.real(part.prefix + ".weight") * (isBatch ? value.meanAll().reshaped([1, 1]) : value)
+          let (value, left) = try part.value(x)
+          // A loss of the batch is one number; beside it stand the means of values by sample.
+          let reduced =
+            isBatch ? LossExpression(values: value, counted: left.map { not($0) }).reduced(.mean) : value
+          sum = sum + x.number(part.prefix + ".weight") * (isBatch ? reduced.reshaped([1, 1]) : value)
+          excluded.append(left)
+        }
+        let all = excluded.compactMap { $0 }
+        if !isBatch, all.count == made.count, let first = all.first {
+          x.exclude(all.dropFirst().reduce(first) { $0 .& $1 })
         }
         return sum
       })
+    method.parts = terms.map(\.loss)
+    return (method, parts.map(\.prefix))
   }
 
   /// A loss that sees one of its inputs through an operator of one input (clipped logits).
   package static func transformed(
-    _ name: String, loss: Method, arguments: Arguments, input: String, by operation: Method, _ settings: Arguments
+    loss: Method, arguments: Arguments, input: String, by operation: Method, _ settings: Arguments
   ) throws(TemperError) -> Method {
-    guard case .operation(let make) = operation.implementation, operation.inputs.count == 1 else {
-      throw TemperError(.invalidArgument, "\"\(operation.name)\" is not an operator of one input.")
+    guard case .operation(let make) = operation.implementation, let first = operation.inputs.first,
+      operation.inputs.dropFirst().allSatisfy(\.isOptional), !operation.properties.contains("reduces_axis")
+    else { throw TemperError(.invalidArgument, "\"\(operation.name)\" does not turn one array into another.") }
+    guard let target = loss.inputs.first(where: { $0.name == input || $0.aliases.contains(input) }) else {
+      throw TemperError(
+        .unknownName,
+        "\(loss.name) has no input \"\(input)\"; it has \(loss.inputs.map(\.name).joined(separator: ", ")).")
     }
-    guard let position = loss.inputs.firstIndex(where: { $0.name == input || $0.aliases.contains(input) }) else {
-      throw TemperError(.unknownName, "\(loss.name) has no input \"\(input)\".")
+    guard target.forms.allSatisfy({ $0.element == .real }) else {
+      throw TemperError(.invalidArgument, "Input \(target.name) of \(loss.name) holds no real numbers to change.")
     }
-    let target = loss.inputs[position].name
     let (outer, inner) = (Part(loss, prefix: loss.name), Part(operation, prefix: operation.name))
-    return Method(
-      name, kind: .loss, area: "composed", summary: "\(loss.name) of \(target) after \(operation.name).",
-      parameters: outer.parameters(arguments) + inner.parameters(settings), inputs: loss.inputs, state: loss.state,
-      properties: loss.properties.intersection(["batch"]),
-      check: { (inputs, arguments) throws(TemperError) in
-        try loss.check?(inputs, try outer.arguments(from: arguments))
-      },
+    var method = Method(
+      "\(loss.name) of \(operation.name)", kind: .loss, area: "composed",
+      summary: "\(loss.name) with its \(target.name) through \(operation.name).",
+      parameters: outer.parameters(arguments) + inner.parameters(settings), inputs: loss.inputs,
+      state: outer.sampleStates, properties: loss.properties.intersection(["batch"]),
+      check: { (inputs, arguments) throws(TemperError) in try outer.check(inputs, arguments) },
       implementation: .loss { x throws(TemperError) in
-        let changed = try make(
-          Formula(
-            arguments: try inner.arguments(from: x.arguments), inputs: [operation.inputs[0].name: x[target]]))
-        let formula = x.part(try outer.arguments(from: x.arguments), replacing: [target: changed])
-        let value = try loss.value(formula)
-        x.adopt(formula)
+        let settings = try inner.arguments(from: x.arguments)
+        let changed = try make(Formula(arguments: settings, inputs: [first.name: x[target.name]]))
+        guard changed.error != nil || changed.shape == x[target.name].shape else {
+          throw TemperError(
+            .invalidShape, "\(operation.name) turns \(x[target.name].shape) into \(changed.shape); shapes must stay.")
+        }
+        let (value, excluded) = try outer.value(x, replacing: [target.name: changed])
+        if let excluded { x.exclude(excluded) }
         return value
       })
+    method.parts = [loss, operation]
+    return method
   }
 
   /// Inputs by name; where parts differ, only the forms that all of them accept remain.
@@ -94,8 +115,24 @@ extension Method {
 private struct Part: Sendable {
   let method: Method
   let prefix: String
+  /// The names of its states, its own and those that the whole has for them.
+  let states: [(own: String, name: String)]
 
-  init(_ method: Method, prefix: String) { (self.method, self.prefix) = (method, prefix) }
+  init(_ method: Method, prefix: String, statesTaken: [String] = []) {
+    (self.method, self.prefix) = (method, prefix)
+    states = method.state.map { ($0.name, statesTaken.contains($0.name) ? prefix + "." + $0.name : $0.name) }
+  }
+
+  /// The name, with a number if an earlier part has it.
+  static func unique(_ name: String, among parts: [Part]) throws(TemperError) -> String {
+    guard !name.isEmpty else { throw TemperError(.invalidArgument, "A term's name is empty.") }
+    var (candidate, number) = (name, 1)
+    while parts.contains(where: { $0.prefix == candidate }) {
+      number += 1
+      candidate = "\(name)_\(number)"
+    }
+    return candidate
+  }
 
   func parameters(_ arguments: Arguments) -> [Parameter] {
     method.parameters.map {
@@ -105,11 +142,33 @@ private struct Part: Sendable {
     }
   }
 
+  var sampleStates: [SampleState] {
+    zip(method.state, states).map { state, names in
+      SampleState(
+        names.name, state.shape, initial: state.initial,
+        initialParameter: state.initialParameter.map { prefix + "." + $0 }, state.summary)
+    }
+  }
+
   func arguments(from whole: Arguments) throws(TemperError) -> Arguments {
     var given: [(name: String, value: Value)] = []
     for parameter in method.parameters {
       if let value = whole.values[prefix + "." + parameter.name] { given.append((parameter.name, value)) }
     }
     return try Arguments(given, for: method.parameters)
+  }
+
+  func check(_ inputs: [String: Tensor], _ whole: Arguments) throws(TemperError) {
+    try method.check?(inputs, try arguments(from: whole))
+  }
+
+  /// The part's value, and the samples that it leaves out.
+  func value(
+    _ x: Formula, replacing changes: [String: Expression] = [:]
+  ) throws(TemperError) -> (value: Expression, excluded: Expression?) {
+    let formula = x.part(try arguments(from: x.arguments), prefix: prefix, replacing: changes, states: states)
+    let value = try method.value(formula)
+    x.adopt(formula, prefix: prefix, states: states)
+    return (value, formula.excluded)
   }
 }

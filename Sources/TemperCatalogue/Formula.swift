@@ -6,16 +6,36 @@ package final class Formula {
   package let arguments: Arguments
   private let inputs: [String: Expression]
   private let samples: [String: Expression]
+  /// Parameters whose value may move from step to step, by name.
+  private let numbers: [String: Expression]
+  /// Parameters read as values, and those read as numbers that move.
+  private var builtIn: Set<String> = []
+  private var replaced: Set<String> = []
+  var live: Set<String> { replaced.subtracting(builtIn) }
   /// Samples, as a mask (N, 1), whose value is 0 and which leave the denominator of a mean.
   package private(set) var excluded: Expression?
   /// New values of per-sample state, in the order in which they were set.
   package private(set) var updates: [(name: String, value: Expression)] = []
 
-  package init(arguments: Arguments, inputs: [String: Expression], samples: [String: Expression] = [:]) {
-    (self.arguments, self.inputs, self.samples) = (arguments, inputs, samples)
+  package init(
+    arguments: Arguments, inputs: [String: Expression], samples: [String: Expression] = [:],
+    numbers: [String: Expression] = [:]
+  ) {
+    (self.arguments, self.inputs, self.samples, self.numbers) = (arguments, inputs, samples, numbers)
   }
 
-  package func real(_ name: String) -> Double { arguments.real(name) }
+  package func real(_ name: String) -> Double {
+    builtIn.insert(name)
+    return arguments.real(name)
+  }
+
+  /// A real parameter as an expression: a schedule may move it without a new plan.
+  package func number(_ name: String) -> Expression {
+    guard let number = numbers[name] else { return .constant(real(name)) }
+    replaced.insert(name)
+    return number
+  }
+
   package func optionalReal(_ name: String) -> Double? { arguments.optionalReal(name) }
   package func integer(_ name: String) -> Int { arguments.integer(name) }
   package func boolean(_ name: String) -> Bool { arguments.boolean(name) }
@@ -41,15 +61,29 @@ package final class Formula {
 
   package func exclude(_ samples: Expression) { excluded = excluded.map { $0 .| samples } ?? samples }
 
-  /// What a part of a composed method sees: its own arguments, and inputs of which some are replaced.
-  package func part(_ arguments: Arguments, replacing changes: [String: Expression] = [:]) -> Formula {
-    Formula(arguments: arguments, inputs: inputs.merging(changes) { $1 }, samples: samples)
+  /// What a part of a composed method sees: its own arguments, inputs of which some are replaced, its states, and the
+  /// numbers whose names begin with "PREFIX.".
+  func part(
+    _ arguments: Arguments, prefix: String, replacing changes: [String: Expression] = [:],
+    states: [(own: String, name: String)]
+  ) -> Formula {
+    var own: [String: Expression] = [:]
+    for state in states { own[state.own] = samples[state.name] }
+    var moving: [String: Expression] = [:]
+    for (name, number) in numbers where name.hasPrefix(prefix + ".") {
+      moving[String(name.dropFirst(prefix.count + 1))] = number
+    }
+    return Formula(
+      arguments: arguments, inputs: inputs.merging(changes) { $1 }, samples: own, numbers: moving)
   }
 
-  /// Takes over what a part excluded and updated.
-  func adopt(_ part: Formula) {
-    if let excluded = part.excluded { exclude(excluded) }
-    updates += part.updates
+  /// Takes over what a part read and updated, under the names that its parameters and states have here.
+  func adopt(_ part: Formula, prefix: String, states: [(own: String, name: String)]) {
+    builtIn.formUnion(part.builtIn.map { prefix + "." + $0 })
+    replaced.formUnion(part.replaced.map { prefix + "." + $0 })
+    for update in part.updates {
+      for state in states where state.own == update.name { updates.append((state.name, update.value)) }
+    }
   }
 
   package func update(_ name: String, to value: Expression) { updates.append((name, value.stopGradient)) }

@@ -17,9 +17,14 @@ package struct LossExpression: Sendable {
   /// 1 for the samples in the denominator of a mean, (N, 1); nil if all are.
   package let counted: Expression?
   package let updates: [(name: String, value: Expression)]
+  /// Parameters for which numbers stand; all others are built in.
+  package let live: Set<String>
 
-  package init(values: Expression, counted: Expression?, updates: [(name: String, value: Expression)]) {
-    (self.values, self.counted, self.updates) = (values, counted, updates)
+  package init(
+    values: Expression, counted: Expression?, updates: [(name: String, value: Expression)] = [],
+    live: Set<String> = []
+  ) {
+    (self.values, self.counted, self.updates, self.live) = (values, counted, updates, live)
   }
 
   package func reduced(_ reduction: LossReduction) -> Expression {
@@ -37,12 +42,14 @@ package struct LossExpression: Sendable {
 package final class LossInstance {
   package let method: Method
   package let arguments: Arguments
+  /// Parameters that move while a trainer trains.
+  package let schedules: [ParameterSchedule]
   /// The record's inputs and state, and the weights and mask that every loss by sample accepts.
   package let inputs: [Input]
   package let isBatchLoss: Bool
   private let ignored: Set<Int>
-  private let workers: Workers
-  private let use: Use?
+  let workers: Workers
+  private let uses: [Use]
   private var cache = PlanCache<Goal>()
 
   private enum Goal: Hashable {
@@ -52,12 +59,14 @@ package final class LossInstance {
     case state([String])
   }
 
-  package init(_ method: Method, _ arguments: Arguments, workers: Workers) throws(TemperError) {
+  package init(
+    _ method: Method, _ arguments: Arguments, schedules: [ParameterSchedule] = [], workers: Workers
+  ) throws(TemperError) {
     guard case .loss = method.implementation else {
       throw TemperError(.invalidArgument, "\"\(method.name)\" is of kind \(method.kind.rawValue), not a loss.")
     }
-    (self.method, self.arguments, self.workers) = (method, arguments, workers)
-    use = try method.plugin?.uses.begin()
+    (self.method, self.arguments, self.schedules, self.workers) = (method, arguments, schedules, workers)
+    uses = try method.beginUses()
     isBatchLoss = method.properties.contains("batch")
     inputs = method.inputs + method.stateInputs + (isBatchLoss ? [] : Input.sampleExtras(besides: method.inputs))
     ignored = arguments.ignoredIds
@@ -133,13 +142,15 @@ package final class LossInstance {
   }
 
   /// The loss over expressions, under the shapes of `Input`; (N,) also comes as (N, 1). `samples` holds the state of
-  /// the batch's samples.
+  /// the batch's samples, `numbers` stand for parameters, where the loss lets them, in place of those of `moved`.
   package func build(
-    _ given: [String: Expression], samples: [String: Expression] = [:]
+    _ given: [String: Expression], samples: [String: Expression] = [:], numbers: [String: Expression] = [:],
+    moved: Arguments? = nil
   ) throws(TemperError) -> LossExpression {
     guard case .loss = method.implementation else {
       throw TemperError(.internalFault, "\(method.name) is no loss.")
     }
+    let arguments = moved ?? arguments
     var given = given
     let (weights, mask) = (given.removeValue(forKey: "sample_weights"), given.removeValue(forKey: "sample_mask"))
     let own = Set(method.inputs.map(\.name))
@@ -148,7 +159,7 @@ package final class LossInstance {
     for state in method.state where samples[state.name] == nil {
       samples[state.name] = try state.initialValue(given, method.inputs, state.initialValue(arguments))
     }
-    let formula = Formula(arguments: arguments, inputs: given, samples: samples)
+    let formula = Formula(arguments: arguments, inputs: given, samples: samples, numbers: numbers)
     var values = try method.value(formula)
     if let error = values.error { throw error.from(method.name) }
     var counted = formula.excluded.map { not($0) }
@@ -157,7 +168,7 @@ package final class LossInstance {
       counted = counted.map { $0 .& mask } ?? mask
     }
     if let weights, !own.contains("sample_weights") { values = values * weights }
-    return LossExpression(values: values, counted: counted, updates: formula.updates)
+    return LossExpression(values: values, counted: counted, updates: formula.updates, live: formula.live)
   }
 
   private func differentiable(_ names: [String]?) throws(TemperError) -> [String] {

@@ -120,6 +120,8 @@ package struct Method: Sendable {
   package var origin: String?
   /// More of that plug-in; nil for our own.
   package var plugin: PluginFacts?
+  /// What it was composed of.
+  package var parts: [Method] = []
   package let implementation: Implementation
 
   package typealias Check = @Sendable (_ inputs: [String: Tensor], _ arguments: Arguments) throws(TemperError) -> Void

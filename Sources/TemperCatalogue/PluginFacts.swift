@@ -70,3 +70,13 @@ package final class Use: Sendable {
   fileprivate init(_ uses: Uses) { self.uses = uses }
   deinit { uses.end() }
 }
+
+extension Method {
+  /// Uses of the plug-ins that it and its parts came with.
+  func beginUses() throws(TemperError) -> [Use] {
+    var uses: [Use] = []
+    if let plugin { uses.append(try plugin.uses.begin()) }
+    for part in parts { uses += try part.beginUses() }
+    return uses
+  }
+}

@@ -118,7 +118,13 @@ extension Trainer {
     return [
       ("model", networks.map { "\($0.model.description.text) on \($0.model.input.shape)" }.joined(separator: "; ")),
       ("dtype", networks[0].type.name),
-      ("loss", text(loss.method, loss.arguments)),
+      (
+        "loss",
+        ([text(loss.method, loss.arguments)]
+          + loss.schedules.map {
+            "\($0.parameter) by \($0.clock): \(text($0.schedule.method, $0.schedule.arguments))"
+          }).joined(separator: "; ")
+      ),
       ("optimizer", text(optimizer, optimizerArguments)),
       ("schedule", schedule.map { text($0.method, $0.arguments) } ?? "none"),
       ("procedure", "\(procedure.name)(\(procedure.settings))"),

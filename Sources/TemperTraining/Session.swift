@@ -89,10 +89,14 @@ final class Session {
     return count
   }
 
-  /// The step for batches of `count`, made when first needed.
+  /// The step for batches of `count`, made when first needed, and anew when a parameter of the loss that is built into it
+  /// has moved.
   func step(_ count: Int) throws(TemperError) -> Step {
+    let position = training.position
+    let arguments = try trainer.loss.arguments(steps: position.steps, epochs: position.epoch - 1)
+    steps.removeAll { step in step.builtIn.contains { step.arguments.values[$0] != arguments.values[$0] } }
     for step in steps where step.count == count { return step }
-    let graph = StepGraph(count: count, training: training, loss: trainer.loss)
+    let graph = StepGraph(count: count, training: training, loss: trainer.loss, arguments: arguments)
     let step = try Step(
       graph, objective: graph.penalized(try trainer.procedure.objective(graph)), workers: trainer.workers)
     steps.append(step)

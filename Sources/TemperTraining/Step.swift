@@ -6,6 +6,9 @@ import TemperGraph
 /// up nor allocates.
 final class Step {
   let count: Int
+  /// The loss's arguments that it was made with, and those that move but are built in.
+  let arguments: Arguments
+  let builtIn: Set<String>
   /// Networks that the objective depends on.
   let networks: [Network]
   private let execution: Execution
@@ -24,7 +27,7 @@ final class Step {
     guard objective.shape.count == 1 else {
       throw TemperError(.internalFault, "An objective is one number; its shape is \(objective.shape).")
     }
-    count = graph.count
+    (count, arguments, builtIn) = (graph.count, graph.arguments, graph.builtIn)
     let training = graph.training
     let type = training.networks[0].type
     self.objective = try Tensor(zeros: [], type)

@@ -10,6 +10,9 @@ package final class StepGraph {
   package let count: Int
   package let training: Training
   private let lossInstance: LossInstance
+  /// The loss's parameters as they are now, and those of them that move but are built in.
+  let arguments: Arguments
+  private(set) var builtIn: Set<String> = []
   private var passes = 0
   private var inputs: [String: Expression] = [:]
   private(set) var sources: [String: Source] = [:]
@@ -37,8 +40,9 @@ package final class StepGraph {
     case number((Position) -> Double)
   }
 
-  init(count: Int, training: Training, loss: LossInstance) {
+  init(count: Int, training: Training, loss: LossInstance, arguments: Arguments? = nil) {
     (self.count, self.training, lossInstance) = (count, training, loss)
+    self.arguments = arguments ?? loss.arguments
   }
 
   /// The one expression that stands for an input: gradients are taken with respect to nodes, not names.
@@ -149,7 +153,7 @@ package final class StepGraph {
     var states: [String: Expression] = [:]
     for state in lossInstance.method.state { states[state.name] = try rows(StepGraph.stateName(state.name, network)) }
     if let view = views[ObjectIdentifier(outputs.node)] { return try loss(of: view, replacing) }
-    let loss = try lossInstance.build(try lossInputs(outputs, replacing), samples: states)
+    let loss = try build(try lossInputs(outputs, replacing), samples: states)
     for change in loss.updates { try update(StepGraph.stateName(change.name, network), to: change.value) }
     return loss
   }
@@ -185,7 +189,22 @@ package final class StepGraph {
 
   /// The loss of outputs for samples that are not the batch's, with these inputs and state at its initial value.
   package func loss(of outputs: Expression, inputs: [String: Expression]) throws(TemperError) -> LossExpression {
-    try lossInstance.build(try outputsAndWhole(outputs).merging(inputs) { $1 })
+    try build(try outputsAndWhole(outputs).merging(inputs) { $1 })
+  }
+
+  /// The loss, with numbers for the parameters that move.
+  private func build(
+    _ inputs: [String: Expression], samples: [String: Expression] = [:]
+  ) throws(TemperError) -> LossExpression {
+    var numbers: [String: Expression] = [:]
+    for moving in lossInstance.schedules {
+      numbers[moving.parameter] = number("loss.\(moving.parameter)") {
+        moving.value(steps: $0.steps, epochs: $0.epoch - 1)
+      }
+    }
+    let loss = try lossInstance.build(inputs, samples: samples, numbers: numbers, moved: arguments)
+    builtIn.formUnion(Set(numbers.keys).subtracting(loss.live))
+    return loss
   }
 
   private func lossInputs(
@@ -220,7 +239,7 @@ package final class StepGraph {
         }
         try training.keepRows(
           StepGraph.stateName(state.name, index), Shape(Array(change.value.shape.sizes.dropFirst())),
-          initial: state.initial)
+          initial: state.initialValue(lossInstance.arguments))
       }
     }
   }

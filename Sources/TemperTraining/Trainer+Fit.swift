@@ -100,8 +100,8 @@ extension Trainer {
   /// One step: gradients of a batch, clipping, update. Nothing is written if the loss or a gradient is not finite.
   private func step(_ session: Session, _ order: [Int32]) throws(TemperError) -> Double {
     let start = run.position.step * options.batchSize
-    let step = try session.step(min(options.batchSize, order.count - start))
     session.training.position = run.position
+    let step = try session.step(min(options.batchSize, order.count - start))
     session.training.setClock()
     let loss = try step.run(order, from: start, run.position, workers)
     var isFinite = loss.isFinite

@@ -307,6 +307,31 @@ static void losses(void) {
   gradients[0].tensor = floats(4, 3);
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_loss_value_and_grad(&value, gradients, 1, loss, inputs, 2, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_hessian_product(gradients, NULL, 1, loss, inputs, 2, 0, &error));
+  /* What does not compose. */
+  temper_loss *made = NULL;
+  temper_op *sums = NULL, *clip = NULL;
+  temper_schedule *schedule = NULL;
+  OK(temper_op_create(&sums, context, "boltzmann_operator", NULL, 0, &error));
+  OK(temper_op_create(&clip, context, "logit_clip", NULL, 0, &error));
+  OK(temper_schedule_create(&schedule, context, "constant", (temper_param[]){temper_real("learning_rate", 3)}, 1, &error));
+  temper_loss_term terms[] = {{NULL, NAN, loss}, {"", 1, loss}, {NULL, 1, NULL}};
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_sum(&made, terms, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_sum(&made, NULL, 1, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_loss_sum(&made, terms, UINT64_MAX, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_loss_sum(&made, terms, 1, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_sum(&made, terms + 1, 1, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_loss_sum(&made, terms + 2, 1, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_through(&made, loss, "logits", sums, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_through(&made, loss, "targets", clip, &error));
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_loss_through(&made, loss, "logit", clip, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_loss_through(&made, loss, "logits", (temper_op *)loss, &error));
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_loss_schedule(&made, loss, "warmth", schedule, 0, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_loss_schedule(&made, loss, "label_smoothing", schedule, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_schedule(&made, loss, "label_smoothing", schedule, 2, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_loss_schedule(&made, loss, "label_smoothing", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_loss_at(&made, loss, -1, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_describe(NULL, 0, NULL, loss, 7, &error));
+  TRUE(made == NULL);
   /* NaN in, NaN out: a loss is a function; the trainer is where it is an error. */
   float_data(x)[0] = NAN;
   OK(temper_loss_evaluate(values, loss, inputs, 2, &error));

@@ -202,6 +202,67 @@ static void losses(void) {
   OK(temper_loss_evaluate(v, loss, inputs, 2, &error));
 }
 
+/* 2 CE(clip(z)) + w GCE(z), w from 1 to 0 in four steps. */
+static void compositions(void) {
+  temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *clipped = make(TEMPER_FLOAT64, 2, 3, 4),
+                *y = make(TEMPER_INT64, 1, 3, 0);
+  temper_tensor *v[5];
+  for (int i = 0; i < 5; ++i) v[i] = make(TEMPER_FLOAT64, 1, 3, 0);
+  fill(x, 9);
+  for (int n = 0; n < 3; ++n) ((int64_t *)temper_tensor_data(y))[n] = 3 - n;
+  const temper_param tau[] = {temper_real("tau", 0.5)};
+  const temper_param down[] = {temper_integer("total_steps", 4), temper_real("start_factor", 1),
+                               temper_real("end_factor", 0)};
+  temper_loss *ce = NULL, *gce = NULL, *through = NULL, *sum = NULL, *moving = NULL, *later = NULL;
+  temper_op *clip = NULL;
+  temper_schedule *schedule = NULL;
+  OK(temper_loss_create(&ce, context, "cross_entropy", NULL, 0, &error));
+  OK(temper_loss_create(&gce, context, "generalized_cross_entropy", NULL, 0, &error));
+  OK(temper_op_create(&clip, context, "logit_clip", tau, 1, &error));
+  OK(temper_schedule_create(&schedule, context, "linear_lr", down, 3, &error));
+  const temper_named_tensor plain[] = {{"logits", x}, {"targets", y}}, short_ones[] = {{"logits", clipped}, {"targets", y}};
+  const temper_named_tensor of_clip[] = {{"x", x}};
+  OK(temper_op_evaluate(clipped, clip, of_clip, 1, -1, &error));
+  OK(temper_loss_evaluate(v[0], ce, short_ones, 2, &error));
+  OK(temper_loss_evaluate(v[1], gce, plain, 2, &error));
+
+  OK(temper_loss_through(&through, ce, "logits", clip, &error));
+  const temper_loss_term terms[] = {{"clipped", 2, through}, {NULL, 1, gce}};
+  OK(temper_loss_sum(&sum, terms, 2, &error));
+  OK(temper_loss_schedule(&moving, sum, "generalized_cross_entropy.weight", schedule, TEMPER_CLOCK_EPOCH, &error));
+  OK(temper_loss_at(&later, moving, 0, 3, &error));
+  /* The parts are not needed any more. */
+  temper_loss_free(ce), temper_loss_free(gce), temper_loss_free(through), temper_op_free(clip);
+  temper_schedule_free(schedule);
+  char text[8000];
+  uint64_t length;
+  OK(temper_loss_describe(text, sizeof text, &length, sum, TEMPER_FORMAT_JSON, &error));
+  TRUE(strstr(text, "\"clipped.logit_clip.tau\"") && strstr(text, "\"generalized_cross_entropy.weight\""));
+  OK(temper_loss_evaluate(v[2], sum, plain, 2, &error));
+  OK(temper_loss_evaluate(v[3], moving, plain, 2, &error));
+  OK(temper_loss_evaluate(v[4], later, plain, 2, &error));
+  const double *a = temper_tensor_data(v[0]), *b = temper_tensor_data(v[1]);
+  for (int n = 0; n < 3; ++n) {
+    NEAR(((double *)temper_tensor_data(v[2]))[n], 2 * a[n] + b[n], 1e-13);
+    NEAR(((double *)temper_tensor_data(v[3]))[n], 2 * a[n] + b[n], 1e-13);
+    NEAR(((double *)temper_tensor_data(v[4]))[n], 2 * a[n] + 0.25 * b[n], 1e-13);
+  }
+  temper_loss_free(sum), temper_loss_free(moving), temper_loss_free(later);
+}
+
+/* Cross-entropy and a Brier score whose weight falls from step to step. */
+static temper_loss *falling(temper_context *own) {
+  temper_loss *parts[2] = {NULL, NULL}, *sum = NULL, *loss = NULL;
+  temper_schedule *schedule = NULL;
+  OK(temper_loss_create(&parts[0], own, "cross_entropy", NULL, 0, &error));
+  OK(temper_loss_create(&parts[1], own, "brier", NULL, 0, &error));
+  OK(temper_schedule_create(&schedule, own, "exponential", NULL, 0, &error));
+  OK(temper_loss_sum(&sum, (temper_loss_term[]){{NULL, 1, parts[0]}, {"square", 1, parts[1]}}, 2, &error));
+  OK(temper_loss_schedule(&loss, sum, "square.weight", schedule, TEMPER_CLOCK_STEP, &error));
+  temper_loss_free(parts[0]), temper_loss_free(parts[1]), temper_loss_free(sum), temper_schedule_free(schedule);
+  return loss;
+}
+
 static void operators(void) {
   temper_op *op = NULL;
   temper_tensor *x = make(TEMPER_FLOAT64, 2, 3, 4), *y = make(TEMPER_FLOAT64, 2, 3, 4),
@@ -452,7 +513,7 @@ static void trainers(const char *folder) {
     TRUE(threads == options.threads);
     const char *description = "[{\"dense\": 16}, \"relu\", {\"dropout\": 0.2}, {\"dense\": 2}]";
     OK(temper_model_create(&model, own, description, six, 1, 0, 0, &error));
-    OK(temper_loss_create(&loss, own, "cross_entropy", NULL, 0, &error));
+    loss = falling(own);
     OK(temper_optimizer_create(&optimizer, own, "adam", rate, 1, &error));
     OK(temper_schedule_create(&schedule, own, "constant", rate, 1, &error));
     OK(temper_trainer_create(&trainer, model, loss, optimizer, schedule, &settings, &error));
@@ -469,7 +530,7 @@ static void trainers(const char *folder) {
       temper_trainer_free(trainer), temper_model_free(model);
       OK(temper_context_create(&own, &options, &error));
       OK(temper_model_create(&model, own, description, six, 1, 0, 77, &error));
-      OK(temper_loss_create(&loss, own, "cross_entropy", NULL, 0, &error));
+      loss = falling(own);
       OK(temper_optimizer_create(&optimizer, own, "adam", rate, 1, &error));
       OK(temper_schedule_create(&schedule, own, "constant", rate, 1, &error));
       OK(temper_trainer_create(&trainer, model, loss, optimizer, schedule, &settings, &error));
@@ -508,7 +569,7 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), operators(), decoders(), optimizers(), models(arguments[1]), trainers(arguments[1]);
+  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), optimizers(), models(arguments[1]), trainers(arguments[1]);
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

@@ -1,5 +1,6 @@
 import TemperCatalogue
 import TemperCore
+import TemperGraph
 import Testing
 
 @Suite struct CompositionTests {
@@ -7,71 +8,58 @@ import Testing
     "logits": try! Tensor([0.2, -1, 3, 0.5, 0.1, 2], shape: [2, 3]), "targets": try! Tensor([Int32(2), 0]),
   ]
 
-  private func arguments(_ name: String, _ settings: [(name: String, value: Value)] = []) throws -> Arguments {
-    try Arguments(settings, for: try method(name).parameters)
+  private func sum(_ terms: [(String?, Double, LossInstance)]) throws -> LossInstance {
+    try LossInstance.sum(terms.map { (name: $0.0, weight: $0.1, loss: $0.2) })
   }
 
   @Test func sumsOfLosses() throws {
-    let sum = try Method.weightedSum(
-      "mix",
-      [
-        (0.25, try method("cross_entropy"), try arguments("cross_entropy", [("label_smoothing", .real(0.1))])),
-        (2, try method("generalized_cross_entropy"), try arguments("generalized_cross_entropy")),
-        (1, try method("cross_entropy"), try arguments("cross_entropy")),
-      ])
-    #expect(sum.parameters.map(\.name).contains("cross_entropy_2.label_smoothing"))
+    let smooth = try loss("cross_entropy", [("label_smoothing", .real(0.1))])
+    let (gce, ce) = (try loss("generalized_cross_entropy"), try loss("cross_entropy"))
+    let total = try sum([(nil, 0.25, smooth), (nil, 2, gce), (nil, 1, ce)])
+    #expect(total.method.parameters.map(\.name).contains("cross_entropy_2.label_smoothing"))
     func value(_ settings: [(name: String, value: Value)] = []) throws -> [Double] {
-      try numbers(
-        try LossInstance(sum, try Arguments(settings, for: sum.parameters), workers: oneWorker).evaluate(inputs))
+      let arguments = try Arguments(settings, for: total.method.parameters)
+      return try numbers(try LossInstance(total.method, arguments, workers: oneWorker).evaluate(inputs))
     }
-    func part(_ name: String, _ settings: [(name: String, value: Value)] = []) throws -> [Double] {
-      try numbers(try loss(name, settings).evaluate(inputs))
-    }
-    let smooth = try part("cross_entropy", [("label_smoothing", .real(0.1))])
-    let (gce, ce) = (try part("generalized_cross_entropy"), try part("cross_entropy"))
-    #expect(deviation(try value(), (0..<2).map { 0.25 * smooth[$0] + 2 * gce[$0] + ce[$0] }) < 1e-14)
+    let parts = try [smooth, gce, ce].map { try numbers(try $0.evaluate(inputs)) }
+    #expect(deviation(try value(), (0..<2).map { 0.25 * parts[0][$0] + 2 * parts[1][$0] + parts[2][$0] }) < 1e-14)
     // Parameters of parts move as any others: this is what a schedule does.
     let moved = try value([("generalized_cross_entropy.weight", .real(0)), ("cross_entropy.label_smoothing", .real(0))])
-    #expect(deviation(moved, ce.map { 1.25 * $0 }) < 1e-14)
+    #expect(deviation(moved, parts[2].map { 1.25 * $0 }) < 1e-14)
   }
 
   @Test func sumsKeepStateAndIgnoredSamples() throws {
-    let sum = try Method.weightedSum(
-      "mix",
-      [
-        (1, try method("elr_loss"), try arguments("elr_loss")),
-        (1, try method("cross_entropy"), try arguments("cross_entropy")),
-      ])
-    let instance = try LossInstance(sum, try Arguments([], for: sum.parameters), workers: oneWorker)
-    #expect(try instance.updatedState(inputs)["ema_targets"]!.shape == [2, 3])
-    let mixed = try Method.weightedSum(
-      "mix",
-      [
-        (1, try method("cross_entropy"), try arguments("cross_entropy")),
-        (1, try method("cut_cross_entropy"), try arguments("cut_cross_entropy")),
-      ])
-    #expect(mixed.inputs.first { $0.name == "targets" }!.forms.count == 1)
-    #expect(throws: TemperError.self) {
-      try Method.weightedSum(
-        "odd",
-        [
-          (1, try method("mse"), try arguments("mse")),
-          (1, try method("cut_cross_entropy"), try arguments("cut_cross_entropy")),
-        ])
-    }
+    let total = try sum([(nil, 1, try loss("elr_loss")), ("slow", 1, try loss("elr_loss", [("beta", .real(0.9))]))])
+    let states = try total.updatedState(inputs)
+    #expect(Set(states.keys) == ["ema_targets", "slow.ema_targets"])
+    let own = try loss("elr_loss", [("beta", .real(0.9))]).updatedState(inputs)["ema_targets"]!
+    #expect(try numbers(states["slow.ema_targets"]!) == numbers(own))
+    // The state's initial value is a parameter of the part.
+    let adaptive = try sum([("a", 1, try loss("ldr_kl_loss", [("lambda0", .real(3))]))])
+    #expect(adaptive.method.state.map { $0.initialValue(adaptive.arguments) } == [3])
+    let mixed = try sum([(nil, 1, try loss("cross_entropy")), (nil, 1, try loss("cut_cross_entropy"))])
+    #expect(mixed.method.inputs.first { $0.name == "targets" }!.forms.count == 1)
+    #expect(throws: TemperError.self) { try sum([(nil, 1, try loss("mse")), (nil, 1, try loss("cut_cross_entropy"))]) }
   }
 
   @Test func logitsThroughAnOperator() throws {
-    let clipped = try Method.transformed(
-      "clipped", loss: try method("cross_entropy"), arguments: try arguments("cross_entropy"), input: "logits",
-      by: try method("logit_clip"), try arguments("logit_clip", [("tau", .real(0.5))]))
-    let instance = try LossInstance(clipped, try Arguments([], for: clipped.parameters), workers: oneWorker)
-    let by = try operation("logit_clip", [("tau", .real(0.5))]).evaluate(["x": inputs["logits"]!])
+    let clip = try operation("logit_clip", [("tau", .real(0.5))])
+    let clipped = try loss("cross_entropy").through(clip, input: "logits")
+    let by = try clip.evaluate(["x": inputs["logits"]!])
     let expected = try loss("cross_entropy").evaluate(["logits": by, "targets": inputs["targets"]!])
-    #expect(deviation(try numbers(try instance.evaluate(inputs)), try numbers(expected)) < 1e-14)
-    let slope = try instance.valueAndGradient(inputs).gradients["logits"]!
+    #expect(deviation(try numbers(try clipped.evaluate(inputs)), try numbers(expected)) < 1e-14)
+    let slope = try clipped.valueAndGradient(inputs).gradients["logits"]!
     // Beyond the bound the gradient is orthogonal to the logits.
     let (g, z) = (try numbers(slope), try numbers(inputs["logits"]!))
     for row in [0..<3, 3..<6] { #expect(abs(row.reduce(0) { $0 + g[$1] * z[$1] }) < 1e-14) }
+  }
+
+  /// Weights stay outside of the plan; what a formula reads as a number is built in.
+  @Test func numbersThatMoveAreLive() throws {
+    let total = try sum([("a", 1, try loss("cross_entropy")), ("b", 1, try loss("generalized_cross_entropy"))])
+    let numbers = ["a.weight", "b.q"].reduce(into: [String: Expression]()) { $0[$1] = .input($1, []) }
+    let built = try total.build(
+      ["logits": .input("logits", [2, 3]), "targets": .input("targets", [2, 1], .index)], numbers: numbers)
+    #expect(built.live == ["a.weight"])
   }
 }

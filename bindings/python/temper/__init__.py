@@ -12,7 +12,7 @@ ops, decoders, optimizers, schedules and quantizers have each of them as a funct
 """
 
 from . import decoders, errors, losses, ops, optimizers, quantizers, schedules
-from ._catalogue import catalog, decoder, describe, loss, op, optimizer, quantizer, schedule
+from ._catalogue import catalog, decoder, describe, loss, op, optimizer, quantizer, schedule, weighted_sum
 from ._context import Context
 from ._decoders import Decoder
 from ._library import library as _library
@@ -29,7 +29,7 @@ __all__ = [
     "Context", "Decoder", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer",
     "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors", "inspect_plugin",
     "load", "load_plugin", "loss", "losses", "op", "ops", "optimizer", "optimizers", "quantizer", "quantizers",
-    "register_loss", "schedule", "schedules",
+    "register_loss", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -9,7 +9,7 @@ from ._methods import constructor_signature
 
 if TYPE_CHECKING:
     from ._decoders import Decoder
-    from ._losses import Loss
+    from ._losses import Loss, Terms
     from ._operators import Operator
     from ._optimizers import Optimizer, Schedule
     from ._quantizers import Quantizer
@@ -30,6 +30,15 @@ def describe(name: str) -> str:
 def loss(name: str, /, **parameters: Parameter) -> Loss:
     """The loss of this name: temper.loss("focal", gamma=2.0)(logits, targets) -> (N,) values."""
     return _context.default().loss(name, **parameters)
+
+
+def weighted_sum(terms: Terms) -> Loss:
+    """The sum of weight times loss, used like any other loss: temper.weighted_sum([(1.0, "cross_entropy"), (0.1, "brier")]).
+
+    terms: pairs (weight, loss), or a dict of them by the name that the part has in the sum's parameters: its weight is
+    "name.weight". Inputs that several parts take come once. Operands may be composed themselves.
+    """
+    return _context.default().weighted_sum(terms)
 
 
 def op(name: str, /, **parameters: Parameter) -> Operator:

@@ -20,6 +20,7 @@ from ._quantizers import Quantizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ._losses import Terms
     from ._types import Parameter, Path
 
 
@@ -66,6 +67,10 @@ class Context(Handle):
     def loss(self, name: str, /, **parameters: Parameter) -> Loss:
         """The loss of this name."""
         return Loss(self, name, parameters)
+
+    def weighted_sum(self, terms: Terms) -> Loss:
+        """See temper.weighted_sum."""
+        return Loss.weighted_sum(self, terms)
 
     def op(self, name: str, /, **parameters: Parameter) -> Operator:
         """The operator or activation of this name."""

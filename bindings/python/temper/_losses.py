@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import errors
 from ._arrays import Borrow, gather, writable
+from ._handles import Handle
 from ._library import library
 from ._methods import Method, call_signature, documentation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
-    from ._types import Array, Out, Result
+    from ._operators import Operator
+    from ._types import Array, LossLike, Out, Result, ScheduleLike
+
+    Terms = Mapping[str, tuple[float, LossLike]] | Iterable[tuple[float, LossLike]]
 
 _REDUCTIONS = {
     name.removeprefix("TEMPER_REDUCTION_").lower(): number
     for name, number in library.constants.items()
     if name.startswith("TEMPER_REDUCTION_")
+}
+_CLOCKS = {
+    name.removeprefix("TEMPER_CLOCK_").lower(): number
+    for name, number in library.constants.items()
+    if name.startswith("TEMPER_CLOCK_")
 }
 
 
@@ -88,6 +98,67 @@ class Loss(Method):
             along, _ = borrow.named(directions)
             library.loss_hessian_product(products, along, count, self, *borrow.named(arrays), _reduction(reduction))
         return results
+
+    # Composition: each makes a new loss, whose parameters are those of its parts under "part.name".
+
+    def through(self, op: Operator, input: str = "logits") -> Loss:
+        """This loss with one of its inputs changed by an operator first: loss.through(temper.op("logit_clip"))."""
+        pointer = library.handle(library.loss_through, self, input.encode(), op)
+        return Loss._composed(self._context, pointer, f"{self!r}.through({op!r}, {input!r})")
+
+    def scheduled(self, parameter: str, schedule: ScheduleLike, by: Literal["step", "epoch"] = "step") -> Loss:
+        """This loss with a parameter that follows a schedule of the steps, or epochs, done while a Trainer trains.
+
+        Calls of its own, and the measuring of validation and test sets, take the value that the loss was made with. The
+        weights of a sum move at no cost; where another parameter moves, the trainer makes its plan anew.
+        """
+        if by not in _CLOCKS:
+            raise errors.InvalidArgument(f"A schedule goes by {' or '.join(_CLOCKS)}; {by!r} came.")
+        schedule = self._context.schedule(schedule) if isinstance(schedule, str) else schedule
+        pointer = library.handle(library.loss_schedule, self, parameter.encode(), schedule, _CLOCKS[by])
+        return Loss._composed(self._context, pointer, f"{self!r}.scheduled({parameter!r}, {schedule!r}, {by!r})")
+
+    def at(self, steps: int = 0, epochs: int = 0) -> Loss:
+        """This loss with the parameters that its schedules give after so many steps and epochs."""
+        pointer = library.handle(library.loss_at, self, steps, epochs)
+        return Loss._composed(self._context, pointer, f"{self!r}.at({steps}, {epochs})")
+
+    @classmethod
+    def weighted_sum(cls, context, terms: Terms) -> Loss:
+        """See temper.weighted_sum."""
+        named = terms.items() if hasattr(terms, "items") else [(None, term) for term in terms]
+        parts = [
+            (name, weight, context.loss(loss) if isinstance(loss, str) else loss) for name, (weight, loss) in named
+        ]
+        array, count = library.array(
+            "loss_term", [(None if n is None else n.encode(), w, loss._as_parameter_) for n, w, loss in parts]
+        )
+        shown = ", ".join((f"{name!r}: " if name else "") + f"({weight}, {loss!r})" for name, weight, loss in parts)
+        shown = f"{{{shown}}}" if hasattr(terms, "items") else f"[{shown}]"
+        return cls._composed(context, library.handle(library.loss_sum, array, count), f"temper.weighted_sum({shown})")
+
+    @classmethod
+    def _composed(cls, context, pointer, shown):
+        loss = cls.__new__(cls)
+        Handle.__init__(loss, pointer)
+        loss._context, loss._shown = context, shown
+        loss.parameters = {entry["name"]: entry["default"] for entry in loss.record["parameters"]}
+        return loss
+
+    @property
+    def record(self):
+        """The record of the loss, as a dict: also of a composed one, which is in no catalogue."""
+        if self._record is None:
+            self._record = json.loads(library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
+        return self._record
+
+    _record = _shown = None
+
+    def _describe(self):
+        return library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_TEXT"])
+
+    def __repr__(self):
+        return self._shown or super().__repr__()
 
     def _differentiated(self, wrt):
         if wrt is None:

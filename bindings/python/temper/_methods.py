@@ -30,6 +30,9 @@ class Method(Handle):
         """The record in the catalogue, as a dict."""
         return self._context.record(self._given)
 
+    def _describe(self):
+        return self._context.describe(self._given)
+
     def __repr__(self):
         settings = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
         return f"temper.{self._kind}({self._given!r}{settings})"
@@ -55,7 +58,7 @@ class Method(Handle):
 
 def documentation(of_class):
     """The `__doc__` of a class of methods, and of its instances: what the catalogue says."""
-    return PerInstance(lambda method: method._context.describe(method._given), of_class)
+    return PerInstance(lambda method: method._describe(), of_class)
 
 
 def call_signature(*options):
