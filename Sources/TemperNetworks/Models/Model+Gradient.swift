@@ -1,15 +1,18 @@
 import TemperCore
 import TemperGraph
 
-/// A plan of gradients at one batch size with its memory, kept for the next call.
+/// A plan of gradients, or of each sample's norms of them, at one batch size with its memory, kept for the next call.
 final class Backward {
+  enum Goal { case gradients, sampleNorms }
+
+  let goal: Goal
   let count: Int
   let names: [String]
   let workers: Workers
   let execution: Execution
 
-  init(_ model: Model, count: Int, names: [String], workers: Workers) throws(TemperError) {
-    (self.count, self.names, self.workers) = (count, names, workers)
+  init(_ model: Model, _ goal: Goal, count: Int, names: [String], workers: Workers) throws(TemperError) {
+    (self.goal, self.count, self.names, self.workers) = (goal, count, names, workers)
     let mask: Expression? = model.needsMask ? .input("mask", [count, model.input.shape[0]]) : nil
     let x = Expression.input("x", Shape([count] + model.input.shape.sizes), model.input.kind)
     var values: [String: Expression] = [:]
@@ -34,8 +37,16 @@ final class Backward {
       wanted.append(value)
     }
     let y = model.forward(x, model.pass(.inference, values: values, mask: mask))
-    let gradients = try Differentiate.gradients(of: y, seed: .input("dy", y.shape), withRespectTo: wanted)
-    execution = try Execution(try Plan(gradients.map { Output($0) }, type: model.dtype), workers: workers)
+    let seed = Expression.input("dy", y.shape)
+    var results: [Expression]
+    switch goal {
+    case .gradients: results = try Differentiate.gradients(of: y, seed: seed, withRespectTo: wanted)
+    case .sampleNorms:
+      results = try Differentiate.sampleSquaredNorms(
+        of: y, seed: seed, batch: [x] + (mask.map { [$0] } ?? []), withRespectTo: Array(zip(names, wanted)))
+      results = results.map { sqrt(maximum($0, 0)).reshaped([count]) }
+    }
+    execution = try Execution(try Plan(results.map { Output($0) }, type: model.dtype), workers: workers)
     try model.bind(to: execution)
   }
 }
@@ -45,6 +56,24 @@ extension Model {
   /// the gradient of a loss as `dy` these are that loss's gradients: for attacks, saliency, training loops of one's own.
   package func vectorJacobianProduct(
     _ x: Tensor, mask: Tensor? = nil, dy: Tensor, into gradients: [(name: String, tensor: Tensor)], workers: Workers
+  ) throws(TemperError) {
+    try backward(.gradients, x, mask: mask, dy: dy, into: gradients, workers: workers)
+  }
+
+  /// For each sample the norm of the gradient of dy_n . output_n, (N,), for parameters by name, into the arrays given:
+  /// without the gradients themselves.
+  package func sampleGradientNorms(
+    _ x: Tensor, mask: Tensor? = nil, dy: Tensor, into norms: [(name: String, tensor: Tensor)], workers: Workers
+  ) throws(TemperError) {
+    if norms.contains(where: { $0.name == "x" }) {
+      throw TemperError(.unknownName, "Norms are those of gradients for parameters; vjp gives the gradient for x.")
+    }
+    try backward(.sampleNorms, x, mask: mask, dy: dy, into: norms, workers: workers)
+  }
+
+  private func backward(
+    _ goal: Backward.Goal, _ x: Tensor, mask: Tensor?, dy: Tensor, into gradients: [(name: String, tensor: Tensor)],
+    workers: Workers
   ) throws(TemperError) {
     try checkInput(x)
     let count = x.shape[0]
@@ -58,10 +87,10 @@ extension Model {
     }
     let names = gradients.map(\.name)
     let call: Backward
-    if let kept = backward, kept.count == count, kept.names == names, kept.workers === workers {
+    if let kept = backward, kept.goal == goal, kept.count == count, kept.names == names, kept.workers === workers {
       call = kept
     } else {
-      call = try Backward(self, count: count, names: names, workers: workers)
+      call = try Backward(self, goal, count: count, names: names, workers: workers)
       backward = call
     }
     var given = [("x", try prepared(x)), ("dy", try floats(dy))]
@@ -75,7 +104,7 @@ extension Model {
       guard gradient.tensor.shape == shape, gradient.tensor.dtype.isFloating, !gradient.tensor.isReadOnly else {
         throw TemperError(
           .invalidShape,
-          "The gradient for \(gradient.name) goes into a writable array of floats of shape \(shape); \(gradient.tensor.dtype.name) of shape \(gradient.tensor.shape) came."
+          "The \(goal == .gradients ? "gradient" : "array of norms") for \(gradient.name) goes into a writable array of floats of shape \(shape); \(gradient.tensor.dtype.name) of shape \(gradient.tensor.shape) came."
         )
       }
       if gradient.tensor.isDense, gradient.tensor.dtype == dtype {
