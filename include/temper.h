@@ -108,6 +108,7 @@ typedef struct temper_tensor_map temper_tensor_map; /* an ordered list of named 
 typedef struct temper_loss temper_loss;
 typedef struct temper_op temper_op;                 /* an operator or an activation */
 typedef struct temper_decoder temper_decoder;       /* a rule that chooses the next token, or marks a text */
+typedef struct temper_metric temper_metric;         /* a measurement of arrays */
 typedef struct temper_optimizer temper_optimizer;
 typedef struct temper_schedule temper_schedule;
 typedef struct temper_model temper_model;
@@ -448,6 +449,26 @@ int32_t temper_decoder_evaluate(temper_tensor *result, temper_decoder *decoder, 
 /* [one-per-handle] */
 int32_t temper_decoder_free(temper_decoder *decoder);
 
+/* ------------------------------------------------------------------------------------------------------- Metrics */
+
+/* Measurements of arrays: a number of shape (), or an array. */
+
+/* A metric by name. [any] */
+int32_t temper_metric_create(temper_metric **out, temper_context *context, const char *name, const temper_param *params,
+                             uint64_t param_count, temper_error *error);
+
+/* The shape of the result for these inputs: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries.
+ * [one-per-handle] */
+int32_t temper_metric_result_shape(int32_t *rank, int64_t *sizes, temper_metric *metric,
+                                   const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+
+/* The result into `result`, float32 or float64, of the shape that temper_metric_result_shape tells. [one-per-handle] */
+int32_t temper_metric_evaluate(temper_tensor *result, temper_metric *metric, const temper_named_tensor *inputs,
+                               uint64_t input_count, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_metric_free(temper_metric *metric);
+
 /* ---------------------------------------------------------------------------------------------------- Optimizers */
 
 /* An optimizer by name. [any] */
@@ -566,6 +587,13 @@ int32_t temper_model_predict(temper_tensor *result, temper_model *model, temper_
  * [one-per-handle] */
 int32_t temper_model_vjp(const temper_named_tensor *gradients, uint64_t gradient_count, temper_model *model,
                          temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
+
+/* For each sample n the Euclidean norm of the gradient of the sum of dy[n] * outputs[n] with respect to a parameter, into
+ * an array (N,) for each parameter named: with the gradient of each sample's loss as dy, the norms of the samples'
+ * gradients. No sample's gradient is made. An error for a parameter that is more than a weight of a product, convolution or
+ * table, or a vector. `mask` as in temper_model_predict. [one-per-handle] */
+int32_t temper_model_gradient_norms(const temper_named_tensor *norms, uint64_t norm_count, temper_model *model,
+                                    temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
 
 /* The shape of the result for `count` samples: `*rank`, and `sizes` with room for TEMPER_MAXIMUM_RANK entries. [any] */
 int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count,

@@ -139,6 +139,13 @@ typedef struct temper_api {
   int32_t (*decoder_evaluate)(temper_tensor *result, temper_decoder *decoder, const temper_named_tensor *inputs,
     uint64_t input_count, temper_error *error);
   int32_t (*decoder_free)(temper_decoder *decoder);
+  int32_t (*metric_create)(temper_metric **out, temper_context *context, const char *name, const temper_param *params,
+    uint64_t param_count, temper_error *error);
+  int32_t (*metric_result_shape)(int32_t *rank, int64_t *sizes, temper_metric *metric,
+    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+  int32_t (*metric_evaluate)(temper_tensor *result, temper_metric *metric, const temper_named_tensor *inputs,
+    uint64_t input_count, temper_error *error);
+  int32_t (*metric_free)(temper_metric *metric);
   int32_t (*optimizer_step_closure)(double *loss, temper_optimizer *optimizer, temper_tensor *const *parameters,
     temper_tensor *const *gradients, uint64_t count, double learning_rate, temper_closure_function closure, void *user,
     temper_error *error);
@@ -152,6 +159,8 @@ typedef struct temper_api {
   int32_t (*schedule_observe)(temper_schedule *schedule, const char *name, double value, temper_error *error);
   int32_t (*schedule_get_state)(temper_tensor **out, temper_schedule *schedule, temper_error *error);
   int32_t (*schedule_set_state)(temper_schedule *schedule, temper_tensor *state, temper_error *error);
+  int32_t (*model_gradient_norms)(const temper_named_tensor *norms, uint64_t norm_count, temper_model *model,
+    temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_formula)(temper_plugin **out, temper_context *context, const char *name, const char *formula,

@@ -9,7 +9,7 @@ protocol Handled {
 
 enum HandleKind: UInt64 {
   case context = 1
-  case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder
+  case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder, metric
 
   var typeName: String {
     switch self {
@@ -26,6 +26,7 @@ enum HandleKind: UInt64 {
     case .quantized: "temper_quantized"
     case .plugin: "temper_plugin"
     case .decoder: "temper_decoder"
+    case .metric: "temper_metric"
     }
   }
 }

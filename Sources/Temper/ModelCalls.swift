@@ -118,9 +118,11 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   }
 }
 
-@implementation @c public func temper_model_vjp(
-  _ gradients: UnsafePointer<temper_named_tensor>?, _ gradientCount: UInt64, _ handle: OpaquePointer?,
-  _ x: OpaquePointer?, _ mask: OpaquePointer?, _ dy: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+/// The arrays that vjp and gradient_norms read, and where their results go.
+private func backward(
+  _ results: UnsafePointer<temper_named_tensor>?, _ count: UInt64, _ what: String, _ handle: OpaquePointer?,
+  _ x: OpaquePointer?, _ mask: OpaquePointer?, _ dy: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?,
+  _ run: (ContextModel, Tensor, Tensor?, Tensor, [(name: String, tensor: Tensor)]) throws(TemperError) -> Void
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
     let model = unsafe try model(handle, 2)
@@ -130,9 +132,28 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
     let parameters = model.model.parameters.compactMap { variable in
       variable.tensor.map { (name: variable.name, tensor: $0) }
     }
-    let gradients = unsafe try namedResults(gradients, gradientCount, "gradients", 0, reading: inputs + parameters)
-    try model.model.vectorJacobianProduct(
-      inputs[0].tensor, mask: mask, dy: inputs[1].tensor, into: gradients, workers: model.context.workers)
+    let results = unsafe try namedResults(results, count, what, 0, reading: inputs + parameters)
+    try run(model, inputs[0].tensor, mask, inputs[1].tensor, results)
+  }
+}
+
+@implementation @c public func temper_model_vjp(
+  _ gradients: UnsafePointer<temper_named_tensor>?, _ gradientCount: UInt64, _ handle: OpaquePointer?,
+  _ x: OpaquePointer?, _ mask: OpaquePointer?, _ dy: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe backward(gradients, gradientCount, "gradients", handle, x, mask, dy, error) {
+    (model, x, mask, dy, gradients) throws(TemperError) in
+    try model.model.vectorJacobianProduct(x, mask: mask, dy: dy, into: gradients, workers: model.context.workers)
+  }
+}
+
+@implementation @c public func temper_model_gradient_norms(
+  _ norms: UnsafePointer<temper_named_tensor>?, _ normCount: UInt64, _ handle: OpaquePointer?,
+  _ x: OpaquePointer?, _ mask: OpaquePointer?, _ dy: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe backward(norms, normCount, "norms", handle, x, mask, dy, error) {
+    (model, x, mask, dy, norms) throws(TemperError) in
+    try model.model.sampleGradientNorms(x, mask: mask, dy: dy, into: norms, workers: model.context.workers)
   }
 }
 

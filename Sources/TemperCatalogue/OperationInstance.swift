@@ -32,6 +32,7 @@ package final class OperationInstance {
   package func resultShape(_ given: [String: Tensor], axis: Int = -1) throws(TemperError) -> Shape {
     do throws(TemperError) {
       let match = try Match(given, to: method.inputs, axis: axis)
+      try method.check?(match.tensors, arguments)
       let call = try evaluation(match)
       return try resultTarget(match, call.outputShapes[0], axis, nil).shape
     } catch { throw error.from(method.name) }

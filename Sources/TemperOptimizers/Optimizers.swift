@@ -2,12 +2,12 @@ import TemperCatalogue
 import TemperCore
 import TemperGraph
 
-/// Every optimizer and schedule of this room.
+/// Every optimizer and schedule of this room, and what gradients say about their noise.
 package enum Optimizers {
   package static let all: [Method] =
     descentMethods + adaptiveMethods + adamMethods + adamVariants + layerwiseMethods + parameterFreeMethods
     + scheduleFreeMethods + robustMethods + averageWrappers + gradientWrappers + clippingWrappers
-    + schedules + warmups + cycles + adaptiveSchedules + composedSchedules
+    + schedules + warmups + cycles + adaptiveSchedules + composedSchedules + GradientStatistics.all
 }
 
 extension Parameter {

@@ -35,6 +35,7 @@ static void handles(void) {
   STATUS(TEMPER_OK, temper_loss_free(NULL));
   STATUS(TEMPER_OK, temper_op_free(NULL));
   STATUS(TEMPER_OK, temper_decoder_free(NULL));
+  STATUS(TEMPER_OK, temper_metric_free(NULL));
   STATUS(TEMPER_OK, temper_optimizer_free(NULL));
   STATUS(TEMPER_OK, temper_schedule_free(NULL));
   STATUS(TEMPER_OK, temper_model_free(NULL));
@@ -74,6 +75,8 @@ static void nulls(void) {
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_loss_value_and_grad(&number, NULL, 0, NULL, NULL, 0, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_op_evaluate(t, NULL, NULL, 0, -1, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_decoder_evaluate(t, NULL, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_metric_evaluate(t, NULL, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_gradient_norms(NULL, 0, NULL, t, NULL, t, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_optimizer_step(NULL, NULL, NULL, 0, NAN, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_schedule_value(&number, NULL, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_predict(t, NULL, t, NULL, &error));
@@ -208,6 +211,7 @@ static void methods(void) {
   temper_loss *loss = NULL;
   temper_op *op = NULL;
   temper_decoder *decoder = NULL;
+  temper_metric *metric = NULL;
   uint64_t count, length;
   char small[4];
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_loss_create(&loss, context, "cross_entopy", NULL, 0, &error));
@@ -217,6 +221,7 @@ static void methods(void) {
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_op_create(&op, context, "cross_entropy", NULL, 0, &error));
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_op_create(&op, context, "top_n_sigma", NULL, 0, &error));
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_decoder_create(&decoder, context, "softmax", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_metric_create(&metric, context, "softmax", NULL, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_loss_create(&loss, context, "\xff\xfe", NULL, 0, &error));
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_catalogue_count(&count, context, "spell", &error));
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_catalogue_name(NULL, 0, &length, context, NULL, UINT64_MAX, &error));

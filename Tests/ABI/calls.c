@@ -324,6 +324,25 @@ static void decoders(void) {
   STATUS(TEMPER_OK, temper_decoder_free(filter));
 }
 
+/* The noise scale of two gradients: variance over squared mean, without bias. */
+static void metrics(void) {
+  temper_metric *metric = NULL;
+  temper_tensor *gradients = make(TEMPER_FLOAT64, 2, 2, 2), *value = make(TEMPER_FLOAT64, 0, 0, 0);
+  double *g = temper_tensor_data(gradients);
+  g[0] = 3, g[1] = 0, g[2] = 5, g[3] = 2;
+  const temper_named_tensor inputs[] = {{"gradients", gradients}};
+  OK(temper_metric_create(&metric, context, "gradient_noise_scale", NULL, 0, &error));
+  int32_t rank;
+  int64_t sizes[TEMPER_MAXIMUM_RANK];
+  OK(temper_metric_result_shape(&rank, sizes, metric, inputs, 1, &error));
+  TRUE(rank == 0);
+  OK(temper_metric_evaluate(value, metric, inputs, 1, &error));
+  /* mean (4, 1), variance 2 + 2, signal 17 - 4 / 2 */
+  TRUE(fabs(*(double *)temper_tensor_data(value) - 4.0 / 15) < 1e-15);
+  STATUS(TEMPER_ERROR_INVALID_ARGUMENT, temper_metric_evaluate(value, metric, NULL, 0, &error));
+  STATUS(TEMPER_OK, temper_metric_free(metric));
+}
+
 static void optimizers(void) {
   temper_optimizer *sgd = NULL, *adam = NULL, *twin = NULL;
   temper_schedule *schedule = NULL;
@@ -411,6 +430,16 @@ static void models(const char *folder) {
       NEAR(((double *)temper_tensor_data(dw))[3 * o + i], product, 1e-6);
       NEAR(float_data(db)[o], sum, 1e-6);
     }
+  }
+  /* One row of dy and one of x for each sample: the norms multiply. */
+  temper_tensor *nw = make(TEMPER_FLOAT64, 1, 5, 0), *nb = make(TEMPER_FLOAT32, 1, 5, 0);
+  const temper_named_tensor norms[] = {{"0.weight", nw}, {"0.bias", nb}};
+  OK(temper_model_gradient_norms(norms, 2, model, x, NULL, dy, &error));
+  for (int n = 0; n < 5; ++n) {
+    const float *gn = float_data(dy) + 2 * n, *xn = float_data(x) + 3 * n;
+    const double length = hypot(gn[0], gn[1]);
+    NEAR(((double *)temper_tensor_data(nw))[n], length * hypot(hypot(xn[0], xn[1]), xn[2]), 1e-5);
+    NEAR(float_data(nb)[n], length, 1e-5);
   }
   OK(temper_model_save(model, path, &error));
   OK(temper_model_load(&loaded, context, path, &error));
@@ -569,7 +598,7 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), optimizers(), models(arguments[1]), trainers(arguments[1]);
+  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), optimizers(), models(arguments[1]), trainers(arguments[1]);
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

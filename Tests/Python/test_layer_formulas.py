@@ -540,6 +540,6 @@ def test_weights_put_in_place(rng):
     ],
 )
 def test_wrong_options_say_what_is_right(layer, shape, part):
-    with pytest.raises(temper.errors.Error) as caught:
+    with pytest.raises(temper.Error) as caught:
         model(layer, shape)
     assert part in str(caught.value)

@@ -20,6 +20,7 @@ struct Example {
   /// How many each letter stands for, unless a method says otherwise.
   static let sizes = [
     "N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5, "S": 3, "E": 3, "H": 3, "W": 4, "O": 4,
+    "P": 5,
   ]
 
   /// `form` chooses among the forms of inputs that have several; `scale` multiplies the number of samples.

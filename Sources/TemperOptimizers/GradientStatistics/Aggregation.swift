@@ -53,11 +53,13 @@ extension GradientStatistics {
     "heavy_tail_index", aliases: ["tail_index", "hill_estimator"], kind: .metric, area: "optim",
     summary: "How heavy the tail of gradient noise is: below 2 it has no variance, at most 1 no mean.",
     reference: Reference(
-      "Simsekli, Sagun, Gurbuzbalaban", 2019, "A Tail-Index Analysis of Stochastic Gradient Noise in Deep Neural Networks",
+      "Simsekli, Sagun, Gurbuzbalaban", 2019,
+      "A Tail-Index Analysis of Stochastic Gradient Noise in Deep Neural Networks",
       arXiv: "1901.06053"),
     parameters: [
       .choice("method", ["hill", "moment", "pickands", "stable"], "The estimator."),
-      .real("fraction", 0.05, in: Interval(0, 1, includesLower: false, includesUpper: false),
+      .real(
+        "fraction", 0.05, in: Interval(0, 1, includesLower: false, includesUpper: false),
         "Share of the numbers that are the tail: k of them, at least 2."),
       .integer("block", 0, in: 0...(1 << 40), "Size of a block of the stable estimator; 0: the root of their number."),
     ],

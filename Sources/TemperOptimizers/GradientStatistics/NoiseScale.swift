@@ -32,7 +32,8 @@ enum GradientStatistics {
     inputs: [
       Input("gradients", [.init(["N", "P"])], isOptional: true, "The gradient of each sample."),
       Input("hessian", [.init(["P", "P"])], isOptional: true, "Of the loss, with gradients."),
-      Input("small_norms", [.init(["T"])], isOptional: true, "Squared norms of small batches' gradients, step by step."),
+      Input(
+        "small_norms", [.init(["T"])], isOptional: true, "Squared norms of small batches' gradients, step by step."),
       Input("big_norms", [.init(["T"])], isOptional: true, "Squared norms of large batches' gradients."),
     ],
     check: { (inputs, arguments) throws(TemperError) in

@@ -59,7 +59,8 @@ extension GradientStatistics {
       let convolution = Convolution(
         stride: pair("stride"), padding: pair("padding"), dilation: pair("dilation"), groups: groups)
       guard a.shape[1] % groups == 0, g.shape[1] % groups == 0 else {
-        return .invalid(.invalidShape, "\(a.shape[1]) and \(g.shape[1]) channels cannot be split into \(groups) groups.")
+        return .invalid(
+          .invalidShape, "\(a.shape[1]) and \(g.shape[1]) channels cannot be split into \(groups) groups.")
       }
       let kernel = Shape([g.shape[1], a.shape[1] / groups, x.integer("kernel_height"), x.integer("kernel_width")])
       let result = a.convolved(with: .zeros(kernel), convolution)
@@ -96,7 +97,8 @@ extension GradientStatistics {
     implementation: .operation { x in
       let (a, g) = (sequences(x["inputs"]), sequences(x["output_gradients"]))
       guard a.shape == g.shape else {
-        return .invalid(.invalidShape, "inputs and output_gradients have the same shape; \(a.shape) and \(g.shape) came.")
+        return .invalid(
+          .invalidShape, "inputs and output_gradients have the same shape; \(a.shape) and \(g.shape) came.")
       }
       let scale = SampleGradientNorms.vector(a * g)
       return norm(x.boolean("bias") ? scale + SampleGradientNorms.vector(g) : scale)

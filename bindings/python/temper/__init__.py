@@ -8,13 +8,13 @@
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
-ops, decoders, optimizers, schedules and quantizers have each of them as a function: temper.losses.focal(gamma=2.0).
+ops, decoders, metrics, optimizers, schedules and quantizers have each of them as a function:
+temper.losses.focal(gamma=2.0).
 """
 
-from . import decoders, errors, losses, ops, optimizers, quantizers, schedules
-from ._catalogue import catalog, decoder, describe, loss, op, optimizer, quantizer, schedule, weighted_sum
+from . import decoders, errors, losses, metrics, ops, optimizers, quantizers, schedules
+from ._catalogue import catalog, decoder, describe, loss, metric, op, optimizer, quantizer, schedule, weighted_sum
 from ._context import Context
-from ._decoders import Decoder
 from ._library import library as _library
 from ._losses import Loss
 from ._models import Model, load
@@ -23,13 +23,14 @@ from ._optimizers import Optimizer, Schedule
 from ._plugins import Plugin, define_plugin, inspect_plugin, load_plugin, register_loss
 from ._quantizers import Quantized, Quantizer
 from ._training import Trainer
+from ._values import Decoder, Metric
 from .errors import Error
 
 __all__ = [
-    "Context", "Decoder", "Error", "Loss", "Model", "Operator", "Optimizer", "Plugin", "Quantized", "Quantizer",
-    "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors", "inspect_plugin",
-    "load", "load_plugin", "loss", "losses", "op", "ops", "optimizer", "optimizers", "quantizer", "quantizers",
-    "register_loss", "schedule", "schedules", "weighted_sum",
+    "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Quantized",
+    "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors",
+    "inspect_plugin", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op", "ops", "optimizer",
+    "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -8,12 +8,12 @@ from . import _context
 from ._methods import constructor_signature
 
 if TYPE_CHECKING:
-    from ._decoders import Decoder
     from ._losses import Loss, Terms
     from ._operators import Operator
     from ._optimizers import Optimizer, Schedule
     from ._quantizers import Quantizer
     from ._types import Parameter
+    from ._values import Decoder, Metric
 
 
 def catalog(kind: str | None = None, area: str | None = None) -> list[dict]:
@@ -49,6 +49,11 @@ def op(name: str, /, **parameters: Parameter) -> Operator:
 def decoder(name: str, /, **parameters: Parameter) -> Decoder:
     """The decoder of this name: temper.decoder("top_n_sigma", n=1.0)(logits)."""
     return _context.default().decoder(name, **parameters)
+
+
+def metric(name: str, /, **parameters: Parameter) -> Metric:
+    """The metric of this name: temper.metric("gradient_noise_scale")(gradients) -> float."""
+    return _context.default().metric(name, **parameters)
 
 
 def optimizer(name: str, /, **parameters: Parameter) -> Optimizer:

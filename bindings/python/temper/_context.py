@@ -9,13 +9,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from ._decoders import Decoder
 from ._handles import Handle
 from ._library import library, pending
 from ._losses import Loss
 from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
 from ._quantizers import Quantizer
+from ._values import Decoder, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ class Context(Handle):
     plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
     (level, text) for what the library has to say.
 
-    loss, op, decoder, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`, which has
-    a context of its own; temper.Model, load and load_plugin take `context=`.
+    loss, op, decoder, metric, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`,
+    which has a context of its own; temper.Model, load and load_plugin take `context=`.
     """
 
     _kind = "context"
@@ -79,6 +79,10 @@ class Context(Handle):
     def decoder(self, name: str, /, **parameters: Parameter) -> Decoder:
         """The decoder of this name."""
         return Decoder(self, name, parameters)
+
+    def metric(self, name: str, /, **parameters: Parameter) -> Metric:
+        """The metric of this name."""
+        return Metric(self, name, parameters)
 
     def optimizer(self, name: str, /, **parameters: Parameter) -> Optimizer:
         """The optimizer of this name."""

@@ -101,6 +101,24 @@ class Model(Handle):
             library.model_vjp(*gradients, self, borrow.tensor(x), borrow.tensor(mask), borrow.tensor(dy))
         return results
 
+    def gradient_norms(
+        self, x: Array, dy: Array, wrt: str | Sequence[str] | None = None, mask: Array | None = None
+    ) -> dict[str, Result]:
+        """For each sample the norm of the gradient of the sum of dy[n] * outputs[n] by parameters, {name: (N,)}, without
+        the samples' gradients themselves.
+
+        With the gradient of each sample's loss as dy these are the norms of the samples' gradients. `wrt` names the
+        parameters; without it all.
+        """
+        names = list(self.parameters()) if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
+        x, dy, mask = readable(x), readable(dy), None if mask is None else readable(mask)
+        with self._lock, Borrow() as borrow:
+            norms = {name: np.empty(len(x), _DTYPES[self._info().dtype]) for name in names}
+            library.model_gradient_norms(
+                *borrow.named(norms), self, borrow.tensor(x), borrow.tensor(mask), borrow.tensor(dy)
+            )
+        return norms
+
     def parameters(self) -> dict[str, Result]:
         """All parameters by name, as arrays that share the model's memory: writing to them changes the model.
 
