@@ -178,8 +178,7 @@ extension Node {
     case .poolAverage(let window):
       return Expression(.poolAverageGradient(window, inputs[0].shape), [dy], inputs[0].shape)
     case .poolAverageGradient(let window, _): return dy.averagePooled(window)
-    case .custom(let custom):
-      throw TemperError(.unsupported, "It has no derivative; use the float model for gradients.", origin: custom.name)
+    case .custom(let custom, let output): return try custom.derivative(input: index, of: self, output: output, dy)
     case .external(let function, let output):
       guard function.differentiable.indices.contains(index), function.differentiable[index] else { return nil }
       guard output == 0 else {

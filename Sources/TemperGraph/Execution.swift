@@ -19,7 +19,7 @@ package final class Execution {
     inputs = Array(repeating: nil, count: plan.inputs.count)
     outputs = Array(repeating: nil, count: plan.outputs.count)
     runners = []
-    for step in plan.steps { runners.append(try makeRunner(step, plan)) }
+    for step in plan.steps { runners.append(try makeRunner(step, plan, workers)) }
     scratch = try Scratch(
       shared: runners.map(\.workspaceBytes).max() ?? 0, each: runners.map(\.scratchBytes).max() ?? 0,
       workers: workers.count)
@@ -151,7 +151,7 @@ extension Runner {
   var scratchBytes: Int { 0 }
 }
 
-func makeRunner(_ step: Step, _ plan: Plan) throws(TemperError) -> any Runner {
+func makeRunner(_ step: Step, _ plan: Plan, _ workers: Workers) throws(TemperError) -> any Runner {
   let type = plan.type
   return switch step.work {
   case .rows(let program): RowRunner(program, type)
@@ -159,6 +159,7 @@ func makeRunner(_ step: Step, _ plan: Plan) throws(TemperError) -> any Runner {
   case .kernel(let operation, let inputs, let output):
     try makeKernelRunner(operation, inputs, output, (plan.buffers[inputs[0].root].kind, type))
   case .external(let function, let inputs, let outputs): ExternalRunner(function, inputs, outputs)
-  case .custom(let custom, let inputs, let output): CustomRunner(custom, inputs, output)
+  case .custom(let custom, let inputs, let outputs):
+    CustomRunner(try custom.prepare(type, workers), inputs, outputs)
   }
 }

@@ -8,8 +8,4 @@ extension Expression {
     }
     return Expression(.external(function, output: 0), inputs, [rows, 1])
   }
-
-  package static func custom(_ operation: CustomOperation, _ inputs: [Expression], shape: Shape) -> Expression {
-    Expression(.custom(operation), inputs, shape)
-  }
 }

@@ -12,7 +12,7 @@ package struct Expression: Sendable {
   package var shape: Shape { node.shape }
   package var kind: Kind { node.kind }
 
-  init(_ node: Node) { self.node = node }
+  package init(_ node: Node) { self.node = node }
 
   init(_ operation: Operation, _ inputs: [Expression], _ shape: Shape, _ kind: Kind = .real) {
     if let broken = inputs.first(where: { $0.error != nil }) {

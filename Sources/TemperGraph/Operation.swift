@@ -59,8 +59,8 @@ package enum Operation: Hashable, Sendable {
   /// A foreign function: output 0 is the value by row, output k its gradient for input k - 1.
   case external(ExternalFunction, output: Int)
 
-  /// An operation of another room (a product with packed weights); it has no derivative.
-  case custom(CustomOperation)
+  /// One result of an operation of another room.
+  case custom(CustomOperation, output: Int)
 
   /// Does not run: an error found while the expression was built.
   case invalid(TemperError)
@@ -113,21 +113,5 @@ package final class ExternalFunction: Hashable, Sendable {
   }
 
   package static func == (a: ExternalFunction, b: ExternalFunction) -> Bool { a === b }
-  package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
-}
-
-/// An operation that another room brings, with what it captured (packed weights). Compared by identity.
-package final class CustomOperation: Hashable, Sendable {
-  package let name: String
-  /// Dense inputs to the dense output, of the plan's type; cuts its own pieces over the workers.
-  package let evaluate: @Sendable (_ inputs: [Tensor], _ output: Tensor, _ workers: Workers) throws(TemperError) -> Void
-
-  package init(
-    name: String, evaluate: @escaping @Sendable ([Tensor], Tensor, Workers) throws(TemperError) -> Void
-  ) {
-    (self.name, self.evaluate) = (name, evaluate)
-  }
-
-  package static func == (a: CustomOperation, b: CustomOperation) -> Bool { a === b }
   package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }

@@ -159,12 +159,7 @@ final class ExternalRunner: Runner {
   }
 
   func resolve(_ memory: [Memory]) throws(TemperError) {
-    inputTensors = []
-    outputTensors = []
-    for view in inputs { inputTensors.append(try memory[view.root].tensor(view)) }
-    for view in outputs {
-      if let view { outputTensors.append(try memory[view.root].tensor(view)) } else { outputTensors.append(nil) }
-    }
+    (inputTensors, outputTensors) = (try tensors(inputs, memory), try tensors(outputs, memory))
   }
 
   func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError) {
@@ -173,21 +168,29 @@ final class ExternalRunner: Runner {
 }
 
 final class CustomRunner: Runner {
-  private let operation: CustomOperation
-  private let inputs: [View], output: View
-  private var inputTensors: [Tensor] = [], outputTensor: Tensor?
+  private let body: CustomOperation.Body
+  private let inputs: [View], outputs: [View?]
+  private var inputTensors: [Tensor] = [], outputTensors: [Tensor?] = []
 
-  init(_ operation: CustomOperation, _ inputs: [View], _ output: View) {
-    (self.operation, self.inputs, self.output) = (operation, inputs, output)
+  init(_ body: @escaping CustomOperation.Body, _ inputs: [View], _ outputs: [View?]) {
+    (self.body, self.inputs, self.outputs) = (body, inputs, outputs)
   }
 
   func resolve(_ memory: [Memory]) throws(TemperError) {
-    inputTensors = []
-    for view in inputs { inputTensors.append(try memory[view.root].tensor(view)) }
-    outputTensor = try memory[output.root].tensor(output)
+    (inputTensors, outputTensors) = (try tensors(inputs, memory), try tensors(outputs, memory))
   }
 
-  func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError) {
-    try operation.evaluate(inputTensors, outputTensor!, workers)
-  }
+  func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError) { try body(inputTensors, outputTensors) }
+}
+
+private func tensors(_ views: [View], _ memory: [Memory]) throws(TemperError) -> [Tensor] {
+  var tensors: [Tensor] = []
+  for view in views { tensors.append(try memory[view.root].tensor(view)) }
+  return tensors
+}
+
+private func tensors(_ views: [View?], _ memory: [Memory]) throws(TemperError) -> [Tensor?] {
+  var tensors: [Tensor?] = []
+  for view in views { tensors.append(try view.map { view throws(TemperError) in try memory[view.root].tensor(view) }) }
+  return tensors
 }

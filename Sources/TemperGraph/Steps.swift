@@ -10,7 +10,7 @@ struct Step {
     case kernel(Operation, inputs: [View], output: View)
     /// `outputs[k]` is the buffer of output k, if anyone wants it.
     case external(ExternalFunction, inputs: [View], outputs: [View?])
-    case custom(CustomOperation, inputs: [View], output: View)
+    case custom(CustomOperation, inputs: [View], outputs: [View?])
   }
 
   var work: Work
@@ -58,14 +58,12 @@ struct StepBuilder {
       let cluster = clusters.clusters[index]
       pending.append((cluster.level, 1, cluster.members[0], [StepBuilder.step(program)]))
     }
-    var externals: Set<[Int]> = []
+    var done: Set<[Int]> = []
     for number in 0..<values.count {
       switch clusters.roles[number] {
       case .step:
-        if case .external = values[number].operation {
-          let siblings = externalSiblings(of: number)
-          guard externals.insert(siblings).inserted else { continue }
-        }
+        let siblings = siblings(of: number)
+        if siblings.count > 1, !done.insert(siblings).inserted { continue }
         pending.append((clusters.levels[number], 0, number, try stepsOf(number)))
       case .constant where clusters.inMemory.contains(number):
         let fill = StepBuilder.filling(number, values.constant(number)!, count: values[number].shape.count)
@@ -113,15 +111,34 @@ struct StepBuilder {
     return Step(work: .rows(program), reads: read.sorted(), writes: program.stored)
   }
 
-  private func externalSiblings(of number: Int) -> [Int] {
-    guard case .external(let function, _) = values[number].operation else { return [number] }
-    return (0..<values.count).filter {
-      if case .external(function, _) = values[$0].operation {
-        values[$0].inputs == values[number].inputs
-      } else {
-        false
+  /// The values that one call gives together with this one, itself included, in order.
+  private func siblings(of number: Int) -> [Int] {
+    let maker: AnyHashable
+    switch values[number].operation {
+    case .external(let function, _): maker = function
+    case .custom(let operation, _): maker = operation
+    default: return [number]
+    }
+    return (0..<values.count).filter { other in
+      switch values[other].operation {
+      case .external(let function, _): maker == AnyHashable(function) && values[other].inputs == values[number].inputs
+      case .custom(let operation, _): maker == AnyHashable(operation) && values[other].inputs == values[number].inputs
+      default: false
       }
     }
+  }
+
+  private func outputNumber(of number: Int) -> Int {
+    switch values[number].operation {
+    case .external(_, let output), .custom(_, let output): output
+    default: 0
+    }
+  }
+
+  private func views(of siblings: [Int], count: Int) -> [View?] {
+    var views = [View?](repeating: nil, count: count)
+    for sibling in siblings { views[outputNumber(of: sibling)] = values.views[sibling] }
+    return views
   }
 
   /// The step of one value, after the copies that its kernel's dense inputs take.
@@ -155,16 +172,16 @@ struct StepBuilder {
     let reads = inputs.map(\.root)
     switch value.operation {
     case .external(let function, _):
-      var outputs: [View?] = Array(repeating: nil, count: function.differentiable.count + 1)
-      let siblings = externalSiblings(of: number)
-      for sibling in siblings {
-        if case .external(_, let output) = values[sibling].operation { outputs[output] = values.views[sibling] }
-      }
+      let siblings = siblings(of: number)
+      let outputs = views(of: siblings, count: function.differentiable.count + 1)
       return before + [
         Step(work: .external(function, inputs: inputs, outputs: outputs), reads: reads, writes: siblings)
       ]
-    case .custom(let custom):
-      return before + [Step(work: .custom(custom, inputs: inputs, output: output), reads: reads, writes: [number])]
+    case .custom(let custom, _):
+      let siblings = siblings(of: number)
+      let count = siblings.reduce(0) { max($0, outputNumber(of: $1) + 1) }
+      let outputs = views(of: siblings, count: count)
+      return before + [Step(work: .custom(custom, inputs: inputs, outputs: outputs), reads: reads, writes: siblings)]
     default:
       return before + [
         Step(work: .kernel(value.operation, inputs: inputs, output: output), reads: reads, writes: [number])

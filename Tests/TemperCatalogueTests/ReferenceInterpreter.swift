@@ -37,7 +37,7 @@ struct ReferenceInterpreter {
     return result
   }
 
-  private func apply(_ node: Node, _ x: [[Double]]) throws -> [Double] {
+  private mutating func apply(_ node: Node, _ x: [[Double]]) throws -> [Double] {
     let shape = node.shape
     let columns = max(node.inputs.first?.shape.last ?? 1, 1)
     switch node.operation {
@@ -155,14 +155,17 @@ struct ReferenceInterpreter {
       if outputs[0] == nil { outputs[0] = try Tensor(zeros: [node.inputs[0].shape[0], 1], .float64) }
       try function.evaluate(arrays, outputs)
       return try outputs[output]!.array(of: Double.self)
-    case .custom(let operation):
+    case .custom(let operation, let output):
+      if let definition = operation.definition {
+        return try evaluate(definition(node.inputs.map { Expression($0) })[output].node)
+      }
       var arrays: [Tensor] = []
       for (values, input) in zip(x, node.inputs) {
         arrays.append(try Tensor(values, shape: input.shape).copy(as: input.kind == .index ? .int32 : .float64))
       }
-      let output = try Tensor(zeros: shape, .float64)
-      try operation.evaluate(arrays, output, oneWorker)
-      return try output.array(of: Double.self)
+      let result = try Tensor(zeros: shape, .float64)
+      try operation.prepare(.float64, oneWorker)(arrays, [result])
+      return try result.array(of: Double.self)
     case .invalid(let error): throw error
     default: throw TemperError(.unsupported, "The reference interpreter does not know \(node.operation).")
     }

@@ -61,13 +61,16 @@ extension Losses {
   /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted.
   static let cutCrossEntropy = Method(
     "cut_cross_entropy", aliases: ["linear_cross_entropy"], kind: .loss, area: "loss",
-    summary: "A linear layer and its cross-entropy in one.",
+    summary: "A linear layer and its cross-entropy in one, whose logits are never stored.",
     reference: Reference(
       "Wijmans, Huval, Hertzberg, Koltun and Kraehenbuehl", 2025, "Cut Your Losses in Large-Vocabulary Language Models",
       arXiv: "2411.09009"),
     parameters: [
       .optionalReal("softcap", in: .positive, "Logits are bent to stay below this."),
       .integer("ignore_index", -100, "Tokens with this id give 0 and leave the mean's denominator."),
+      .real(
+        "filter_eps", 0, in: .nonNegative,
+        "Blocks of the gradient in which no |p - [y]| reaches this are left out; 2^-12 suits bfloat16, 0 is exact."),
     ],
     inputs: [
       Input("features", [.init(["N", "D"])], "Features of the tokens."),
@@ -77,9 +80,8 @@ extension Losses {
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
-      var z = Expression.matmul(x["features"], x["classifier"], transposeB: true)
-      if x.has("bias") { z = z + x["bias"] }
-      if let cap = x.optionalReal("softcap") { z = cap * tanh(z / cap) }
-      return x.crossEntropy(z)
+      CutCrossEntropy.value(
+        x["features"], x["classifier"], x.targets, bias: x.has("bias") ? x["bias"] : nil,
+        cap: x.optionalReal("softcap"), filter: x.real("filter_eps"))
     })
 }
