@@ -98,3 +98,11 @@ package final class TilePlans<Size: Hashable> {
     try execution.run()
   }
 }
+
+extension Tensor? {
+  /// The array if there is one, else one that nobody reads.
+  package func orZeros(_ shape: Shape, _ type: DType) throws(TemperError) -> Tensor {
+    if let tensor = self { return tensor }
+    return try Tensor(zeros: shape, type)
+  }
+}

@@ -10,6 +10,8 @@ SIZES = {"N": 6, "C": 5, "D": 4, "M": 7, "K": 3, "L": 9, "T": 4, "U": 3, "V": 5,
 OTHER_SIZE = 3
 SIZES_OF = {
     "soft_topk": {"D": 6},
+    "online_softmax_topk": {"D": 7},
+    "online_softmax_topk_positions": {"D": 7},
     "lssar_attention": {"M": 6},
     "partial_fc": {"C": 12, "S": 5},
     "ctc_loss": {"T": 7},

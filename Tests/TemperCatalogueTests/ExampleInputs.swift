@@ -118,7 +118,8 @@ enum Domain {
 
   /// Sizes that a method needs.
   static let sizes: [String: [String: Int]] = [
-    "soft_topk": ["D": 6], "ctc_loss": ["T": 7], "shrinkmatch_loss": ["N": 12], "partial_fc": ["C": 12, "S": 5],
+    "soft_topk": ["D": 6], "online_softmax_topk": ["D": 7], "online_softmax_topk_positions": ["D": 7],
+    "ctc_loss": ["T": 7], "shrinkmatch_loss": ["N": 12], "partial_fc": ["C": 12, "S": 5],
     "adaptive_softmax": ["A": 5, "P": 3, "Q": 4, "R": 2],
   ]
 

@@ -23,6 +23,21 @@ typedef struct temper_softmax_job {
 // Does the rows [begin, end).
 void temper_softmax(const temper_softmax_job *job, int64_t begin, int64_t end);
 
+// The k largest probabilities of each row, falling, and where they are; of equals the first. The other probabilities are
+// never written, and a row is read once.
+typedef struct temper_softmax_topk_job {
+  temper_element element;
+  temper_variant variant;
+  int64_t classes, k;  // k at least 1, classes at least k
+  const void *logits;
+  int64_t row_stride;
+  void *out;        // k for each row, one row after the other
+  void *positions;  // the same, numbers of the element type
+} temper_softmax_topk_job;
+
+// Does the rows [begin, end).
+void temper_softmax_topk(const temper_softmax_topk_job *job, int64_t begin, int64_t end);
+
 // With p = softmax(logits) and y the target: loss = -log p_y, gradient_k = scale (p_k - [k = y]). A row whose target is
 // outside [0, classes) is left out: loss and gradient are 0.
 typedef struct temper_softmax_cross_entropy_job {

@@ -46,4 +46,5 @@ DEFINE_ROW_PROGRAM_RUN(f64)
 
 DEFINE_KERNEL(temper_softmax, temper_softmax_job)
 DEFINE_KERNEL(temper_softmax_cross_entropy, temper_softmax_cross_entropy_job)
+DEFINE_KERNEL(temper_softmax_topk, temper_softmax_topk_job)
 DEFINE_KERNEL(temper_adam, temper_adam_job)

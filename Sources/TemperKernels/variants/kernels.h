@@ -28,6 +28,7 @@
 #include "../row_program/reductions.h"
 #include "../row_program/interpreter.h"
 #include "../rows/softmax_kernels.h"
+#include "../rows/softmax_topk_kernel.h"
 #include "../rows/adam_kernel.h"
 // clang-format on
 

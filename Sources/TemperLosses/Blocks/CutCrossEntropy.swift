@@ -83,7 +83,8 @@ struct CutCrossEntropy {
   private func accumulation(_ tile: Tile) -> [Output] {
     let z = tileLogits(tile)
     let (m, s, y) = (
-      Expression.input("maximum", [tile.n, 1]), Expression.input("sum", [tile.n, 1]), Expression.input("target", [tile.n, 1])
+      Expression.input("maximum", [tile.n, 1]), Expression.input("sum", [tile.n, 1]),
+      Expression.input("target", [tile.n, 1])
     )
     let top = maximum(m, z.maximum())
     let shift = Expression.select(top .== -.infinity, .constant(0), top)
@@ -118,12 +119,15 @@ struct CutCrossEntropy {
 
   /// Calls `body` for every tile with the arrays that all plans read, the class blocks outside.
   private func forEachTile(
-    _ x: [Tensor], _ body: (Tile, _ tokens: Range<Int>, _ classes: Range<Int>, [String: Tensor]) throws(TemperError) -> Void
+    _ x: [Tensor],
+    _ body: (Tile, _ tokens: Range<Int>, _ classes: Range<Int>, [String: Tensor]) throws(TemperError) -> Void
   ) throws(TemperError) {
     let (tokens, classes, width) = (x[0].shape[0], x[1].shape[0], x[0].shape[1])
     for start in stride(from: 0, to: classes, by: columns) {
       let block = start..<min(start + columns, classes)
-      var arrays = ["classifier": try x[1].slice(block), "start": try Tensor([Double(start)], shape: []).copy(as: x[0].dtype)]
+      var arrays = [
+        "classifier": try x[1].slice(block), "start": try Tensor([Double(start)], shape: []).copy(as: x[0].dtype),
+      ]
       if hasBias { arrays["bias"] = try x[3].slice(block) }
       for first in stride(from: 0, to: tokens, by: rows) {
         let part = first..<min(first + rows, tokens)
@@ -167,12 +171,9 @@ struct CutCrossEntropy {
       var sums: [Tensor] = []
       for (index, shape) in ([x[0].shape, x[1].shape] + (hasBias ? [x[3].shape] : [])).enumerated() {
         // What nobody asked for is summed all the same, where it can be forgotten.
-        if index < outputs.count, let output = outputs[index] {
-          try output.fill(0)
-          sums.append(output)
-        } else {
-          sums.append(try Tensor(zeros: shape, type))
-        }
+        let sum = try (index < outputs.count ? outputs[index] : nil).orZeros(shape, type)
+        try sum.fill(0)
+        sums.append(sum)
       }
       let memory = try Tensor(zeros: [min(rows, x[0].shape[0]) * min(columns, x[1].shape[0])], type)
       let peak = try Tensor(zeros: [1, 1], type)

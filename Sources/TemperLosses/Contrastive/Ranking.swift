@@ -21,7 +21,8 @@ extension Losses {
       guard n > 1 else {
         return .invalid(.invalidShape, "Scores of at least two queries are needed: with one there is no negative.")
       }
-      let isNegative = 1 - Expression.identity(n).reshaped([1, n * n])
-      return (isNegative * softplus(s.reshaped([1, n * n]) - s.diagonal)).sum() / Double(n * (n - 1))
+      let isNegative = 1 - Expression.identity(n).reshaped([n * n, 1])
+      let sums = Expression.pairSums(s.diagonal, s.reshaped([n * n, 1]), weights: isNegative) { softplus($0) }
+      return sums / Double(n * (n - 1))
     })
 }

@@ -6,8 +6,9 @@ package enum Layers {
     [
       dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm,
       groupNorm, rmsNorm, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
-    ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles
+    ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles + attention
 
+  private static let attention = [decayedLinearAttention, gaussianAttention, slidingWindowAttention]
   private static let noise = [
     dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]

@@ -29,6 +29,8 @@ class Operator(Method):
         with self._lock, Borrow() as borrow:
             given = borrow.named(arrays)
             if out is None:
+                if "whole" in self.record["properties"]:
+                    dtype = np.dtype("int64")
                 out = result = np.empty(library.shape(library.op_result_shape, self, *given, axis), dtype)
             else:
                 result = writable(out)
@@ -56,6 +58,8 @@ class Operator(Method):
             raise TypeError(f"vjp of {self.name} needs dy, the gradient of what follows by the result")
         arrays, dtype = gather(self._named(inputs, named))
         names = self._differentiated(wrt, arrays)
+        if not names:
+            raise TypeError(f"{self.name} has no gradient by any of {', '.join(arrays)}")
         is_single = len(self.record["inputs"]) == 1
         given = {} if out is None else {names[0]: out} if is_single and not isinstance(out, dict) else out
         results = {

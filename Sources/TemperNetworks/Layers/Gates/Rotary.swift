@@ -42,16 +42,9 @@ extension Expression {
     return Expression.concatenate([(a * c - b * s).expanded(), (a * s + b * c).expanded()], axis: -1).reshaped(shape)
   }
 
-  /// -slope_h |i - j| for head h, (heads, T, T), with slopes 2^(-8 h / H), h = 1..H; where H is no power of two, those of
-  /// the power below it and then every second one of the power above. Press, Smith and Lewis, 2021 (arXiv 2108.12409).
+  /// -slope_h |i - j| for head h, (heads, T, T).
   static func linearBiases(heads: Int, steps: Int) -> Expression {
-    var power = 1
-    while power * 2 <= heads { power *= 2 }
-    let step = -8 * log(2.0) / Double(power)
-    let slopes = Expression.concatenate([
-      exp((Expression.iota([power]) + 1) * step), exp((Expression.iota([heads - power]) + 0.5) * step),
-    ])
     let distance = abs(Expression.iota([steps, steps]) - Expression.iota([steps, steps], axis: 0))
-    return -(slopes.reshaped([heads, 1, 1]) * distance)
+    return -(byHead(linearBiasSlopes(heads)) * distance)
   }
 }

@@ -21,6 +21,10 @@ extension Layers {
       .choice(
         "positions", ["none", "rotary", "alibi"],
         "How scores see positions: not, by turning queries and keys, or by a slope of the distance for each head."),
+      .choice(
+        "memory", ["whole", "blocks"],
+        "Weights of all pairs of steps are kept, or computed block by block and again for gradients; the latter for softmax without dropout."
+      ),
       .real("rotary_base", 10_000, in: .positive, "Of the angles of rotary positions."),
       .boolean("bias", true, "Add trained biases."), .initializer("initializer", "glorot_uniform", "Of W."),
       .initializer("output_initializer", "fan_in_uniform", "Of W_o."),
@@ -41,6 +45,12 @@ extension Layers {
       throw TemperError(.invalidShape, "Rotary positions turn pairs of features; a head has \(size).")
     }
     let normalise = try normaliser(layer)
+    let isInBlocks = layer.text("memory") == "blocks"
+    let isSoftmax = try layer.options.named("normaliser") == ("softmax", .null)
+    guard !isInBlocks || isSoftmax && dropout == 0 && positions != "alibi" else {
+      throw TemperError(
+        .unsupported, "Attention in blocks is by softmax, without dropout and without slopes of the distance.")
+    }
     let weightIn = try layer.parameter(
       "in_proj_weight", [3 * width, width], layer.initializer(), fanIn: width, fanOut: 3 * width, use: .product)
     let biased = layer.boolean("bias")
@@ -63,21 +73,30 @@ extension Layers {
       func placed(_ x: Expression) -> Expression {
         positions == "rotary" ? x.rotated(base: base, isInterleaved: true) : x
       }
-      let query = placed(third(0)) * (1 / Double(size).squareRoot())
+      func output(_ seen: Expression) -> Expression {
+        let y = pass.product(seen.permuted([0, 2, 1, 3]).reshaped([batch, steps, width]), weightOut)
+        return biasOut.map { y + pass[$0] } ?? y
+      }
+      if keyMask, pass.mask?.shape != [batch, steps] {
+        return .invalid(
+          .invalidShape,
+          "Attention needs a mask of shape \(Shape([batch, steps])); \(pass.mask.map { "\($0.shape)" } ?? "none") came."
+        )
+      }
+      let keys = keyMask ? pass.mask.map { $0 .!= 0 } : nil
+      let scale = 1 / Double(size).squareRoot()
+      if isInBlocks {
+        return output(
+          .blockAttention(
+            placed(third(0)), placed(third(1)), third(2), scale: scale, isCausal: causal,
+            mask: keys?.reshaped([batch, 1, steps]).broadcast(to: [batch, heads, steps])))
+      }
+      let query = placed(third(0)) * scale
       var scores = Expression.matmul(query, placed(third(1)), transposeB: true)
       if positions == "alibi" { scores = scores + .linearBiases(heads: heads, steps: steps) }
       var visible: Expression?
       if causal { visible = .iota([steps, steps]) .<= .iota([steps, steps], axis: 0) }
-      if keyMask {
-        guard let mask = pass.mask, mask.shape == [batch, steps] else {
-          return .invalid(
-            .invalidShape,
-            "Attention needs a mask of shape \(Shape([batch, steps])); \(pass.mask.map { "\($0.shape)" } ?? "none") came."
-          )
-        }
-        let keys = (mask .!= 0).reshaped([batch, 1, 1, steps])
-        visible = visible.map { $0 .& keys } ?? keys
-      }
+      if let keys = keys?.reshaped([batch, 1, 1, steps]) { visible = visible.map { $0 .& keys } ?? keys }
       var weights: Expression
       if let visible {
         // The second selection makes rows that see nothing zero, whatever the normaliser gives there.
@@ -87,9 +106,7 @@ extension Layers {
       }
       pass.outputs[path + ".attention"] = weights
       weights = weights.dropout(dropout, pass)
-      let seen = Expression.matmul(weights, third(2)).permuted([0, 2, 1, 3]).reshaped([batch, steps, width])
-      let y = pass.product(seen, weightOut)
-      return biasOut.map { y + pass[$0] } ?? y
+      return output(.matmul(weights, third(2)))
     }
   }
 
