@@ -11,7 +11,7 @@ package enum Losses {
     distillations, calibration, preference, preferenceVariants, referenceFree, unpaired,
     regularizers, adversarial, diffusion, restoration, sequences,
     softmaxFamily, softmaxVariants, entmaxFamily, largeVocabulary, logitTransforms, attention, weightOperators,
-    ensembles, sparseCoding, decoders,
+    ensembles, sparseCoding, targetTransforms, decoders,
     streaming, crowd, graphs, bandLimited, tokenInfusion, hypotheses, physics,
   ].flatMap { $0 }
 }

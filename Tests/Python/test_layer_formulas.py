@@ -543,3 +543,33 @@ def test_wrong_options_say_what_is_right(layer, shape, part):
     with pytest.raises(temper.Error) as caught:
         model(layer, shape)
     assert part in str(caught.value)
+
+
+def test_ldam_bce(rng):
+    """Margins C n^(-1/4) under the positives only; C = 0 is the plain loss; z = margin with y = 1 costs log 2."""
+    z, y = rng.normal(size=(6, 3)), rng.integers(0, 2, (6, 3)).astype(float)
+    counts = np.array([16.0, 256, 1e4])
+    margins = np.array([1.5, 0.75, 0.3])
+    shifted = z - y * margins
+    expected = (np.logaddexp(0, shifted) - y * shifted).mean(1)
+    close(temper.loss("ldam_bce")(z, y, class_counts=counts), expected)
+    plain = temper.loss("binary_cross_entropy_with_logits")(z, y)
+    close(temper.loss("ldam_bce", C=0)(z, y, class_counts=counts), plain)
+    close(temper.loss("ldam_bce")(margins[None], np.ones((1, 3)), class_counts=counts), [np.log(2)])
+    close(temper.loss("ldam_bce")([[3.0]], [[1.0]], class_counts=[0.0]), [np.log(2)])  # no positive counts as one
+
+
+def test_smooth_labels(rng):
+    ids = rng.integers(0, 4, 6)
+    smooth = temper.op("smooth_labels", smoothing=0.2, num_classes=4)
+    close(smooth(ids), 0.8 * np.eye(4)[ids] + 0.05)
+    p, prior = rng.dirichlet(np.ones(4), 6), rng.dirichlet(np.ones(4))
+    close(smooth(p), 0.8 * p + 0.05)
+    close(smooth(p, prior), 0.8 * p + 0.2 * prior)
+    logits = rng.normal(size=(6, 4))
+    own = temper.loss("cross_entropy", label_smoothing=0.2)(logits, ids)
+    close(temper.loss("cross_entropy")(logits, smooth(ids)), own)
+    with pytest.raises(temper.Error, match="num_classes"):
+        temper.op("smooth_labels")(ids)
+    with pytest.raises(temper.Error, match="0 to 3; 4 came"):
+        smooth(np.array([4]))

@@ -3,7 +3,7 @@ import TemperCore
 import TemperGraph
 
 extension Losses {
-  static let longTail = [labelDistributionMargin, logitAdjusted, balancedSoftmax]
+  static let longTail = [labelDistributionMargin, binaryDistributionMargin, logitAdjusted, balancedSoftmax]
 
   /// CE(scale (z - m_y at y)), m_j = max_margin (n_min / n_j)^(1/4). Cao et al., 2019.
   static let labelDistributionMargin = Method(
@@ -21,6 +21,27 @@ extension Losses {
       let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)
       let isTarget = Expression.oneHot(x.targets, columns: x.classes)
       return x.crossEntropy(x.real("scale") * (x.logits - isTarget * margins))
+    })
+
+  /// BCE(z - y m, y) over the labels, m_k = max_margin n_k^(-1/4), n_k at least 1: only positives are shifted down.
+  static let binaryDistributionMargin = Method(
+    "ldam_bce", aliases: ["label_wise_attention_ldam_bce"], kind: .loss, area: "imbalance",
+    summary: "Binary cross-entropy of many labels with larger margins for the positives of rarer ones.",
+    reference: Reference(
+      "Biswas, Pham and Zhang", 2021,
+      "TransICD: Transformer Based Code-wise Attention Model for Explainable ICD Coding", arXiv: "2104.10652"),
+    parameters: [
+      .real("C", 3, in: .nonNegative, "The margin of a label with one positive.").named(also: "max_margin"), .elements,
+    ],
+    inputs: [
+      .logits, Input("targets", [.init(["N", "C"])], isDifferentiable: false, "0 or 1 for each label."),
+      Input("class_counts", [.init(["C"])], isDifferentiable: false, "How many positives each label has."),
+    ],
+    properties: ["smooth", "nonnegative"],
+    implementation: .loss { x in
+      let margins = x.real("C") * pow(maximum(x["class_counts"], 1), -0.25)
+      let shifted = x.logits - x.targets * margins
+      return x.overElements(softplus(shifted) - x.targets * shifted)
     })
 
   /// CE(z + tau log prior). Menon et al., 2021.
