@@ -85,7 +85,9 @@ enum Domain {
 
   /// Losses whose (N, C) targets are probabilities.
   static let classification = Set(
-    Losses.all.filter { $0.inputs.contains { $0.name == "targets" && $0.forms.count == 2 } }.map(\.name))
+    Losses.all.filter { method in
+      method.kind == .loss && method.inputs.contains { $0.name == "targets" && $0.forms.count == 2 }
+    }.map(\.name))
 
   static let common: [String: Domain] = [
     "class_weights": .positive, "class_counts": .positive, "class_priors": .simplex,

@@ -15,7 +15,9 @@ extension Losses {
       arXiv: "1512.00567"),
     parameters: [
       .real("smoothing", 0.1, in: .unit, "The share that is spread."),
-      .integer("num_classes", 0, in: 0...(1 << 24), "How many classes there are, where targets are ids."),
+      .integer(
+        "num_classes", 0, in: 0...(1 << 24),
+        "How many classes there are, where targets are ids; 0: as many as prior has."),
     ],
     inputs: [
       Input(
@@ -24,12 +26,13 @@ extension Losses {
     ],
     check: { (inputs, arguments) throws(TemperError) in
       guard let targets = inputs["targets"], targets.shape.rank == 1 else { return }
-      let classes = arguments.integer("num_classes")
+      let (given, prior) = (arguments.integer("num_classes"), inputs["prior"]?.count ?? 0)
+      let classes = given == 0 ? prior : given
       guard classes > 0 else {
-        throw TemperError(.invalidArgument, "With class ids num_classes says how many classes there are.")
+        throw TemperError(.invalidArgument, "With class ids num_classes or prior says how many classes there are.")
       }
-      if let prior = inputs["prior"], prior.count != classes {
-        throw TemperError(.invalidShape, "prior has \(prior.count) classes, and num_classes is \(classes).")
+      guard prior == 0 || prior == classes else {
+        throw TemperError(.invalidShape, "prior has \(prior) classes, and num_classes is \(classes).")
       }
       if let id = try targets.array(of: Int64.self).first(where: { $0 < 0 || $0 >= classes }) {
         throw TemperError(.outOfRange, "Class ids are from 0 to \(classes - 1); \(id) came.")
@@ -37,8 +40,9 @@ extension Losses {
     },
     implementation: .operation { x in
       let share = x.real("smoothing")
-      let targets =
-        x.targets.kind == .index ? Expression.oneHot(x.targets, columns: x.integer("num_classes")) : x.targets
+      let given = x.integer("num_classes")
+      let classes = given == 0 && x.has("prior") ? x["prior"].shape.last : given
+      let targets = x.targets.kind == .index ? Expression.oneHot(x.targets, columns: classes) : x.targets
       let even = Expression.constant(1 / Double(max(targets.shape.last, 1)))
       return (1 - share) * targets + share * (x.has("prior") ? x["prior"] : even)
     })
