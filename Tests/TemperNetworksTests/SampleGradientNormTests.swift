@@ -16,7 +16,8 @@ import Testing
           "embedding", "squeeze_excite", "nafnet_block", "attsets_pooling", "glu",
         ].contains { network.text.contains("\"\($0)\"") }
         && ![
-          "_norm\": [", "lora", "fft_filter", "dora", "mixout", "frozen", "manifold", "moe", "experts", "instruction",
+          "_norm\": [", "lora", "blocks", "fft_filter", "dora", "mixout", "frozen", "manifold", "moe", "experts",
+          "instruction",
           "levi",
           "probe", "adaptive", "mixup", "soft_moa", "prompt",
         ]
