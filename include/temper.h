@@ -803,6 +803,12 @@ int32_t temper_quantized_free(temper_quantized *quantized);
 int32_t temper_plugin_inspect(char *text, uint64_t capacity, uint64_t *length, temper_context *context,
                               const char *path, int32_t format, temper_error *error);
 
+/* What lies in the context's plug-in directories, subdirectories included: a list of what temper_plugin_inspect says of
+ * each plug-in, with its path; a file that is meant to be a plug-in and is none is listed with its error. None of their
+ * code runs. [any] */
+int32_t temper_plugin_list(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,
+                           temper_error *error);
+
 #define TEMPER_PLUGIN_ISOLATED 1u /* functions run in a process of their own */
 
 #define TEMPER_FAILURE_ERROR 0 /* the call that needed the loss fails with the reason */

@@ -161,6 +161,8 @@ typedef struct temper_api {
   int32_t (*schedule_set_state)(temper_schedule *schedule, temper_tensor *state, temper_error *error);
   int32_t (*model_gradient_norms)(const temper_named_tensor *norms, uint64_t norm_count, temper_model *model,
     temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
+  int32_t (*plugin_list)(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,
+    temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_formula)(temper_plugin **out, temper_context *context, const char *name, const char *formula,

@@ -24,6 +24,20 @@ extension Context {
   }
 }
 
+@implementation @c public func temper_plugin_list(
+  _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: UInt64, _ length: UnsafeMutablePointer<UInt64>?,
+  _ handle: OpaquePointer?, _ form: Int32, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (context, format) = unsafe (try context(handle, 3), try format(form, 4))
+    let listings = try located(3) { () throws(TemperError) in try context.host.list() }
+    let text =
+      format == .json
+      ? JSON.array(listings.map(\.json)).serialized : listings.map(\.text).joined(separator: "\n")
+    unsafe try deliver(text, buffer, capacity, length)
+  }
+}
+
 @implementation @c public func temper_plugin_load(
   _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?,
   _ options: UnsafePointer<temper_plugin_options>?, _ error: UnsafeMutablePointer<temper_error>?

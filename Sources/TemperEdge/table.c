@@ -102,6 +102,7 @@ static const temper_api api = {
     temper_schedule_get_state,
     temper_schedule_set_state,
     temper_model_gradient_norms,
+    temper_plugin_list,
     temper_plugin_define,
     temper_plugin_formula,
     temper_plugin_unload,

@@ -12,12 +12,15 @@ protocol BatchFunction: Sendable {
   var isolation: Isolation? { get }
   /// Computes one batch. The message of `call` is not set.
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError)
+  /// Whether a child that fork makes can call it.
+  var worksInChild: Bool { get }
   /// Makes a child process that may call it.
   var fork: (@convention(c) () -> Int32)? { get }
 }
 
 extension BatchFunction {
   var isolation: Isolation? { nil }
+  var worksInChild: Bool { true }
   var fork: (@convention(c) () -> Int32)? { nil }
 }
 

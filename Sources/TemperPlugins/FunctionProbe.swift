@@ -18,6 +18,7 @@ struct FunctionProbe {
   }
 
   mutating func run() throws(TemperError) {
+    if !function.worksInChild { lines.append("called in this process: its threads do not outlive a fork") }
     let hasOptional = descriptor.inputs.contains(where: \.isOptional)
     for probe in ProbeCase.all(function.precisions.types, hasOptional: hasOptional) {
       let title = "\(probe.type.name), \(probe.title)"
@@ -75,7 +76,7 @@ struct FunctionProbe {
     }
     let lost = function.isolation?.losses
     let failed =
-      function.isolation != nil
+      function.isolation != nil || !function.worksInChild
       ? callAll()
       : try isolated(
         milliseconds: milliseconds, arrays: calls.flatMap(\.arrays) + [messages], fork: function.fork, callAll)

@@ -40,7 +40,7 @@ enum LibraryFile {
     return Array(bytes[..<filled])
   }
 
-  private static func reason() -> String {
+  static func reason() -> String {
     let number = errno
     return unsafe strerror(number).map { unsafe String(cString: $0) } ?? "error \(number)"
   }

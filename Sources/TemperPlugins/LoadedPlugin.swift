@@ -34,6 +34,12 @@ package struct PluginListing: Sendable {
   package let json: JSON
   package let text: String
 
+  /// A file that is meant to be a plug-in and is none.
+  init(_ path: String, _ error: TemperError) {
+    json = .object([JSON.Member("path", .text(path)), JSON.Member("error", .text(error.message))])
+    text = "\(path): \(error.message)\n"
+  }
+
   init(_ source: PluginSource) {
     let declaration = source.declaration
     let methods = declaration.losses.map { loss in
@@ -55,7 +61,7 @@ package struct PluginListing: Sendable {
     }
     json = .object(members)
     text =
-      "\(declaration.origin): \(declaration.summary)\n"
+      "\(declaration.origin)\(declaration.summary.isEmpty ? "" : ": " + declaration.summary)\n"
       + zip(methods, declaration.losses).map { "\n\($0.name) (\($1.kind.form.rawValue))\n\($0.documentation)" }.joined()
   }
 }

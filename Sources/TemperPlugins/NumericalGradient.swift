@@ -15,6 +15,7 @@ struct NumericalGradient: BatchFunction {
   var precisions: Precisions { function.precisions == .float32 ? .float32 : .float64 }
   var hasGradient: Bool { true }
   var isolation: Isolation? { function.isolation }
+  var worksInChild: Bool { function.worksInChild }
   var fork: (@convention(c) () -> Int32)? { function.fork }
 
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {

@@ -1,7 +1,7 @@
 /// The Python side of the hosts of Python losses: it makes arrays of what a `temper_loss_call` points to, calls the
 /// user's function, and writes what that gives. Inputs are copies, so that a function may keep them.
 let pythonBridge = #"""
-  import ctypes, json, linecache, sys, traceback, types
+  import ctypes, json, linecache, os, sys, traceback, types
 
   sys.path[:0] = [folder for folder in FOLDERS.split(":") if folder]
 
@@ -149,10 +149,13 @@ let pythonBridge = #"""
       def start(self):
           super().start()
           import torch
-          self.torch = torch
+          self.torch, self.process = torch, os.getpid()
 
       def run(self, count, kind, arrays, given, values, wanted):
           torch, tensors = self.torch, []
+          if self.process != os.getpid():  # a child that fork made does not have the threads that PyTorch counts on
+              torch.set_num_threads(1)
+              self.process = os.getpid()
           for index, array in enumerate(arrays):
               tensor = None if array is None else torch.from_numpy(array)
               tensors.append(tensor.long() if tensor is not None and array.dtype.kind == "i" else tensor)

@@ -50,6 +50,8 @@ struct PythonFunction: BatchFunction {
   }
 
   var hasGradient: Bool { declaration.hasGradient }
+  /// JAX computes in threads, which a child does not have.
+  var worksInChild: Bool { declaration.arrays != .jax }
   var fork: (@convention(c) () -> Int32)? { python_fork }
 
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {

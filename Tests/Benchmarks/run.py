@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|training|optimizers|products|loading ...]
+    python run.py [losses|training|optimizers|plugins|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -13,11 +13,12 @@ import torch
 import loading
 import losses
 import optimizers
+import plugins
 import products
 import training
 from pairs import once
 
-SUBJECTS = {"losses": losses, "training": training, "optimizers": optimizers}
+SUBJECTS = {"losses": losses, "training": training, "optimizers": optimizers, "plugins": plugins}
 
 
 def limits(threads):

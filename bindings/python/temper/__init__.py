@@ -20,7 +20,7 @@ from ._losses import Loss
 from ._models import Model, load
 from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
-from ._plugins import Plugin, define_plugin, inspect_plugin, load_plugin, register_loss
+from ._plugins import Plugin, define_plugin, inspect_plugin, list_plugins, load_plugin, register_loss
 from ._quantizers import Quantized, Quantizer
 from ._training import Trainer
 from ._values import Decoder, Metric
@@ -29,8 +29,8 @@ from .errors import Error
 __all__ = [
     "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Quantized",
     "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors",
-    "inspect_plugin", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op", "ops", "optimizer",
-    "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules", "weighted_sum",
+    "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op", "ops",
+    "optimizer", "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -1,4 +1,4 @@
-"""The catalogue on the command line."""
+"""The catalogue, and plug-ins, on the command line."""
 
 import argparse
 import json
@@ -6,6 +6,8 @@ import os
 import sys
 
 import temper
+
+from . import _plugin_commands
 
 
 def _catalog(options):
@@ -37,6 +39,7 @@ def _parser():
     describe = commands.add_parser("describe", help="say what a method is")
     describe.add_argument("name", metavar="NAME")
     describe.set_defaults(run=_describe)
+    _plugin_commands.add(commands)
     version = commands.add_parser("version", help="print the version of the library")
     version.set_defaults(run=_version)
     return parser

@@ -148,3 +148,9 @@ def inspect_plugin(path: Path, context: _context.Context | None = None) -> dict:
     return json.loads(
         library.text(library.plugin_inspect, context, os.fsencode(path), library.constants["TEMPER_FORMAT_JSON"])
     )
+
+
+def list_plugins(context: _context.Context) -> list[dict]:
+    """What lies in the plug-in directories of a context, as dicts like those of inspect_plugin, with "path"; a file that
+    is meant to be a plug-in and is none has an "error". None of their code runs."""
+    return json.loads(library.text(library.plugin_list, context, library.constants["TEMPER_FORMAT_JSON"]))
