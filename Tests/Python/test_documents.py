@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language, page="README.md"):
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def compile_c(source, output, *options):
@@ -57,6 +57,42 @@ def test_plugin_of_the_readme(tmp_path):
     assert float(run(sys.executable, "-c", show, folder=tmp_path)) == pytest.approx(
         (1 - 1 / (1 + 2.718281828**-1)) ** 2
     )
+
+
+# What a reader of bindings/losses.md does with each block: the files it becomes, and how the loss is loaded.
+FORMS = {
+    "python formula": ({}, None),
+    "toml formula": ({"welsch.toml": "toml formula"}, 'temper.load_plugin("welsch.toml")'),
+    "c composed": ({"welsch.c": "c composed"}, 'temper.load_plugin("welsch.so")'),
+    "c function": ({"welsch.c": "c function"}, 'temper.load_plugin("welsch.so")'),
+    "toml foreign": ({"legacy.c": "c foreign", "welsch.toml": "toml foreign"}, 'temper.load_plugin("welsch.toml")'),
+    "python file": ({"welsch.py": "python file"}, 'temper.load_plugin("welsch.py")'),
+    "python torch": ({}, None),
+    "python isolated": ({"welsch.c": "c function"}, None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_loss(tmp_path, form):
+    if "torch" in form:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    files, load = FORMS[form]
+    for name, block in files.items():
+        (code,) = blocks(block, "bindings/losses.md")
+        (tmp_path / name).write_text(code)
+        if name.endswith(".c"):
+            relaxed = ["-Wno-missing-prototypes"] if "foreign" in block else []
+            compile_c(tmp_path / name, tmp_path / name.replace(".c", ".so"), "-shared", "-fPIC", *relaxed)
+    if load is None:
+        (load,) = blocks(form, "bindings/losses.md")
+    show = (
+        f"import temper\n{load}\nloss = temper.loss('mine.welsch', scale=2.0)\n"
+        "value, gradients = loss.value_and_grad([[3.0, 1.0]], [[1.0, 1.0]])\nprint(value, *gradients['predictions'][0])"
+    )
+    value, first, second = map(float, run(sys.executable, "-c", show, folder=tmp_path).split())
+    # z = (1, 0): (1 - exp(-1/2)) / 2, and exp(-1/2) * 1 / (2 * 2).
+    assert value == pytest.approx(0.1967346701, rel=1e-6)
+    assert first == pytest.approx(0.1516326649, rel=1e-6) and second == 0
 
 
 def test_training_in_c(tmp_path):
