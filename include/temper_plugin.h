@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 /* The revision of this header. Additions raise it; a break would change the name of the descriptor. */
-#define TEMPER_PLUGIN_REVISION 1
+#define TEMPER_PLUGIN_REVISION 2
 
 /* A function's text for people goes to `text` (ends with NUL, at most `capacity` bytes; snprintf fits). */
 typedef struct temper_message {
@@ -100,6 +100,19 @@ typedef struct temper_plugin_input {
   uint32_t reserved;   /* 0 */
 } temper_plugin_input;
 
+/* ---------------------------------------------------------------------------------------------------- State */
+
+/* What a loss of kind FUNCTION keeps for each sample between calls, as the descriptor declares it: numbers of the
+ * floating type, which the trainer keeps and checkpoints. Since revision 2. */
+typedef struct temper_plugin_state {
+  uint32_t struct_size;
+  uint32_t reserved;   /* 0 */
+  const char *name;    /* lower_case */
+  const char *shape;   /* sizes for one sample, separated by commas: letters of the inputs or numbers; NULL: one number */
+  const char *summary; /* one line */
+  double initial;      /* of every sample */
+} temper_plugin_state;
+
 /* ---------------------------------------------------------------------------------------------------- FUNCTION */
 
 #define TEMPER_PLUGIN_FLOAT32 1
@@ -124,6 +137,15 @@ typedef struct temper_loss_call {
   void *const *gradients;            /* one for each input: NULL where none is wanted, else where to write
                                         d value[n] / d input[n, ...], in the input's shape */
   temper_message message;
+  /* Since revision 2: there if struct_size reaches so far. */
+  uint64_t state_count;              /* as declared */
+  const temper_plugin_array *states; /* what the samples of the batch keep: (N, ...) */
+  void *const *new_states;           /* for each state: NULL, or where to write what they keep from now on */
+  /* Second derivatives, for a loss with TEMPER_LOSS_HAS_PRODUCTS. NULL in most calls; else both have an entry for each
+   * input. One of the directions is not NULL: an array in the shape of its input j. For each input i: NULL, or where to
+   * write sum over elements of d2 value[n] / (d input_i[n, ...] d input_j[n, ...]) * direction_j[n, ...]. */
+  const void *const *directions;
+  void *const *products;
 } temper_loss_call;
 
 /* `state` is what init gave. 0, or another number with a message. [any] */
@@ -255,6 +277,7 @@ typedef int32_t (*temper_compose_function)(void *state, temper_build *b, const t
 
 #define TEMPER_LOSS_HAS_FLOAT64 1u /* FUNCTION: it may be called with float64 too; otherwise the host converts */
 #define TEMPER_LOSS_OF_BATCH 2u    /* COMPOSED: one value for the batch instead of one for each sample */
+#define TEMPER_LOSS_HAS_PRODUCTS 4u /* FUNCTION: it writes products with second derivatives. Since revision 2 */
 
 /* One loss. */
 typedef struct temper_plugin_loss {
@@ -271,6 +294,8 @@ typedef struct temper_plugin_loss {
   uint32_t reserved;     /* 0 */
   temper_loss_function evaluate;   /* FUNCTION */
   temper_compose_function compose; /* COMPOSED */
+  const temper_plugin_state *states; /* FUNCTION; since revision 2 */
+  uint64_t state_count;
 } temper_plugin_loss;
 
 /* What the host offers to a plug-in, valid until deinit. Slots within struct_size are never NULL. */

@@ -181,9 +181,12 @@ extension Node {
     case .custom(let custom, let output): return try custom.derivative(input: index, of: self, output: output, dy)
     case .external(let function, let output):
       guard function.differentiable.indices.contains(index), function.differentiable[index] else { return nil }
-      guard output == 0 else {
-        throw TemperError(
-          .unsupported, "It gives a value and a gradient; a second derivative was asked for.", origin: function.name)
+      if output > 0 {
+        guard function.curvatures.indices.contains(output - 1) else {
+          throw TemperError(
+            .unsupported, "It gives a value and a gradient; a second derivative was asked for.", origin: function.name)
+        }
+        return .external(function.curvatures[output - 1], (0..<inputs.count).map(x) + [dy], for: index)
       }
       let slope = Expression(.external(function, output: index + 1), (0..<inputs.count).map(x), inputs[index].shape)
       let rows = Shape([shape[0]] + [Int](repeating: 1, count: inputs[index].shape.rank - 1))

@@ -8,4 +8,12 @@ extension Expression {
     }
     return Expression(.external(function, output: 0), inputs, [rows, 1])
   }
+
+  /// What a foreign function gives beside the value, for input `index` and in its shape: its gradient, or, of an input
+  /// without one, what it becomes.
+  package static func external(
+    _ function: ExternalFunction, _ inputs: [Expression], for index: Int
+  ) -> Expression {
+    Expression(.external(function, output: index + 1), inputs, inputs[index].shape)
+  }
 }

@@ -101,15 +101,19 @@ package final class ExternalFunction: Hashable, Sendable {
   package let name: String
   /// Inputs that it has a gradient for.
   package let differentiable: [Bool]
+  /// Second derivatives: for each input, the function of all inputs and a direction in its shape that gives, in place of
+  /// gradients, sum over n of direction[n] . d (gradient for that input)[n] / d input; empty where there are none.
+  package let curvatures: [ExternalFunction]
   /// Reads `inputs`, writes the value by row (N, 1) to outputs[0] and, where wanted, gradients to outputs[1...];
   /// all dense. Runs on the calling thread.
   package let evaluate: @Sendable (_ inputs: [Tensor], _ outputs: [Tensor?]) throws(TemperError) -> Void
 
   package init(
-    name: String, differentiable: [Bool],
+    name: String, differentiable: [Bool], curvatures: [ExternalFunction] = [],
     evaluate: @escaping @Sendable ([Tensor], [Tensor?]) throws(TemperError) -> Void
   ) {
     (self.name, self.differentiable, self.evaluate) = (name, differentiable, evaluate)
+    self.curvatures = curvatures
   }
 
   package static func == (a: ExternalFunction, b: ExternalFunction) -> Bool { a === b }

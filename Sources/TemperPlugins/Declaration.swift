@@ -14,7 +14,7 @@ struct Declaration: Sendable {
 
 struct LossDescriptor: Sendable {
   enum Kind: Sendable {
-    case function(UInt64, hasFloat64: Bool)
+    case function(UInt64, hasFloat64: Bool, hasProducts: Bool)
     case composed(UInt64, isOfBatch: Bool)
     case formula(FormulaText, isOfBatch: Bool)
     case foreign(ForeignDeclaration)
@@ -41,7 +41,7 @@ struct LossDescriptor: Sendable {
     /// What is known of the function before it is made.
     func traits(of loss: LossDescriptor) throws(TemperError) -> (precisions: Precisions, hasGradient: Bool) {
       switch self {
-      case .function(_, let hasFloat64): (hasFloat64 ? .both : .float32, true)
+      case .function(_, let hasFloat64, _): (hasFloat64 ? .both : .float32, true)
       case .foreign(let foreign): (try foreign.plans(loss).value.precision, try foreign.hasGradient(loss))
       case .python(let python): (.both, python.hasGradient)
       case .composed, .formula: (.both, true)
@@ -56,6 +56,11 @@ struct LossDescriptor: Sendable {
   /// Where the probe draws values from.
   let ranges: [ClosedRange<Double>]
   let parameters: [Parameter]
+  /// What it keeps for each sample.
+  var states: [SampleState] = []
+
+  /// Whether it writes products with second derivatives.
+  var hasProducts: Bool { if case .function(_, _, let hasProducts) = kind { hasProducts } else { false } }
 }
 
 /// A function of any shared library: form 4.

@@ -142,6 +142,7 @@ extension Descriptor {
       let flags = try fields.uint32()
       _ = try fields.uint32()
       let (evaluate, compose) = (try fields.pointer(), try fields.pointer())
+      let (stateTable, stateCount) = (try fields.pointer(), try fields.uint64())
       guard inputCount >= 1, inputCount <= 64, parameterCount <= 256 else {
         throw TemperError(
           .pluginFailed,
@@ -154,7 +155,9 @@ extension Descriptor {
         guard let evaluate, image.isExecutable(evaluate) else {
           throw TemperError(.pluginFailed, "Its evaluate does not point to code.")
         }
-        known = .function(evaluate, hasFloat64: flags & TEMPER_LOSS_HAS_FLOAT64 != 0)
+        known = .function(
+          evaluate, hasFloat64: flags & TEMPER_LOSS_HAS_FLOAT64 != 0,
+          hasProducts: flags & TEMPER_LOSS_HAS_PRODUCTS != 0)
       case TEMPER_LOSS_COMPOSED:
         guard let compose, image.isExecutable(compose) else {
           throw TemperError(.pluginFailed, "Its compose does not point to code.")
@@ -173,14 +176,23 @@ extension Descriptor {
       for place in try places(image, parameterTable, parameterCount, "parameters") {
         parameters.append(try Descriptor.parameter(image, at: place))
       }
-      if let twice = (inputs.map(\.name) + parameters.map(\.name)).firstRepeated {
-        throw TemperError(.pluginFailed, "The name \(twice) stands for two of its inputs and parameters.")
+      var states: [SampleState] = []
+      guard stateCount <= 16, stateCount == 0 || kind == TEMPER_LOSS_FUNCTION else {
+        throw TemperError(
+          .pluginFailed, "It says that it keeps \(stateCount) states; 0 to 16 are possible, of a loss of kind FUNCTION."
+        )
+      }
+      for place in try places(image, stateTable, stateCount, "states") {
+        states.append(try Descriptor.state(image, at: place, inputs))
+      }
+      if let twice = (inputs.map(\.name) + parameters.map(\.name) + states.map(\.name)).firstRepeated {
+        throw TemperError(.pluginFailed, "The name \(twice) stands for two of its inputs, parameters and states.")
       }
       return (
         name,
         LossDescriptor(
           kind: known, name: name, summary: summary, reference: reference, inputs: inputs, ranges: ranges,
-          parameters: parameters)
+          parameters: parameters, states: states)
       )
     } catch { throw error.from("loss \(name)") }
   }
@@ -209,6 +221,30 @@ extension Descriptor {
       name, shape: shape.map { String($0) }, kind, below: below, summary: summary, (lower, upper),
       isOptional: flags & TEMPER_INPUT_OPTIONAL != 0, isDifferentiable: flags & TEMPER_INPUT_DIFFERENTIABLE != 0,
       isFirst: isFirst)
+  }
+
+  private static func state(
+    _ image: ElfImage, at address: UInt64, _ inputs: [Input]
+  ) throws(TemperError) -> SampleState {
+    var fields = try FieldReader(image, at: address, what: "state")
+    _ = try fields.uint32()
+    let name = try fields.name("name of a state")
+    let shape = try fields.optionalText() ?? ""
+    let summary = try fields.optionalText() ?? ""
+    let initial = try fields.double()
+    let sizes =
+      shape.isEmpty ? [] : shape.split(separator: ",", omittingEmptySubsequences: false).map { $0.filter { $0 != " " } }
+    let letters = Set(inputs.flatMap { $0.forms[0].shape })
+    let isShape = sizes.allSatisfy { size in
+      (Int(size).map { (1...65536).contains($0) } ?? false) || size != "N" && letters.contains(size)
+    }
+    guard isShape, sizes.count < Shape.maximumRank - 1, initial.isFinite else {
+      throw TemperError(
+        .pluginFailed,
+        "State \(name): its shape is a list of the inputs' letters and numbers, such as \"C\", and its initial value finite."
+      )
+    }
+    return SampleState(name, sizes, initial: initial, summary)
   }
 
   private static func parameter(_ image: ElfImage, at address: UInt64) throws(TemperError) -> Parameter {

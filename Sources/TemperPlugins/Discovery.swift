@@ -75,7 +75,9 @@ extension PluginSource {
   /// Whether a file only looks like a plug-in by its name: any Python file without a declaration, any TOML or JSON file
   /// without losses, any library without a descriptor.
   static func isPlain(_ path: String) -> Bool {
-    guard let resolved = try? LibraryFile.resolve(path), let bytes = try? LibraryFile.read(resolved) else { return false }
+    guard let resolved = try? LibraryFile.resolve(path), let bytes = try? LibraryFile.read(resolved) else {
+      return false
+    }
     let mark =
       path.hasSuffix(".so") ? Descriptor.symbol : path.hasSuffix(".py") ? "# /// temper" : "loss"
     return !bytes.contains(mark)
@@ -87,6 +89,8 @@ extension [UInt8] {
   fileprivate func contains(_ text: String) -> Bool {
     let wanted = Array(text.utf8)
     guard count >= wanted.count, let first = wanted.first else { return false }
-    return (0...(count - wanted.count)).contains { self[$0] == first && self[$0..<($0 + wanted.count)].elementsEqual(wanted) }
+    return (0...(count - wanted.count)).contains {
+      self[$0] == first && self[$0..<($0 + wanted.count)].elementsEqual(wanted)
+    }
   }
 }

@@ -37,12 +37,19 @@ struct FunctionProbe {
     for (input, range) in zip(descriptor.inputs, descriptor.ranges) {
       inputs.append(probe.values(input, range, &random))
     }
-    let base = try ProbeCall(descriptor, probe, present, inputs, wantsGradients: true)
-    var calls = [base, try ProbeCall(descriptor, probe, present, inputs, wantsGradients: false)]
+    let base = try ProbeCall(descriptor, probe, present, inputs, .gradients)
+    var calls = [base, try ProbeCall(descriptor, probe, present, inputs, .values)]
     var changes: [Change] = []
+    var turns: [Turn] = []
     if probe.checksGradient {
       changes = try changedCalls(probe, present, inputs)
       calls += changes.flatMap { $0.calls }
+      if descriptor.hasProducts {
+        for index in descriptor.inputs.indices where descriptor.inputs[index].isDifferentiable && present[index] {
+          turns.append(try Turn(descriptor, probe, present, inputs, index, &random))
+        }
+        calls += turns.flatMap { $0.calls }
+      }
     }
     try run(calls, probe)
     try check(base, probe)
@@ -56,6 +63,10 @@ struct FunctionProbe {
     }
     lines.append("\(title): stays inside its arrays, writes all of them, finite, the same when called again")
     for change in changes { lines.append("\(title): " + (try change.verdict(base, probe, isNumerical: isNumerical))) }
+    for turn in turns {
+      try check(turn.products, probe)
+      lines.append("\(title): " + (try turn.verdict(probe)))
+    }
   }
 
   /// Runs the calls one after the other in one child.
@@ -128,7 +139,7 @@ struct FunctionProbe {
             changed[index][row * width + column] = probe.type == .float64 ? value : Double(Float(value))
           }
         }
-        return try ProbeCall(descriptor, probe, present, changed, wantsGradients: false)
+        return try ProbeCall(descriptor, probe, present, changed, .values)
       }
       var sides: [(up: ProbeCall, down: ProbeCall)] = []
       for column in 0..<min(width, 32) {
@@ -142,120 +153,5 @@ struct FunctionProbe {
       changes.append(Change(input: index, name: input.name, width: width, sides: sides, alone: alone))
     }
     return changes
-  }
-}
-
-/// The arrays of one call, guarded.
-struct ProbeCall {
-  let inputs: [GuardedArray?]
-  let values: GuardedArray
-  let gradients: [GuardedArray?]
-  private let structs: GuardedArray
-  private let pointers: GuardedArray
-  private let count: Int
-  /// As the function saw them, after rounding.
-  let numbers: [[Double]]
-
-  init(
-    _ descriptor: LossDescriptor, _ probe: ProbeCase, _ present: [Bool], _ numbers: [[Double]], wantsGradients: Bool
-  ) throws(TemperError) {
-    (self.numbers, count) = (numbers, probe.samples)
-    var (inputs, gradients): ([GuardedArray?], [GuardedArray?]) = ([], [])
-    let stride = unsafe MemoryLayout<temper_plugin_array>.stride
-    structs = try GuardedArray("the list of inputs", byteCount: descriptor.inputs.count * stride)
-    pointers = try GuardedArray("the list of gradients", byteCount: descriptor.inputs.count * 8)
-    values = try GuardedArray("the values", byteCount: probe.samples * probe.type.byteCount)
-    for (index, input) in descriptor.inputs.enumerated() {
-      let shape = probe.shape(input)
-      let type = probe.elementType(input)
-      var array: GuardedArray?
-      var gradient: GuardedArray?
-      if present[index] {
-        let made = try GuardedArray("the input \(input.name)", byteCount: shape.count * type.byteCount)
-        made.fill(numbers[index], as: type)
-        made.makeReadOnly()
-        array = made
-        if wantsGradients && input.isDifferentiable {
-          gradient = try GuardedArray("the gradient for \(input.name)", byteCount: shape.count * type.byteCount)
-        }
-      }
-      inputs.append(array)
-      gradients.append(gradient)
-      var item = unsafe foreignArray(try Tensor(zeros: []).broadcast(to: shape), rank: shape.rank)
-      unsafe item.data = array.map { unsafe UnsafeRawPointer($0.pointer) }
-      unsafe structs.pointer.storeBytes(of: item, toByteOffset: index * stride, as: temper_plugin_array.self)
-      unsafe pointers.pointer.storeBytes(
-        of: gradient.map { unsafe $0.pointer }, toByteOffset: index * 8, as: UnsafeMutableRawPointer?.self)
-    }
-    (self.inputs, self.gradients) = (inputs, gradients)
-    structs.makeReadOnly()
-    pointers.makeReadOnly()
-  }
-
-  var results: [GuardedArray] { [values] + gradients.compactMap { $0 } }
-  var arrays: [GuardedArray] { results + inputs.compactMap { $0 } + [structs, pointers] }
-
-  @unsafe func call(_ parameters: ParameterValues, _ type: DType) -> temper_loss_call {
-    unsafe temper_loss_call(
-      struct_size: UInt32(MemoryLayout<temper_loss_call>.size),
-      dtype: type == .float64 ? TEMPER_PLUGIN_FLOAT64 : TEMPER_PLUGIN_FLOAT32, count: Int64(count),
-      input_count: UInt64(inputs.count),
-      inputs: structs.pointer.assumingMemoryBound(to: temper_plugin_array.self),
-      parameters: parameters.pointer, values: values.pointer,
-      gradients: pointers.pointer.assumingMemoryBound(to: UnsafeMutableRawPointer?.self), message: temper_message())
-  }
-}
-
-/// The calls that tell the derivative for one input.
-struct Change {
-  let input: Int
-  let name: String
-  let width: Int
-  let sides: [(up: ProbeCall, down: ProbeCall)]
-  let alone: ProbeCall
-
-  var calls: [ProbeCall] { sides.flatMap { [$0.up, $0.down] } + [alone] }
-
-  /// A line for the report, or an error that says where gradient and finite difference part.
-  func verdict(_ base: ProbeCall, _ probe: ProbeCase, isNumerical: Bool) throws(TemperError) -> String {
-    let type = probe.type
-    let values = base.values.numbers(as: type)
-    let movedAlone = alone.values.numbers(as: type)
-    let epsilon = type == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne)
-    for sample in 1..<max(probe.samples, 1)
-    where Swift.abs(movedAlone[sample] - values[sample]) > 1e3 * epsilon * Swift.max(1, Swift.abs(values[sample])) {
-      throw TemperError(
-        .pluginFailed,
-        "The value of sample \(sample) changes from \(values[sample]) to \(movedAlone[sample]) when only sample 0 of \(name) does; losses of this form are by sample."
-      )
-    }
-    guard let gradient = base.gradients[input]?.numbers(as: type) else { return "\(name): no gradient was asked for" }
-    if isNumerical { return "\(name): samples one by one; gradient by finite differences of its values" }
-    var largest = 0.0
-    for (column, side) in sides.enumerated() {
-      let (up, down) = (side.up.values.numbers(as: type), side.down.values.numbers(as: type))
-      for sample in 0..<probe.samples {
-        let place = sample * width + column
-        let x = base.numbers[input][place]
-        let (ahead, behind) = (side.up.numbers[input][place] - x, x - side.down.numbers[input][place])
-        let (right, left) = ((up[sample] - values[sample]) / ahead, (values[sample] - down[sample]) / behind)
-        let central = (up[sample] - down[sample]) / (ahead + behind)
-        // Rounding of the values over the step, and curvature; at a kink any slope between the two sides is right.
-        let scale = [values[sample], up[sample], down[sample], 1].map { Swift.abs($0) }.max() ?? 1
-        let size = Swift.max(Swift.abs(central), Swift.abs(gradient[place]))
-        let slack = 8 * epsilon * scale / (ahead + behind) + (type == .float64 ? 1e-5 : 1e-2) * size + 1e-4
-        let isBetween =
-          gradient[place] >= Swift.min(left, right) - slack && gradient[place] <= Swift.max(left, right) + slack
-        guard Swift.abs(central - gradient[place]) <= slack || isBetween else {
-          throw TemperError(
-            .pluginFailed,
-            "Its gradient for \(name) is not that of its value: at sample \(sample), element \(column) it gives \(gradient[place]), and the finite difference is \(central)."
-          )
-        }
-        largest = Swift.max(largest, Swift.abs(central - gradient[place]) / Swift.max(size, 1))
-      }
-    }
-    return
-      "\(name): samples one by one; gradient as finite differences, largest deviation \(Float(largest)) over \(sides.count * probe.samples) elements"
   }
 }

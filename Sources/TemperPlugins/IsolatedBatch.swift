@@ -19,29 +19,28 @@ import TemperIsolation
   }
 
   private let call: temper_loss_call
-  private let inputCount: Int
   private let parameterCount: Int
-  /// By input: which array it is, and which its gradient.
-  private var inputArrays: [Int?] = []
-  private var gradientArrays: [Int?] = []
   private(set) var arrays: [Array] = []
+  /// Which array each input is, and so on.
+  private var inputs: [Int?] = [], gradients: [Int?] = [], states: [Int?] = [], newStates: [Int?] = []
+  private var directions: [Int?] = [], products: [Int?] = []
   private let texts: [[UInt8]]
   private let block: isolation_slot
 
   private static let page = 4096
   private static let canary: UInt8 = 0xA5
   private static let callSize = unsafe (MemoryLayout<temper_loss_call>.size + 15) / 16 * 16
+  private static let arraySize = unsafe MemoryLayout<temper_plugin_array>.stride
 
   init(_ call: temper_loss_call, _ loss: LossDescriptor) {
     unsafe self.call = unsafe call
-    (inputCount, parameterCount) = (loss.inputs.count, loss.parameters.count)
+    parameterCount = loss.parameters.count
     texts = (0..<loss.parameters.count).map { index in
       guard let text = unsafe call.parameters[index].text else { return [] }
-      return Swift.Array(unsafe String(cString: text).utf8) + [0]
+      return unsafe Swift.Array(String(cString: text).utf8) + [0]
     }
-    let width = unsafe call.dtype == TEMPER_PLUGIN_FLOAT64 ? 8 : 4
     let blockBytes =
-      unsafe IsolatedBatch.callSize + inputCount * (MemoryLayout<temper_plugin_array>.stride + 8)
+      unsafe IsolatedBatch.callSize + (loss.inputs.count + loss.states.count) * (IsolatedBatch.arraySize + 3 * 8)
       + parameterCount * MemoryLayout<temper_plugin_value>.stride + texts.reduce(0) { $0 + $1.count }
     var next = 0
     func slot(_ bytes: Int, isWritable: Bool) -> isolation_slot {
@@ -50,37 +49,36 @@ import TemperIsolation
       return isolation_slot(offset: UInt64(next), bytes: UInt64(pages), is_writable: isWritable ? 1 : 0)
     }
     block = slot(blockBytes, isWritable: false)
-    if let values = unsafe call.values {
-      let bytes = unsafe Int(call.count) * width
-      unsafe arrays.append(
+    var made: [Array] = []
+    func add(_ name: String, _ pointer: UnsafeMutableRawPointer?, _ bytes: Int, isResult: Bool) -> Int? {
+      guard let pointer = unsafe pointer else { return nil }
+      unsafe made.append(
         Array(
-          name: "the values", pointer: values, byteCount: bytes, isResult: true, slot: slot(bytes, isWritable: true)))
+          name: name, pointer: pointer, byteCount: bytes, isResult: isResult, slot: slot(bytes, isWritable: isResult)))
+      return made.count - 1
     }
+    let width = unsafe call.dtype == TEMPER_PLUGIN_FLOAT64 ? 8 : 4
+    _ = unsafe add("the values", call.values, Int(call.count) * width, isResult: true)
     for (index, input) in loss.inputs.enumerated() {
       let array = unsafe call.inputs[index]
-      let elements = unsafe withUnsafeBytes(of: array.sizes) { sizes in
-        unsafe (0..<Int(array.rank)).reduce(1) { unsafe $0 * Int(sizes.load(fromByteOffset: $1 * 8, as: Int64.self)) }
-      }
+      let (name, elements) = unsafe (input.name, array.elementCount)
       var isIndex = false
       if case .index = input.forms[0].element { isIndex = true }
-      unsafe inputArrays.append(array.data == nil ? nil : arrays.count)
-      if let data = unsafe array.data {
-        let bytes = elements * (isIndex ? 4 : width)
-        unsafe arrays.append(
-          Array(
-            name: "the input \(input.name)", pointer: unsafe UnsafeMutableRawPointer(mutating: data), byteCount: bytes,
-            isResult: false, slot: slot(bytes, isWritable: false)))
-      }
-      let gradient = unsafe call.gradients[index]
-      unsafe gradientArrays.append(gradient == nil ? nil : arrays.count)
-      if let gradient = unsafe gradient {
-        let bytes = elements * width
-        unsafe arrays.append(
-          Array(
-            name: "the gradient for \(input.name)", pointer: unsafe gradient, byteCount: bytes, isResult: true,
-            slot: slot(bytes, isWritable: true)))
-      }
+      let (data, bytes) = unsafe (UnsafeMutableRawPointer(mutating: array.data), elements * width)
+      unsafe inputs.append(add("the input \(name)", unsafe data, isIndex ? elements * 4 : bytes, isResult: false))
+      unsafe gradients.append(add("the gradient for \(name)", unsafe call.gradients[index], bytes, isResult: true))
+      guard let directed = unsafe call.directions, let wanted = unsafe call.products else { continue }
+      let direction = unsafe UnsafeMutableRawPointer(mutating: directed[index])
+      unsafe directions.append(add("the direction for \(name)", unsafe direction, bytes, isResult: false))
+      unsafe products.append(add("the product for \(name)", unsafe wanted[index], bytes, isResult: true))
     }
+    for (index, state) in loss.states.enumerated() {
+      let array = unsafe call.states[index]
+      let (data, bytes) = unsafe (UnsafeMutableRawPointer(mutating: array.data), array.elementCount * width)
+      unsafe states.append(add("the state \(state.name)", unsafe data, bytes, isResult: false))
+      unsafe newStates.append(add("the new state \(state.name)", unsafe call.new_states[index], bytes, isResult: true))
+    }
+    arrays = made
     byteCount = next
   }
 
@@ -104,18 +102,40 @@ import TemperIsolation
       }
     }
     var place = unsafe arena + IsolatedBatch.callSize
-    let inputs = unsafe place.bindMemory(to: temper_plugin_array.self, capacity: inputCount)
-    unsafe place += inputCount * MemoryLayout<temper_plugin_array>.stride
-    let gradients = unsafe place.bindMemory(to: UnsafeMutableRawPointer?.self, capacity: inputCount)
-    unsafe place += inputCount * 8
+    func address(_ index: Int?) -> UnsafeMutableRawPointer? { unsafe index.map { unsafe arena + arrays[$0].offset } }
+    func pointers(_ list: [Int?]) -> UnsafeMutablePointer<UnsafeMutableRawPointer?> {
+      let made = unsafe place.bindMemory(to: UnsafeMutableRawPointer?.self, capacity: list.count)
+      for (index, array) in list.enumerated() { unsafe (made + index).initialize(to: address(array)) }
+      unsafe place += list.count * 8
+      return unsafe made
+    }
+    func copies(
+      _ list: [Int?], of source: UnsafePointer<temper_plugin_array>?
+    ) -> UnsafeMutablePointer<temper_plugin_array> {
+      let made = unsafe place.bindMemory(to: temper_plugin_array.self, capacity: list.count)
+      for (index, at) in list.enumerated() {
+        guard var array = unsafe source?[index] else { continue }
+        unsafe array.data = unsafe UnsafeRawPointer(address(at))
+        unsafe (made + index).initialize(to: array)
+      }
+      unsafe place += list.count * IsolatedBatch.arraySize
+      return unsafe made
+    }
+    var sent = unsafe call
+    unsafe sent.values = unsafe call.values == nil ? nil : address(0)
+    unsafe (sent.inputs, sent.gradients) = unsafe (
+      UnsafePointer(copies(inputs, of: call.inputs)), UnsafePointer(pointers(gradients))
+    )
+    unsafe (sent.states, sent.new_states) = unsafe (
+      UnsafePointer(copies(states, of: call.states)), UnsafePointer(pointers(newStates))
+    )
+    if unsafe call.directions != nil {
+      unsafe sent.directions = unsafe UnsafePointer(
+        UnsafeMutableRawPointer(pointers(directions)).assumingMemoryBound(to: UnsafeRawPointer?.self))
+      unsafe sent.products = unsafe UnsafePointer(pointers(products))
+    }
     let parameters = unsafe place.bindMemory(to: temper_plugin_value.self, capacity: parameterCount)
     unsafe place += parameterCount * MemoryLayout<temper_plugin_value>.stride
-    for index in 0..<inputCount {
-      var array = unsafe call.inputs[index]
-      unsafe array.data = unsafe inputArrays[index].map { unsafe UnsafeRawPointer(arena + arrays[$0].offset) }
-      unsafe (inputs + index).initialize(to: array)
-      unsafe (gradients + index).initialize(to: gradientArrays[index].map { unsafe arena + arrays[$0].offset })
-    }
     for index in 0..<parameterCount {
       var value = unsafe call.parameters[index]
       if !texts[index].isEmpty {
@@ -125,10 +145,7 @@ import TemperIsolation
       }
       unsafe (parameters + index).initialize(to: value)
     }
-    var sent = unsafe call
-    unsafe (sent.inputs, sent.gradients) = unsafe (UnsafePointer(inputs), UnsafePointer(gradients))
     unsafe sent.parameters = unsafe UnsafePointer(parameters)
-    unsafe sent.values = unsafe call.values == nil ? nil : arena + arrays[0].offset
     unsafe sent.message = unsafe temper_message()
     unsafe arena.storeBytes(of: sent, as: temper_loss_call.self)
     return unsafe arena
@@ -175,6 +192,15 @@ import TemperIsolation
           unsafe array.pointer.storeBytes(of: .nan, toByteOffset: offset, as: Float.self)
         }
       }
+    }
+  }
+}
+
+extension temper_plugin_array {
+  /// The number of its elements.
+  var elementCount: Int {
+    unsafe withUnsafeBytes(of: sizes) { sizes in
+      unsafe (0..<Int(rank)).reduce(1) { unsafe $0 * Int(sizes.load(fromByteOffset: $1 * 8, as: Int64.self)) }
     }
   }
 }

@@ -45,7 +45,7 @@ package struct PluginListing: Sendable {
     let methods = declaration.losses.map { loss in
       Method(
         declaration.name + "." + loss.name, kind: .loss, area: "plugin", summary: loss.summary,
-        parameters: loss.parameters, inputs: loss.inputs, origin: declaration.origin,
+        parameters: loss.parameters, inputs: loss.inputs, state: loss.states, origin: declaration.origin,
         implementation: .component(loss.kind.form.rawValue))
     }
     var members = [

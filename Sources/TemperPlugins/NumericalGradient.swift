@@ -20,18 +20,19 @@ struct NumericalGradient: BatchFunction {
 
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     let count = unsafe Int(call.input_count)
-    let none = unsafe [UnsafeMutableRawPointer?](repeating: nil, count: count)
-    try unsafe none.withUnsafeBufferPointer { none throws(TemperError) in
-      var plain = unsafe call
-      unsafe plain.gradients = none.baseAddress
-      try unsafe function.evaluate(plain)
-      for index in 0..<count {
-        guard let gradient = unsafe call.gradients[index] else { continue }
-        if unsafe call.dtype == TEMPER_PLUGIN_FLOAT64 {
-          try unsafe differences(Double.self, plain, index, gradient)
-        } else {
-          try unsafe differences(Float.self, plain, index, gradient)
-        }
+    let none = unsafe CArray([UnsafeMutableRawPointer?](repeating: nil, count: Swift.max(count, Int(call.state_count))))
+    defer { unsafe withExtendedLifetime(none) {} }
+    var plain = unsafe call
+    unsafe plain.gradients = UnsafePointer(none.pointer)
+    try unsafe function.evaluate(plain)
+    // What samples keep moves with the batch itself, not with the differences.
+    unsafe plain.new_states = UnsafePointer(none.pointer)
+    for index in 0..<count {
+      guard let gradient = unsafe call.gradients[index] else { continue }
+      if unsafe call.dtype == TEMPER_PLUGIN_FLOAT64 {
+        try unsafe differences(Double.self, plain, index, gradient)
+      } else {
+        try unsafe differences(Float.self, plain, index, gradient)
       }
     }
   }
@@ -41,10 +42,7 @@ struct NumericalGradient: BatchFunction {
   ) throws(TemperError) {
     let samples = unsafe Int(call.count)
     let original = unsafe call.inputs[index]
-    let sizes = unsafe original.sizes
-    let elements = unsafe withUnsafeBytes(of: sizes) { bytes in
-      (0..<Int(unsafe original.rank)).reduce(1) { unsafe $0 * Int(bytes.load(fromByteOffset: $1 * 8, as: Int64.self)) }
-    }
+    let elements = unsafe original.elementCount
     guard samples > 0, let data = unsafe original.data?.assumingMemoryBound(to: T.self) else { return }
     let width = elements / samples
     let result = unsafe gradient.assumingMemoryBound(to: T.self)

@@ -32,7 +32,12 @@ package struct PluginHost: Sendable {
       let source = try PluginSource(try permitted(path))
       try checkFree(source.declaration)
       let content = SHA256.hexadecimal(source.bytes)
-      let arrival = Arrival(source.declaration, "\(source.path)", content: content, options)
+      var arrival = Arrival(source.declaration, source.path, content: content, options)
+      if case .library(let descriptor) = source.content, descriptor.builtFor != UInt32(TEMPER_PLUGIN_REVISION) {
+        arrival.notes.append(
+          "built for revision \(descriptor.builtFor) of temper_plugin.h, and this host has revision \(TEMPER_PLUGIN_REVISION): what both know is used"
+        )
+      }
       switch source.content {
       case .library(let descriptor): return try load(source, descriptor, arrival)
       case .python(let text): return try load(source, python: text, arrival)
@@ -116,7 +121,7 @@ package struct PluginHost: Sendable {
         let instance = try Instance(library, descriptor) { _, _ in }
         var functions: [any BatchFunction] = []
         for loss in losses {
-          guard case .function(let address, let hasFloat64) = loss.kind, let code = unsafe library.code(at: address)
+          guard case .function(let address, let hasFloat64, _) = loss.kind, let code = unsafe library.code(at: address)
           else { throw TemperError(.pluginFailed, "Its function has no address.") }
           functions.append(unsafe NativeFunction(instance, code: code, hasFloat64: hasFloat64))
         }
@@ -132,7 +137,7 @@ package struct PluginHost: Sendable {
     let instance = try Instance(library, descriptor, log: log)
     return try bring(arrival) { loss throws(TemperError) in
       switch loss.kind {
-      case .function(let address, let hasFloat64):
+      case .function(let address, let hasFloat64, _):
         guard let code = unsafe library.code(at: address) else { return .missing }
         return .function(unsafe NativeFunction(instance, code: code, hasFloat64: hasFloat64))
       case .composed(let address, let isOfBatch):
@@ -293,7 +298,7 @@ package struct PluginHost: Sendable {
   ) throws(TemperError) -> LoadedPlugin {
     let declaration = arrival.declaration
     let uses = Uses()
-    var lines = ["\(declaration.origin), \(arrival.place)"]
+    var lines = ["\(declaration.origin), \(arrival.place)"] + arrival.notes
     var methods: [Method] = []
     for loss in declaration.losses {
       do throws(TemperError) {
@@ -325,7 +330,7 @@ package struct PluginHost: Sendable {
     ) -> Method {
       var method = Method(
         name, aliases: isFree ? [loss.name] : [], kind: .loss, area: "plugin", summary: loss.summary,
-        parameters: loss.parameters, inputs: loss.inputs, properties: isOfBatch ? ["batch"] : [],
+        parameters: loss.parameters, inputs: loss.inputs, state: loss.states, properties: isOfBatch ? ["batch"] : [],
         origin: declaration.origin + (loss.reference.map { ", after " + $0 } ?? ""), implementation: implementation)
       method.plugin = PluginFacts(
         name: declaration.name, version: declaration.version, licence: declaration.licence, form: loss.kind.form,
@@ -387,6 +392,8 @@ private struct Arrival {
   /// The digest of what was read; nil where there is nothing to tell contents apart by.
   let content: String?
   let options: LoadOptions
+  /// Further lines for the report.
+  var notes: [String] = []
 
   init(_ declaration: Declaration, _ place: String, content: String?, _ options: LoadOptions) {
     (self.declaration, self.place, self.content, self.options) = (declaration, place, content, options)

@@ -38,6 +38,8 @@ struct ProbeCase {
     return letter == "C" ? 5 : others[Int(letter.utf8.first ?? 0) % others.count]
   }
 
+  func shape(_ state: SampleState) -> Shape { Shape([samples] + state.shape.map { size($0) }) }
+
   func shape(_ input: Input) -> Shape { Shape(input.forms[0].shape.map { size($0) }) }
 
   func elementType(_ input: Input) -> DType {

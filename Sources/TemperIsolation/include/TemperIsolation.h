@@ -61,7 +61,7 @@ typedef struct isolation_slot {
   int32_t is_writable;
 } isolation_slot;
 
-enum { ISOLATION_SLOTS = 160, ISOLATION_MESSAGE = 1600 };
+enum { ISOLATION_SLOTS = 320, ISOLATION_MESSAGE = 1600 };
 
 // NULL if the system refuses (errno). `make` forks, as for isolation_run.
 isolation_server *isolation_start(isolation_service service, uint64_t memory_limit, int32_t (*make)(void));
