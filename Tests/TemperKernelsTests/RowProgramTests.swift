@@ -23,6 +23,14 @@ private let reductions: [temper_opcode] = [
   TEMPER_ROW_SUM, TEMPER_ROW_MAX, TEMPER_ROW_MIN, TEMPER_ROW_PRODUCT, TEMPER_ROW_ARGMAX, TEMPER_ROW_ARGMIN,
 ]
 
+/// What chains are made of.
+private let chained = [
+  TEMPER_COPY, TEMPER_NEGATE, TEMPER_ABS, TEMPER_SIGN, TEMPER_SQUARE, TEMPER_SQRT, TEMPER_RECIPROCAL, TEMPER_NOT,
+  TEMPER_ADD, TEMPER_SUBTRACT, TEMPER_MULTIPLY, TEMPER_DIVIDE, TEMPER_MAXIMUM, TEMPER_MINIMUM, TEMPER_EQUAL,
+  TEMPER_NOT_EQUAL, TEMPER_LESS, TEMPER_LESS_EQUAL, TEMPER_AND, TEMPER_OR, TEMPER_SELECT, TEMPER_MULTIPLY_ADD,
+  TEMPER_ADD, TEMPER_MULTIPLY, TEMPER_MULTIPLY_ADD, TEMPER_FLOOR,
+]
+
 /// Values with halves, zeros of both signs and, rarely, infinities and NaN.
 private func value(_ numbers: inout Numbers) -> Double {
   switch numbers.below(64) {
@@ -401,6 +409,67 @@ private func check(
     sharing = [:]
     check(program, slots, single: single, tolerance: 0, "random program \(seed)", sharing: sharing)
     check(program, slots, single: single, tolerance: 0, "random program \(seed), cut", rowCuts: [1, 18, 100, 2000])
+  }
+
+  /// Element-wise programs run as chains of tiles; cut into pieces of fewer columns than a tile has they run as loops.
+  /// Both give the same bits, with values read again, registers used again and outputs in the memory of inputs.
+  @Test(arguments: 0..<60)
+  func chainsAreLoops(seed: Int) {
+    var numbers = Numbers(seed)
+    let single = seed % 2 == 0
+    let element = single ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64
+    let columns = [2049, 4100, 9000][seed % 3]
+    var program = ReferenceProgram(rows: 1, columns: columns)
+    var slots: [Slot] = []
+    var (full, row): ([Int16], [Int16]) = ([], [])
+    for _ in 0..<3 {
+      full.append(program.register(.full))
+      program.emit(TEMPER_LOAD, full.last!, slot: slots.count)
+      slots.append(.dense(program, element: element) { _, _ in numbers.between(-2, 2) })
+    }
+    let inputs = slots.count
+    for _ in 0..<(4 + numbers.below(30)) {
+      if numbers.below(8) == 0 {
+        row.append(program.register(.row))
+        program.emit(TEMPER_LOAD, row.last!, slot: slots.count)
+        slots.append(.perRow(program, element: element) { _ in numbers.between(-2, 2) })
+        continue
+      }
+      // Mostly what was just made, so that chains form; sometimes two or three times.
+      func operand() -> Int16 {
+        switch numbers.below(6) {
+        case 0, 1, 2: full.last!
+        case 3: row.randomElement(&numbers) ?? -1
+        case 4: -1
+        default: full.randomElement(&numbers)!
+        }
+      }
+      let op = chained.randomElement(&numbers)!
+      var operands = [operand(), operand()]
+      operands.insert(full.randomElement(&numbers)!, at: numbers.below(3))
+      let again = numbers.below(4) == 0 ? full.randomElement(&numbers)! : program.register(.full)
+      program.emit(op, again, operands[0], operands[1], operands[2], immediate: numbers.between(-2, 2))
+      full.removeAll { $0 == again }
+      full.append(again)
+      if numbers.below(4) == 0 {
+        program.emit(TEMPER_STORE, -1, again, slot: numbers.below(2) == 0 ? numbers.below(inputs) : slots.count)
+        if Int(program.instructions.last!.slot) == slots.count {
+          slots.append(.dense(program, element: element) { _, _ in 7 })
+        }
+      }
+    }
+    program.emit(TEMPER_STORE, -1, full.last!, slot: slots.count)
+    slots.append(.dense(program, element: element) { _, _ in 7 })
+    for variant in machineVariants {
+      var (whole, cut) = (slots, slots)
+      program.run(&whole, single: single, on: variant)
+      program.run(&cut, single: single, on: variant, columnCuts: Array(stride(from: 15, to: columns, by: 15)))
+      for (index, slot) in whole.enumerated() {
+        #expect(
+          zip(slot.values, cut[index].values).allSatisfy { $0 == $1 || $0.isNaN && $1.isNaN },
+          "program \(seed), slot \(index), variant \(variant.rawValue)")
+      }
+    }
   }
 
   /// The same bits however rows are cut.

@@ -5,6 +5,7 @@ typedef struct block {
   int64_t row, rows;        // first row and how many
   int64_t column, columns;  // first column and how many
   int64_t pitch;            // of a FULL register: between columns when transposed, between rows otherwise
+  int64_t left;             // columns from here to the end of the range
   bool first;               // of the column blocks of a row
 } block;
 

@@ -173,3 +173,34 @@ static loop_function *const element_loops[TEMPER_OPCODE_COUNT][8] = {
     [TEMPER_SELECT] = TERNARY_ENTRY(select_one),
     [TEMPER_MULTIPLY_ADD] = TERNARY_ENTRY(multiply_add),
 };
+
+// The loop of an element-wise step over a block: one segment, or one for each row (transposed: for each column).
+static loop loop_of(const block *k, const temper_step *step, const REAL *immediate, bool segmented) {
+  const bool full = step->dst.kind == TEMPER_OPERAND_FULL;
+  const int64_t steps[3] = {[TEMPER_OPERAND_IMMEDIATE] = 0,
+                            [TEMPER_OPERAND_ROW] = is_transposed(k) ? 0 : 1,
+                            [TEMPER_OPERAND_FULL] = k->pitch};
+  const int64_t segments = is_transposed(k) ? k->columns : k->rows;
+  const int64_t segment_length = is_transposed(k) ? k->pitch : k->columns;
+  return (loop){
+      .dst = address(k, step->dst),
+      .a = step->a.kind == TEMPER_OPERAND_IMMEDIATE ? immediate : address(k, step->a),
+      .b = step->b.kind == TEMPER_OPERAND_IMMEDIATE ? immediate : address(k, step->b),
+      .c = step->c.kind == TEMPER_OPERAND_IMMEDIATE ? immediate : address(k, step->c),
+      .dst_step = k->pitch,
+      .a_step = steps[step->a.kind],
+      .b_step = steps[step->b.kind],
+      .c_step = steps[step->c.kind],
+      .segments = segmented ? segments : 1,
+      .length = segmented          ? segment_length
+                : full             ? segments * segment_length
+                : is_transposed(k) ? k->pitch
+                                   : k->rows,
+  };
+}
+
+static void run_element_loop(const block *k, const temper_step *step) {
+  const REAL immediate = (REAL)step->instruction->immediate;
+  const loop l = loop_of(k, step, &immediate, step->segmented);
+  element_loops[step->instruction->op][step->scalars](&l);
+}

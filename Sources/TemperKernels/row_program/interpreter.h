@@ -1,32 +1,5 @@
 // Template over REAL: the interpreter.
 
-static void run_element_loop(const block *k, const temper_step *step) {
-  const REAL immediate = (REAL)step->instruction->immediate;
-  const bool full = step->dst.kind == TEMPER_OPERAND_FULL;
-  // From one segment to the next: row after row, or when transposed column after column.
-  const int64_t steps[3] = {[TEMPER_OPERAND_IMMEDIATE] = 0,
-                            [TEMPER_OPERAND_ROW] = is_transposed(k) ? 0 : 1,
-                            [TEMPER_OPERAND_FULL] = k->pitch};
-  const int64_t segments = is_transposed(k) ? k->columns : k->rows;
-  const int64_t segment_length = is_transposed(k) ? k->pitch : k->columns;
-  loop l = {
-      .dst = address(k, step->dst),
-      .a = step->a.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->a),
-      .b = step->b.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->b),
-      .c = step->c.kind == TEMPER_OPERAND_IMMEDIATE ? &immediate : address(k, step->c),
-      .dst_step = k->pitch,
-      .a_step = steps[step->a.kind],
-      .b_step = steps[step->b.kind],
-      .c_step = steps[step->c.kind],
-      .segments = step->segmented ? segments : 1,
-      .length = step->segmented    ? segment_length
-                : full             ? segments * segment_length
-                : is_transposed(k) ? k->pitch
-                                   : k->rows,
-  };
-  element_loops[step->instruction->op][step->scalars](&l);
-}
-
 // One column of a transposed block: dst = e^(x - shift), sum += dst.
 static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum, bool first, int64_t n) {
   if (shift.step == 0) {
@@ -59,6 +32,10 @@ static void run_exponential(const block *k, const temper_step *step) {
 }
 
 static void run_step(const block *k, temper_step *step) {
+  if (step->chained) {
+    if (step->chain_head) run_chain(k, step);
+    return;
+  }
   switch (step->instruction->op) {
     case TEMPER_EXP:
       step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step);
@@ -111,7 +88,7 @@ static void run_step(const block *k, temper_step *step) {
 }
 
 // The memory that the next column block will read, asked for while this one is computed: a block's first pass over it
-// would otherwise wait for memory, and the others keep memory waiting.
+// would otherwise wait for memory, and the others keep memory waiting. A chain makes one pass only.
 typedef struct streams {
   const REAL *base[16];
   int32_t count;
@@ -121,7 +98,12 @@ static streams streams_of(const temper_plan *plan) {
   const temper_row_program *program = plan->program;
   streams result = {.count = 0};
   if (plan->shape.layout != TEMPER_LAYOUT_COLUMN_BLOCKS || program->phase_count > 1 || program->rows > 1) return result;
-  for (int32_t i = 0; i < program->instruction_count && result.count < 16; ++i) {
+  bool passes = false;
+  for (int32_t i = 0; i < program->instruction_count; ++i) {
+    const temper_step *step = &plan->steps[i];
+    passes |= !step->idle && !step->chained && !step->once;
+  }
+  for (int32_t i = 0; passes && i < program->instruction_count && result.count < 16; ++i) {
     const temper_instruction *instruction = &program->instructions[i];
     if (instruction->op != TEMPER_LOAD || !plan->steps[i].idle) continue;
     const temper_slot *slot = plan->slots[instruction->slot].slot;
@@ -163,8 +145,9 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
                          .column = column,
                          .columns = columns,
                          .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
+                         .left = column_end - column,
                          .first = column == column_begin};
-        const int64_t next = column + columns;
+        const int64_t next = plan.one_chain ? column_end : column + columns;
         const int64_t next_end = block_columns < column_end - next ? next + block_columns : column_end;
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan.steps[i];

@@ -192,6 +192,128 @@ static void join_exponentials(temper_plan *plan) {
   }
 }
 
+// How many operands read each value; the value of a register is the one made last.
+static void count_reads(temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  int32_t maker[TEMPER_MAX_REGISTERS];
+  for (int i = 0; i < program->instruction_count; ++i) {
+    const temper_instruction *instruction = &program->instructions[i];
+    const int16_t operands[3] = {instruction->a, instruction->b, instruction->c};
+    const bool stays = instruction->op == TEMPER_STORE && plan->steps[i].idle;
+    for (int o = operand_count(instruction->op) - 1; o >= 0; --o) {
+      if (operands[o] < 0) continue;
+      temper_step *made = &plan->steps[maker[operands[o]]];
+      made->stored |= stays;
+      made->reads += !stays;
+    }
+    plan->steps[i].stored = false;
+    plan->steps[i].reads = 0;
+    if (instruction->dst >= 0) maker[instruction->dst] = i;
+  }
+}
+
+static bool has_links(temper_opcode op) {
+  switch (op) {
+    case TEMPER_COPY:
+    case TEMPER_NEGATE:
+    case TEMPER_ABS:
+    case TEMPER_SIGN:
+    case TEMPER_SQUARE:
+    case TEMPER_SQRT:
+    case TEMPER_RECIPROCAL:
+    case TEMPER_NOT:
+    case TEMPER_ADD:
+    case TEMPER_SUBTRACT:
+    case TEMPER_MULTIPLY:
+    case TEMPER_DIVIDE:
+    case TEMPER_MAXIMUM:
+    case TEMPER_MINIMUM:
+    case TEMPER_EQUAL:
+    case TEMPER_NOT_EQUAL:
+    case TEMPER_LESS:
+    case TEMPER_LESS_EQUAL:
+    case TEMPER_AND:
+    case TEMPER_OR:
+    case TEMPER_SELECT:
+    case TEMPER_MULTIPLY_ADD:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Segments of a chain that are shorter than this are not worth it.
+enum { CHAINED_SEGMENT = 128 };
+
+static bool can_chain(const temper_step *step, bool long_segments) {
+  const int all = (1 << operand_count(step->instruction->op)) - 1;
+  return has_links(step->instruction->op) && !step->idle && step->dst.kind == TEMPER_OPERAND_FULL &&
+         (step->scalars & all) != all && (long_segments || !step->segmented);
+}
+
+// Which operand of `step` is the value of `before` (makers[r]: what made the value of register r), or else a vector to
+// be loaded.
+static void choose_tile(const temper_step *const *makers, const temper_step *before, temper_step *step) {
+  const temper_instruction *instruction = step->instruction;
+  const int16_t operands[3] = {instruction->a, instruction->b, instruction->c};
+  const int count = operand_count(instruction->op);
+  step->tile = 0;
+  while (step->scalars >> step->tile & 1) ++step->tile;
+  step->loads_tile = true;
+  for (int o = 0; before && o < count; ++o)
+    if (operands[o] >= 0 && makers[operands[o]] == before) {
+      step->tile = (uint8_t)o;
+      step->loads_tile = false;
+      break;
+    }
+  const int first = step->tile == 0 ? 1 : 0, second = step->tile == 2 ? 1 : 2;
+  step->form = (uint8_t)TEMPER_FORM(step->tile, first < count && (step->scalars >> first & 1),
+                                    second < count && (step->scalars >> second & 1));
+}
+
+// Links neighbouring element-wise steps. Between them may be steps that do nothing or make values per row.
+static void make_chains(temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  const temper_block_shape shape = plan->shape;
+  const int64_t segment = shape.layout == TEMPER_LAYOUT_TRANSPOSED ? shape.rows : shape.columns;
+  count_reads(plan);
+  const temper_step *makers[TEMPER_MAX_REGISTERS];
+  temper_step *head = NULL, *last = NULL;
+  int count = 0, chains = 0;
+  bool others = false;
+  for (int i = 0; i <= program->instruction_count; ++i) {
+    temper_step *step = i < program->instruction_count ? &plan->steps[i] : NULL;
+    const bool joins = step && can_chain(step, segment >= CHAINED_SEGMENT);
+    const bool passes = step && !joins && (step->idle || (step->once && step->instruction->op != TEMPER_STORE));
+    if (!passes && last &&
+        (!joins || count == TEMPER_CHAIN_STEPS || step->instruction->phase != last->instruction->phase)) {
+      last->chain_head = head;
+      if (count == 1) last->chained = false;
+      others |= count == 1;
+      ++chains;
+      last = NULL;
+    }
+    if (!joins) {
+      others |= step && !passes;
+      if (step && step->instruction->dst >= 0) makers[step->instruction->dst] = step;
+      continue;
+    }
+    choose_tile(makers, last, step);
+    makers[step->instruction->dst] = step;
+    step->chained = true;
+    step->kept = step->reads > 0;
+    step->segmented_chain = step->segmented || (last && last->segmented_chain);
+    if (last && !step->loads_tile) last->kept = last->reads > 1;
+    if (!last) {
+      head = step;
+      count = 0;
+    }
+    last = step;
+    ++count;
+  }
+  plan->one_chain = shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && program->rows == 1 && chains == 1 && !others;
+}
+
 void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
                              int64_t column_begin, int64_t column_end, size_t element_size, void *scratch) {
   char *next = scratch;
@@ -214,7 +336,8 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
   int16_t bound[TEMPER_MAX_REGISTERS];  // the slot whose memory a register's present value is in, or -1
   for (int reg = 0; reg < program->register_count; ++reg) bound[reg] = -1;
   for (int i = 0; i < program->instruction_count; ++i) {
-    plan->steps[i].idle = false;
+    plan->steps[i].idle = plan->steps[i].chained = false;
+    plan->steps[i].chain_head = NULL;
     plan->steps[i].dst = (temper_operand){-1, -1, TEMPER_OPERAND_IMMEDIATE};
   }
   for (int i = program->instruction_count - 1; i >= 0; --i)
@@ -258,4 +381,5 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
                        step->c.kind == TEMPER_OPERAND_ROW);
   }
   join_exponentials(plan);
+  make_chains(plan);
 }

@@ -49,7 +49,22 @@ struct temper_step {
   // EXP: the SUBTRACT of a ROW that makes its operand, if only this reads it; the ROW_SUM of its result. The heart of
   // every softmax is one loop then, which has arithmetic to do while it waits for memory.
   const temper_step *difference, *sum;
+  // Element-wise steps that run as one chain (chain_links.h), when its last one is reached.
+  const temper_step *chain_head;  // on the last one
+  bool chained, segmented_chain;
+  bool loads_tile;  // operand `tile` comes from memory, not from the step before
+  bool stored;      // the value is in its slot's memory to stay
+  bool kept;        // the value is read beyond the next step
+  uint8_t tile, form;
+  int32_t reads;  // how many operands read the value, other than idle stores
 };
+
+enum {
+  TEMPER_CHAIN_STEPS = 24,
+  TEMPER_CHAIN_FORMS = 12,
+};
+// Operand `tile` is in vector registers; of the two others, in order, this says which are one value for all elements.
+#define TEMPER_FORM(tile, first_is_scalar, second_is_scalar) (4 * (tile) + 2 * (first_is_scalar) + (second_is_scalar))
 
 typedef struct temper_plan_slot {
   const temper_slot *slot;
@@ -63,6 +78,7 @@ typedef struct temper_plan {
   temper_step *steps;
   temper_plan_slot *slots;
   void **registers;  // own storage of each register
+  bool one_chain;    // of a single row, and nothing else to do for its blocks
   void *staging;     // one block, row after row: for values made in row order in transposed layout
 } temper_plan;
 

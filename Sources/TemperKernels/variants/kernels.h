@@ -24,6 +24,8 @@
 #include "../mathematics/philox_uniform.h"
 #include "../row_program/block.h"
 #include "../row_program/element_loops.h"
+#include "../row_program/chain_links.h"
+#include "../row_program/chain.h"
 #include "../row_program/memory.h"
 #include "../row_program/reductions.h"
 #include "../row_program/interpreter.h"

@@ -1,0 +1,115 @@
+// Template over REAL: runs a chain (chain_links.h): the steps from `chain_head` of the last one that are `chained`.
+
+typedef struct operand_run {
+  const REAL *base;
+  int64_t step;  // from one segment to the next
+} operand_run;
+
+typedef struct held {
+  operand_run memory;  // where the value belongs
+  operand_run copy;    // where it can be read before it is there, if it is read
+} held;
+
+typedef struct chain {
+  const temper_step *steps[TEMPER_CHAIN_STEPS];
+  loop loops[TEMPER_CHAIN_STEPS];  // pointers of the present segment
+  REAL immediates[TEMPER_CHAIN_STEPS];
+  chain_link links[3 * TEMPER_CHAIN_STEPS + HELD_TILES + 1];
+  held held[HELD_TILES];
+  int32_t steps_count, links_count, held_count;
+} chain;
+
+static void add_link(chain *c, int32_t code, operand_run x, operand_run y) {
+  c->links[c->links_count++] = (chain_link){code, (REAL *)x.base, (REAL *)y.base, x.step, y.step};
+}
+
+// Where to read what is in `memory` once the tile is done.
+static operand_run present(const chain *c, operand_run memory) {
+  for (int32_t h = 0; h < c->held_count; ++h)
+    if (c->held[h].memory.base == memory.base && c->held[h].copy.base) return c->held[h].copy;
+  return memory;
+}
+
+static const operand_run no_operand = {NULL, 0};
+
+static void add_step(chain *c, const block *k, const temper_step *step, const loop *l) {
+  const operand_run operands[3] = {present(c, (operand_run){l->a, l->a_step}),
+                                   present(c, (operand_run){l->b, l->b_step}),
+                                   present(c, (operand_run){l->c, l->c_step})};
+  const operand_run dst = {l->dst, l->dst_step};
+  if (step->loads_tile) add_link(c, LINK_LOAD, operands[step->tile], no_operand);
+  const int x = step->tile == 0 ? 1 : 0, y = step->tile == 2 ? 1 : 2;  // the operands that are not the tile
+  add_link(c, LINK_CODE(step->instruction->op, step->form), operands[x], operands[y]);
+  int32_t h = 0;  // which of the held tiles has the same place
+  while (h < c->held_count && c->held[h].memory.base != dst.base) ++h;
+  if (!step->stored && !step->kept) return;
+  if (h == c->held_count && (!step->stored || h == HELD_TILES || step->chain_head)) {
+    add_link(c, LINK_STORE, dst, no_operand);
+    return;
+  }
+  // Inputs and outputs often lie whole pages apart. A load then waits for a store at the same place of another page,
+  // although they have nothing to do with each other: these stores come last.
+  operand_run copy = no_operand;
+  if (step->kept) copy = (operand_run){k->plan->registers[step->dst.reg], k->plan->one_chain ? 0 : l->dst_step};
+  c->held[h] = (held){dst, copy};
+  c->held_count += h == c->held_count;
+  add_link(c, LINK_HOLD + h, no_operand, no_operand);
+  if (copy.base) add_link(c, LINK_STORE, copy, no_operand);
+}
+
+// The last elements of a segment, step by step.
+static void run_rest(const chain *c, int64_t from, int64_t length) {
+  for (int32_t s = 0; s < c->steps_count; ++s) {
+    loop l = c->loops[s];
+    const uint8_t scalars = c->steps[s]->scalars;
+    l.dst += from;
+    l.a += scalars & 1 ? 0 : from;
+    l.b += scalars & 2 ? 0 : from;
+    l.c += scalars & 4 ? 0 : from;
+    l.segments = 1;
+    l.length = length - from;
+    element_loops[c->steps[s]->instruction->op][scalars](&l);
+  }
+}
+
+// When the program is one chain, its blocks of columns are segments: what is in slots goes on, registers stay.
+static loop steps_of_columns(const block *k, const temper_step *step, loop l) {
+  l.dst_step = step->dst.slot >= 0 ? k->columns : 0;
+  l.a_step = step->a.kind == TEMPER_OPERAND_FULL && step->a.slot >= 0 ? k->columns : 0;
+  l.b_step = step->b.kind == TEMPER_OPERAND_FULL && step->b.slot >= 0 ? k->columns : 0;
+  l.c_step = step->c.kind == TEMPER_OPERAND_FULL && step->c.slot >= 0 ? k->columns : 0;
+  return l;
+}
+
+static void run_chain(const block *k, const temper_step *last) {
+  const bool alone = k->plan->one_chain;
+  chain c;
+  c.steps_count = c.links_count = c.held_count = 0;
+  for (const temper_step *step = last->chain_head; step <= last; ++step) {
+    if (!step->chained) continue;
+    REAL *immediate = &c.immediates[c.steps_count];
+    *immediate = (REAL)step->instruction->immediate;
+    loop l = loop_of(k, step, immediate, last->segmented_chain);
+    if (alone) l = steps_of_columns(k, step, l);
+    c.steps[c.steps_count] = step;
+    c.loops[c.steps_count++] = l;
+    add_step(&c, k, step, &l);
+  }
+  for (int32_t h = 0; h < c.held_count; ++h) add_link(&c, LINK_RELEASE + h, c.held[h].memory, no_operand);
+  add_link(&c, LINK_END, no_operand, no_operand);
+  const int64_t whole = c.loops[0].length;
+  const int64_t total = alone ? k->left : c.loops[0].segments * whole;
+  for (int64_t begin = 0; begin < total; begin += whole) {
+    const int64_t length = whole < total - begin ? whole : total - begin;
+    const int64_t done = run_links(c.links, length);
+    if (done < length) run_rest(&c, done, length);
+    for (int32_t n = 0; n < c.links_count; ++n) {
+      c.links[n].x += c.links[n].x_step;
+      c.links[n].y += c.links[n].y_step;
+    }
+    for (int32_t s = 0; s < c.steps_count; ++s) {
+      loop *l = &c.loops[s];
+      l->dst += l->dst_step, l->a += l->a_step, l->b += l->b_step, l->c += l->c_step;
+    }
+  }
+}
