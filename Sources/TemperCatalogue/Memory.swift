@@ -19,9 +19,19 @@ extension Tensor {
     let source = try dense()
     func search<T: FixedWidthInteger>(_ type: T.Type) -> (Int, Int)? {
       let elements = unsafe source.pointer.assumingMemoryBound(to: type)
-      for position in 0..<count {
-        let value = Int(unsafe elements[position])
-        if value < 0 || value >= bound, !ignored.contains(value) { return (position, value) }
+      for start in stride(from: 0, to: count, by: 4096) {
+        let block = start..<min(start + 4096, count)
+        // Negative if an element is negative or beyond the bound: no branch, so this is vector code.
+        var sign = 0
+        for position in block {
+          let value = Int(truncatingIfNeeded: unsafe elements[position])
+          sign |= value | (bound - 1) &- value
+        }
+        if sign >= 0 { continue }
+        for position in block {
+          let value = Int(unsafe elements[position])
+          if value < 0 || value >= bound, !ignored.contains(value) { return (position, value) }
+        }
       }
       return nil
     }

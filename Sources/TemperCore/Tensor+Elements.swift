@@ -32,6 +32,7 @@ extension Tensor {
     }
     guard !isReadOnly else { throw TemperError(.invalidArgument, "This tensor is read-only and cannot be written.") }
     if source.dtype == dtype && isDense && source.isDense { return copyBytes(of: source) }
+    if dtype == .int32, source.dtype == .int64, isDense, source.isDense, narrow(source) { return }
     switch dtype {
     case .float32:
       unsafe convert(source, to: Float.self) {
@@ -77,6 +78,19 @@ extension Tensor {
   /// Tests/ABI/tail_copies looks for others.
   @inline(never) private func copyBytes(of source: Tensor) {
     unsafe pointer.copyMemory(from: source.pointer, byteCount: byteCount)
+  }
+
+  /// int64 to int32 without branches, which becomes vector code; false, if an element does not fit.
+  private func narrow(_ source: Tensor) -> Bool {
+    let from = unsafe source.pointer.assumingMemoryBound(to: Int64.self)
+    let to = unsafe pointer.assumingMemoryBound(to: Int32.self)
+    var outside: UInt64 = 0
+    for i in 0..<count {
+      let value = unsafe from[i]
+      outside |= UInt64(bitPattern: value &+ 0x8000_0000) >> 32
+      unsafe to[i] = Int32(truncatingIfNeeded: value)
+    }
+    return outside == 0
   }
 
   @unsafe private func convert<T>(

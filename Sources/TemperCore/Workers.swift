@@ -68,6 +68,8 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   private let isOpen = Atomic<Bool>(false)
   private let stopped = Atomic<Bool>(false)
   private let sleepers = Atomic<Int>(0)
+  /// Where the caller of the present job runs.
+  private let caller = Atomic<Int>(-1)
   private var pieces = 0
   private var body: ((Int, Int) -> Void)?
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
@@ -92,6 +94,7 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     self.pieces = pieces
     self.body = body
     nextPiece.store(0, ordering: .relaxed)
+    caller.store(Int(temper_processor()), ordering: .relaxed)
     isOpen.store(true, ordering: .sequentiallyConsistent)
     announce()
     drain(as: 0, body)
@@ -145,7 +148,9 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     while generation.load(ordering: .sequentiallyConsistent) == seen { unsafe pthread_cond_wait(wake, mutex) }
     sleepers.subtract(1, ordering: .sequentiallyConsistent)
     unsafe pthread_mutex_unlock(mutex)
-    return generation.load(ordering: .acquiring)
+    let now = generation.load(ordering: .acquiring)
+    temper_leave_processor(Int32(caller.load(ordering: .relaxed)))
+    return now
   }
 
   private func pause() { temper_pause() }
