@@ -25,7 +25,7 @@ extension Tensor {
         var sign = 0
         for position in block {
           let value = Int(truncatingIfNeeded: unsafe elements[position])
-          sign |= value | (bound - 1) &- value
+          sign |= value | ((bound - 1) &- value)
         }
         if sign >= 0 { continue }
         for position in block {

@@ -160,6 +160,8 @@ struct RowLowering {
     case .unary(let unary): return compute(unary.opcode, v.inputs, isRow: isRow)
     case .binary(.add):
       return multiplyAdd(v, isRow: isRow) ?? placeAdd(v) ?? compute(TEMPER_ADD, v.inputs, isRow: isRow)
+    case .binary(.subtract):
+      return subtractMultiple(v, isRow: isRow) ?? compute(TEMPER_SUBTRACT, v.inputs, isRow: isRow)
     case .binary(let binary): return compute(binary.opcode, v.inputs, isRow: isRow)
     case .select: return compute(TEMPER_SELECT, v.inputs, isRow: isRow)
     case .reduce(let reduction): return reduce(reduction.opcode, v.inputs)
@@ -228,13 +230,38 @@ struct RowLowering {
   /// a * b + c in one instruction, where the product has no other reader.
   private mutating func multiplyAdd(_ v: Value, isRow: Bool) -> Int? {
     for (index, input) in v.inputs.enumerated() {
-      guard case .binary(.multiply) = clusters.values[input].operation, uses[input] == 1,
-        !clusters.inMemory.contains(input), clusters.isLocal(input, to: number) == input,
-        registerOf[input] == nil
-      else { continue }
-      return compute(TEMPER_MULTIPLY_ADD, clusters.values[input].inputs + [v.inputs[1 - index]], isRow: isRow)
+      guard let factors = soleProduct(input) else { continue }
+      return compute(TEMPER_MULTIPLY_ADD, factors + [v.inputs[1 - index]], isRow: isRow)
     }
     return nil
+  }
+
+  /// a - s * b as (-s) * b + a, where s is one value for the row and the product has no other reader: an update rule's
+  /// last step.
+  private mutating func subtractMultiple(_ v: Value, isRow: Bool) -> Int? {
+    guard !isRow, let product = soleProduct(v.inputs[1]) else { return nil }
+    for (index, factor) in product.enumerated() {
+      let scale: Operand
+      switch operand(factor) {
+      case .immediate(let value): scale = .immediate(-value)
+      case .register(let register) where registers[register].isRow:
+        scale = .register(
+          new(.init(op: TEMPER_NEGATE, operands: [.register(register)]), isRow: true, phase: registers[register].ready))
+      default: continue
+      }
+      let (other, start) = (product[1 - index], v.inputs[0])
+      let operands = [scale, operand(other), operand(start)]
+      return emit(TEMPER_MULTIPLY_ADD, operands, [factor, other, start], isRow: false)
+    }
+    return nil
+  }
+
+  /// The factors of a product that only this reads.
+  private func soleProduct(_ value: Int) -> [Int]? {
+    guard case .binary(.multiply) = clusters.values[value].operation, uses[value] == 1,
+      !clusters.inMemory.contains(value), clusters.isLocal(value, to: number) == value, registerOf[value] == nil
+    else { return nil }
+    return clusters.values[value].inputs
   }
 
   /// a + a value at one column of each row, without the row of zeros.
