@@ -37,7 +37,7 @@ let package = Package(
     room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
-    room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
+    room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     .target(name: "TemperIsolation", cSettings: kernelSettings),

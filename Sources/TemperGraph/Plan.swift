@@ -117,16 +117,14 @@ enum PlaceOutputs {
       guard index == maker else { continue }
       guard case .rows(let program) = step.work else { return false }
       guard let target = program.slots.first(where: { $0.view.root == value }),
-        let stored = program.instructions.first(where: {
+        let stored = program.instructions.firstIndex(where: {
           $0.op == TEMPER_STORE && program.slots[Int($0.slot)].view.root == value
         })
       else { return false }
-      for instruction in program.instructions where instruction.op == TEMPER_LOAD {
+      for (order, instruction) in program.instructions.enumerated() where instruction.op == TEMPER_LOAD {
         let slot = program.slots[Int(instruction.slot)]
         guard slot.view.root == root else { continue }
-        if slot.view.strides != target.view.strides || slot.view.offset != 0 || instruction.phase > stored.phase {
-          return false
-        }
+        if slot.view.strides != target.view.strides || slot.view.offset != 0 || order > stored { return false }
       }
     }
     return true

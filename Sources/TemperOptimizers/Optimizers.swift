@@ -6,7 +6,8 @@ import TemperGraph
 package enum Optimizers {
   package static let all: [Method] =
     descentMethods + adaptiveMethods + adamMethods + adamVariants + layerwiseMethods + parameterFreeMethods
-    + scheduleFreeMethods + robustMethods + averageWrappers + gradientWrappers + clippingWrappers
+    + scheduleFreeMethods + robustMethods + averageWrappers + gradientWrappers + clippingWrappers + sharpnessWrappers
+    + matrixMethods + searches
     + schedules + warmups + cycles + adaptiveSchedules + composedSchedules + GradientStatistics.all
 }
 

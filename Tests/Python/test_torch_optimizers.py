@@ -254,3 +254,45 @@ def test_plateau(rng, settings):
         ours.observe(loss=loss)
         theirs.step(loss)
         assert ours(step) == pytest.approx(holder.param_groups[0]["lr"], rel=1e-12)
+
+
+def rosenbrock(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def quartic(x):
+    return ((x - torch.arange(1.0, len(x) + 1)) ** 4).sum() + (x[0] * x[1]) ** 2
+
+
+@pytest.mark.parametrize("function, start", [(rosenbrock, [-1.2, 1.0, 0.5]), (quartic, [3.0, -4.0, 0.0, 5.0])])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"line_search_fn": "strong_wolfe"}, {"line_search_fn": "strong_wolfe", "history_size": 2, "max_iter": 3},
+        {"line_search_fn": "strong_wolfe", "max_eval": 7, "lr": 0.5}, {"lr": 1e-3, "max_iter": 4},
+        {"lr": 0.01, "tolerance_grad": 20.0, "history_size": 3}, {"tolerance_change": 0.3, "lr": 0.002},
+    ],
+)  # fmt: skip
+def test_lbfgs(double, function, start, settings):
+    tensor = torch.tensor(start, requires_grad=True)
+    theirs = torch.optim.LBFGS([tensor], **settings)
+    ours = temper.optimizer(
+        "lbfgs", line_search=settings.get("line_search_fn", "none"),
+        **{name: value for name, value in settings.items() if name != "line_search_fn"},
+    )  # fmt: skip
+    x = np.array(start)
+
+    def closure():
+        point = torch.tensor(x, requires_grad=True)
+        loss = function(point)
+        return loss, torch.autograd.grad(loss, [point])
+
+    def theirs_closure():
+        theirs.zero_grad()
+        loss = function(tensor)
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        assert ours.step([x], closure) == pytest.approx(float(theirs.step(theirs_closure)), rel=1e-6, abs=1e-12)
+        np.testing.assert_allclose(x, tensor.detach().numpy(), rtol=1e-7, atol=1e-9)

@@ -269,6 +269,22 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     #expect(try execution.output(3).array(of: Double.self) == [Double](repeating: 1, count: 10))
   }
 
+  /// "last" is written with -g, which is known before anything reads the old "last".
+  @Test func readsBeforeItWritesInPlace() throws {
+    let (p, g, last) = (Expression.input("p", [9]), Expression.input("g", [9]), Expression.input("last", [9]))
+    let slope = -g
+    let moved = p * slope * slope + (slope - last)
+    let execution = try Execution(
+      try Plan([Output(moved, inPlaceOf: "p"), Output(slope, inPlaceOf: "last")], type: .float64), workers: workers)
+    let (tp, tl) = (try Tensor([Double](repeating: 2, count: 9)), try Tensor([Double](repeating: 7, count: 9)))
+    try execution.bind("p", to: tp)
+    try execution.bind("last", to: tl)
+    try execution.bind("g", to: try Tensor([Double](repeating: 3, count: 9)))
+    try execution.run()
+    #expect(try tp.array(of: Double.self) == [Double](repeating: 18 - 10, count: 9))
+    #expect(try tl.array(of: Double.self) == [Double](repeating: -3, count: 9))
+  }
+
   @Test func exchangesTwoInputsInPlace() throws {
     let (a, b) = (Expression.input("a", [3]), Expression.input("b", [3]))
     let execution = try Execution(

@@ -18,6 +18,7 @@
 #include "row_program.h"
 #include "softmax.h"
 #include "strided_copy.h"
+#include "symmetric_eigen.h"
 #include "variant.h"
 
 #endif

@@ -34,13 +34,8 @@ extension Optimizers {
     let length: @Sendable (StepNumbers) -> Double
     if p.isInfinite {
       // Of the largest element of each parameter the largest.
-      let largest = x.gathered("largest", abs(x.gradient).reshaped([x.gradient.shape.count]).maximum()) {
-        (arrays) throws(TemperError) in
-        var most = 0.0
-        for array in arrays { for value in try array.array(of: Double.self) { most = max(most, value) } }
-        return most
-      }
-      _ = largest
+      let magnitudes = abs(x.gradient).reshaped([x.gradient.shape.count]).maximum()
+      _ = x.gathered("largest", magnitudes) { (arrays) throws(TemperError) in try largestElement(arrays) }
       length = { $0["largest"] }
     } else {
       x.totals([("power", p == 2 ? square(x.gradient).sumAll() : pow(abs(x.gradient), p).sumAll())])

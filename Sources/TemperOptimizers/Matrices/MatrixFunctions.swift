@@ -1,0 +1,55 @@
+import Glibc
+import TemperCore
+import TemperGraph
+import TemperKernels
+
+/// Functions of symmetric matrices inside a plan, in double precision. The only file of this room that turns tensors into
+/// pointers.
+enum MatrixFunctions {
+  /// A^power of a symmetric matrix without negative eigenvalues, where `isDue` is not 0; else what was known. Eigenvalues
+  /// below 1e-12 of the largest, rounding's remains, count as that.
+  static func power(_ a: Expression, _ power: Double, known: Expression, isDue: Expression) -> Expression {
+    let operation = CustomOperation(name: "matrix power") { (inputs, output, workers) throws(TemperError) in
+      guard try inputs[2].array(of: Double.self)[0] != 0 else { return try output.assign(from: inputs[1]) }
+      let n = output.shape.last
+      let matrix = try inputs[0].copy(as: .float64)
+      let (vectors, values) = (try Tensor(zeros: [n, n], .float64), try Tensor(zeros: [n], .float64))
+      unsafe temper_symmetric_eigen(matrix.doubles, vectors.doubles, values.doubles, Int64(n))
+      let least = (try values.array(of: Double.self).max() ?? 0) * 1e-12
+      // V^T f(values) V: the rows of V, each times f, into what is used up already.
+      let all = try values.array(of: Double.self)
+      let rows = try vectors.array(of: Double.self)
+      var result = [Double](repeating: 0, count: n * n)
+      let factors = all.map { least > 0 ? pow(max($0, least), power) : 0 }
+      for k in 0..<n where factors[k] != 0 {
+        for i in 0..<n {
+          let left = rows[k * n + i] * factors[k]
+          for j in 0..<n { result[i * n + j] += left * rows[k * n + j] }
+        }
+      }
+      try output.assign(from: try Tensor(result, shape: [n, n]))
+    }
+    return .custom(operation, [a, known, isDue], shape: a.shape)
+  }
+
+  /// The eigenvectors of A as columns, by one step of orthogonal iteration from `basis`, where `isDue` is not 0: A Q made
+  /// orthonormal column by column.
+  static func iteratedBasis(_ a: Expression, _ basis: Expression, isDue: Expression) -> Expression {
+    let operation = CustomOperation(name: "orthogonal iteration") { (inputs, output, _) throws(TemperError) in
+      guard try inputs[2].array(of: Double.self)[0] != 0 else { return try output.assign(from: inputs[1]) }
+      let n = output.shape.last
+      let rows = try inputs[0].copy(as: .float64)
+      unsafe temper_orthonormal_rows(rows.doubles, Int64(n), output.dtype == .float64 ? 1e-10 : 1e-5)
+      try output.assign(from: try rows.permuted([1, 0]))
+    }
+    // (A Q)^T has the columns as rows.
+    return .custom(
+      operation, [.matmul(basis, a, transposeA: true, transposeB: true), basis, isDue], shape: a.shape)
+  }
+}
+
+extension Tensor {
+  @unsafe fileprivate var doubles: UnsafeMutablePointer<Double> {
+    unsafe pointer.assumingMemoryBound(to: Double.self)
+  }
+}
