@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-import pytest
-
 import oracle
-import temper
+import pytest
 from oracle import C, D, F, N, ce, kl, one_hot, torch, unit_rows
+
+import temper
 
 case = oracle.Cases()
 
@@ -48,7 +48,8 @@ def _(predictions, targets):
 
 for form in ("ids", "soft"):
     case("nll", {}, lambda d, form=form: dict(
-        log_probabilities=d.real(N, C), targets=d.ids(N) if form == "ids" else d.simplex(N, C), class_weights=d.positive(C)),
+        log_probabilities=d.real(N, C), targets=d.ids(N) if form == "ids" else d.simplex(N, C),
+        class_weights=d.positive(C)),
         ["log_probabilities"])(  # fmt: skip
         lambda log_probabilities, targets, class_weights: -(
             class_weights * probabilities(targets) * log_probabilities).sum(1))  # fmt: skip
@@ -107,15 +108,20 @@ def _(logits, targets):
 
 for form in ("ids", "soft"):
     case("asymmetric_gce", {"a": 0.6, "q": 1.5}, mix(form), ["logits"])(
-        lambda logits, targets: (probabilities(targets) * (1.6**1.5 - (0.6 + logits.softmax(1)) ** 1.5) / 1.5).sum(1))
+        lambda logits, targets: (probabilities(targets) * (1.6**1.5 - (0.6 + logits.softmax(1)) ** 1.5) / 1.5).sum(1)
+    )
     case("asymmetric_unhinged", {"a": 2.0, "p": 0.7}, mix(form), ["logits"])(
-        lambda logits, targets: (probabilities(targets) * ((2 - logits.softmax(1)) ** 0.7 - 1) / 0.7).sum(1))
+        lambda logits, targets: (probabilities(targets) * ((2 - logits.softmax(1)) ** 0.7 - 1) / 0.7).sum(1)
+    )
     case("asymmetric_exponential", {"a": 0.8}, mix(form), ["logits"])(
-        lambda logits, targets: (probabilities(targets) * (-logits.softmax(1) / 0.8).exp()).sum(1))
+        lambda logits, targets: (probabilities(targets) * (-logits.softmax(1) / 0.8).exp()).sum(1)
+    )
     case("normalized_cross_entropy", {}, mix(form), ["logits"])(
-        lambda logits, targets: (probabilities(targets) * logits.log_softmax(1)).sum(1) / logits.log_softmax(1).sum(1))
+        lambda logits, targets: (probabilities(targets) * logits.log_softmax(1)).sum(1) / logits.log_softmax(1).sum(1)
+    )
     case("reverse_cross_entropy", {"A": -5.0}, mix(form), ["logits"])(
-        lambda logits, targets: -(logits.softmax(1) * probabilities(targets).log().clamp(min=-5)).sum(1))
+        lambda logits, targets: -(logits.softmax(1) * probabilities(targets).log().clamp(min=-5)).sum(1)
+    )
     case("peer_loss", {"alpha": 0.7}, mix(form), ["logits"])(
         lambda logits, targets: ce(logits, probabilities(targets)) - 0.7 * torch.stack(
             [ce(logits, probabilities(targets)[[j] * N]) for j in range(N)]).mean(0))  # fmt: skip
@@ -185,7 +191,8 @@ for form in ("ids", "soft"):
         return dict(**mix(form)(d), class_counts=d.rng.integers(1, 200, C).astype(float))
 
     case("class_balanced", {"beta": 0.99}, _counted_in, ["logits"])(
-        lambda logits, targets, class_counts: -(_weight(targets, class_counts, 0.99) * logits.log_softmax(1)).sum(1))
+        lambda logits, targets, class_counts: -(_weight(targets, class_counts, 0.99) * logits.log_softmax(1)).sum(1)
+    )
     case("class_balanced", {"beta": 0.9, "form": "sigmoid"}, _counted_in, ["logits"])(
         lambda logits, targets, class_counts: _weight(targets, class_counts, 0.9).sum(1) * (
             F.binary_cross_entropy_with_logits(logits, probabilities(targets), reduction="none").sum(1)))  # fmt: skip
@@ -232,7 +239,9 @@ case("equalization", {"lam": 0.2, "form": "sigmoid"}, _spared, ["logits"])(
         F.binary_cross_entropy_with_logits(logits, one_hot(targets), reduction="none"))).sum(1))  # fmt: skip
 
 
-@case("vector_scaling", {"gamma": 0.4, "tau": 1.3}, lambda d: dict(**_counted(d), class_weights=d.positive(C)), ["logits"])
+@case(
+    "vector_scaling", {"gamma": 0.4, "tau": 1.3}, lambda d: dict(**_counted(d), class_weights=d.positive(C)), ["logits"]
+)
 def _(logits, targets, class_counts, class_weights):
     # As in the authors' code: the logits are divided by (1 / n)^gamma over its least value.
     divisor = (1 / class_counts) ** 0.4
@@ -299,9 +308,11 @@ def _with_target(features, weights, targets, change):
 
 
 case("normface", {"scale": 7.0}, _angles, ["features", "weights"])(
-    lambda features, weights, targets: ce(7 * _with_target(features, weights, targets, lambda c: c), targets))
+    lambda features, weights, targets: ce(7 * _with_target(features, weights, targets, lambda c: c), targets)
+)
 case("cosface", {"scale": 7.0}, _angles, ["features", "weights"])(
-    lambda features, weights, targets: ce(7 * _with_target(features, weights, targets, lambda c: c - 0.35), targets))
+    lambda features, weights, targets: ce(7 * _with_target(features, weights, targets, lambda c: c - 0.35), targets)
+)
 case("arcface", {"scale": 7.0, "margin": 1.2}, _angles, ["features", "weights"])(
     lambda features, weights, targets: ce(7 * _with_target(features, weights, targets, lambda c: torch.where(
         c.acos() + 1.2 <= math.pi, (c.acos() + 1.2).cos(), c - 1.2 * math.sin(1.2))), targets))  # fmt: skip
@@ -349,7 +360,8 @@ def ideal(targets):
 
 
 case("listnet", {}, lambda d: _lists(d, lambda d: d.real(N, 6)), ["scores"])(
-    each_list(lambda s, t: F.cross_entropy(s[None], t[None].softmax(1))))
+    each_list(lambda s, t: F.cross_entropy(s[None], t[None].softmax(1)))
+)
 case("listmle", {}, lambda d: _lists(d, lambda d: d.real(N, 6)), ["scores"])(each_list(lambda s, t: -sum(
     s[t.argsort(descending=True)][k:].log_softmax(0)[0] for k in range(len(s)))))  # fmt: skip
 
@@ -368,7 +380,8 @@ def _(s, t):
 
 
 case("lambda_rank", {"weighting": "none"}, lambda d: _lists(d, _grades), ["scores"])(
-    each_list(lambda s, t: (F.softplus(s[None] - s[:, None]) * (t[:, None] > t[None])).sum()))
+    each_list(lambda s, t: (F.softplus(s[None] - s[:, None]) * (t[:, None] > t[None])).sum())
+)
 
 
 @case("approx_ndcg", {"temperature": 0.5}, lambda d: _lists(d, _grades), ["scores"])
@@ -389,8 +402,12 @@ def test_approximate_ndcg_goes_to_one_minus_ndcg(rng):
     np.testing.assert_allclose(temper.loss("approx_ndcg", temperature=1e-4)(scores, targets), expected, atol=1e-9)
 
 
-case("bpr", {}, lambda d: dict(positive_scores=d.real(N), negative_scores=d.real(N)), ["positive_scores", "negative_scores"])(
-    lambda positive_scores, negative_scores: -(positive_scores - negative_scores).sigmoid().log())
+case(
+    "bpr",
+    {},
+    lambda d: dict(positive_scores=d.real(N), negative_scores=d.real(N)),
+    ["positive_scores", "negative_scores"],
+)(lambda positive_scores, negative_scores: -(positive_scores - negative_scores).sigmoid().log())
 case("margin_ranking", {"margin": 0.4}, lambda d: dict(scores_a=d.real(N), scores_b=d.real(N), targets=d.bits(N)),
      ["scores_a", "scores_b"])(
     lambda scores_a, scores_b, targets: F.margin_ranking_loss(
@@ -398,7 +415,7 @@ case("margin_ranking", {"margin": 0.4}, lambda d: dict(scores_a=d.real(N), score
 
 
 def test_auc_margin_at_its_saddle_point_is_the_pairwise_square(rng):
-    """With a, b the means of positives and negatives and alpha = m + b - a: r (1 - r) E (m - s+ + s-)^2 (Ying et al., 2016)."""
+    """At a, b the means of both classes and alpha = m + b - a: r (1 - r) E (m - s+ + s-)^2 (Ying et al., 2016)."""
     scores, targets = rng.random(40), rng.random(40) < 0.3
     a, b = scores[targets].mean(), scores[~targets].mean()
     loss = temper.loss("auc_margin", margin=0.8)
@@ -418,8 +435,12 @@ def test_auc_margin_at_its_saddle_point_is_the_pairwise_square(rng):
 
 # Distillation.
 
-case("distillation_kl", {"temperature": 3.0}, lambda d: dict(logits=d.real(N, C), teacher_logits=d.real(N, C)), ["logits"])(
-    lambda logits, teacher_logits: 9 * kl(teacher_logits / 3, logits / 3))
+case(
+    "distillation_kl",
+    {"temperature": 3.0},
+    lambda d: dict(logits=d.real(N, C), teacher_logits=d.real(N, C)),
+    ["logits"],
+)(lambda logits, teacher_logits: 9 * kl(teacher_logits / 3, logits / 3))
 
 
 @case("decoupled_kd", {"alpha": 0.7, "beta": 3.0}, lambda d: dict(
@@ -435,7 +456,8 @@ def _(logits, targets, teacher_logits):
 
 
 case("cosine_distillation", {}, lambda d: dict(features=d.real(N, D), teacher_features=d.real(N, D)), ["features"])(
-    lambda features, teacher_features: 1 - F.cosine_similarity(features, teacher_features))
+    lambda features, teacher_features: 1 - F.cosine_similarity(features, teacher_features)
+)
 
 # Preference.
 
@@ -455,9 +477,11 @@ def _margin(x):
 
 
 case("cdpo", {"beta": 0.5, "label_smoothing": 0.2}, _pairs, PAIR)(
-    lambda **x: -0.8 * F.logsigmoid(0.5 * _margin(x)) - 0.2 * F.logsigmoid(-0.5 * _margin(x)))
+    lambda **x: -0.8 * F.logsigmoid(0.5 * _margin(x)) - 0.2 * F.logsigmoid(-0.5 * _margin(x))
+)
 case("exo", {"beta": 0.5}, _pairs, PAIR)(lambda **x: kl(
-    torch.stack([0.5 * _margin(x), 0 * _margin(x)], 1), torch.tensor([[0.999, 0.001]], dtype=torch.float64).log()))  # fmt: skip
+    torch.stack([0.5 * _margin(x), 0 * _margin(x)], 1),
+    torch.tensor([[0.999, 0.001]], dtype=torch.float64).log()))  # fmt: skip
 case("sppo", {"beta": 0.4}, _pairs, PAIR)(lambda **x: (_ratios(x)[0] - 1.25) ** 2 + (_ratios(x)[1] + 1.25) ** 2)
 
 
@@ -469,12 +493,15 @@ def _(**x):
 
 
 case("bco", {"beta": 0.5}, lambda d: dict(**_pairs(d), reward_shift=np.array(0.3)), PAIR)(
-    lambda reward_shift, **x: -F.logsigmoid(0.5 * _ratios(x)[0] - 0.3) - F.logsigmoid(0.3 - 0.5 * _ratios(x)[1]))
+    lambda reward_shift, **x: -F.logsigmoid(0.5 * _ratios(x)[0] - 0.3) - F.logsigmoid(0.3 - 0.5 * _ratios(x)[1])
+)
 case("aot", {"beta": 0.5, "label_smoothing": 0.1}, _pairs, PAIR)(lambda **x: sum(
-    weight * F.softplus(sign * 0.5 * ((x[PAIR[0]] - x[PAIR[1]]).sort().values - (x[PAIR[2]] - x[PAIR[3]]).sort().values))
+    weight * F.softplus(
+        sign * 0.5 * ((x[PAIR[0]] - x[PAIR[1]]).sort().values - (x[PAIR[2]] - x[PAIR[3]]).sort().values))
     for weight, sign in ((0.9, -1), (0.1, 1))).mean()[None])  # fmt: skip
 case("aot", {"beta": 0.5, "form": "unpaired"}, _pairs, PAIR)(
-    lambda **x: F.softplus(-0.5 * (_ratios(x)[0].sort().values - _ratios(x)[1].sort().values)).mean()[None])
+    lambda **x: F.softplus(-0.5 * (_ratios(x)[0].sort().values - _ratios(x)[1].sort().values)).mean()[None]
+)
 
 
 @case("kto", {"beta": 0.5, "desirable_weight": 1.2, "undesirable_weight": 0.7}, lambda d: dict(
@@ -483,7 +510,9 @@ case("aot", {"beta": 0.5, "form": "unpaired"}, _pairs, PAIR)(
 def _(policy_logps, reference_logps, targets, policy_kl_logps, reference_kl_logps):
     point = (policy_kl_logps - reference_kl_logps).mean().clamp(min=0)
     r = policy_logps - reference_logps
-    return torch.where(targets > 0, 1.2 * (1 - (0.5 * (r - point)).sigmoid()), 0.7 * (1 - (0.5 * (point - r)).sigmoid()))
+    return torch.where(
+        targets > 0, 1.2 * (1 - (0.5 * (r - point)).sigmoid()), 0.7 * (1 - (0.5 * (point - r)).sigmoid())
+    )
 
 
 def _answers(d):
@@ -542,8 +571,8 @@ for form in ("ids", "soft"):
     case("temperature_scaled_cross_entropy", {}, lambda d, form=form: dict(**mix(form)(d), temperature=d.positive(N)),
          ["logits", "temperature"])(
         lambda logits, targets, temperature: ce(logits / temperature[:, None], targets))  # fmt: skip
-case("mixup_cross_entropy", {}, lambda d: dict(logits=d.real(N, C), targets=d.ids(N), other_targets=d.ids(N), mix=d.unit(N)),
-     ["logits"])(
+case("mixup_cross_entropy", {}, lambda d: dict(
+    logits=d.real(N, C), targets=d.ids(N), other_targets=d.ids(N), mix=d.unit(N)), ["logits"])(
     lambda logits, targets, other_targets, mix: mix * ce(logits, targets) + (1 - mix) * ce(logits, other_targets)
 )  # fmt: skip
 
@@ -601,7 +630,8 @@ def test_hierarchical_softmax_is_a_distribution_over_the_leaves(rng):
 
 
 @case("hierarchical_softmax", {}, lambda d: dict(
-    features=d.real(N, D), weights=d.real(7, D), nodes=d.ids(N, 3, below=7), sides=d.rng.integers(-1, 2, (N, 3)).astype(float)),
+    features=d.real(N, D), weights=d.real(7, D), nodes=d.ids(N, 3, below=7),
+    sides=d.rng.integers(-1, 2, (N, 3)).astype(float)),
     ["features", "weights"])  # fmt: skip
 def _(features, weights, nodes, sides):
     scores = (features[:, None] * weights[nodes]).sum(2)
@@ -668,7 +698,9 @@ def test_entmax_loss(rng, alpha, is_soft):
     loss = temper.loss("entmax_loss", alpha=alpha)
     _, gradients = loss.value_and_grad(logits, targets, reduction="sum")
     probabilities = targets if is_soft else np.eye(6)[targets]
-    np.testing.assert_allclose(gradients["logits"], temper.op("entmax", alpha=alpha)(logits) - probabilities, atol=1e-12)
+    np.testing.assert_allclose(
+        gradients["logits"], temper.op("entmax", alpha=alpha)(logits) - probabilities, atol=1e-12
+    )
     if is_soft:
         goal = np.log(targets) if alpha == 1 else targets ** (alpha - 1) / (alpha - 1)
         np.testing.assert_allclose(loss(goal, targets), 0, atol=1e-12)

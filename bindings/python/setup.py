@@ -40,6 +40,7 @@ class BuildWithLibrary(build_py):
         (package / "include").mkdir(exist_ok=True)
         for header in (ROOT / "include").glob("*.h"):
             shutil.copy(header, package / "include")
+        shutil.copy(ROOT / "examples/data/digits.bin", package / "study")
         shutil.copy(library(), package / "libtemper.so")
         if shutil.which("strip"):
             subprocess.run(["strip", "--strip-unneeded", package / "libtemper.so"], check=True)
@@ -47,7 +48,9 @@ class BuildWithLibrary(build_py):
     def get_outputs(self, include_bytecode=True):
         package = pathlib.Path(self.build_lib, "temper")
         headers = [str(package / "include" / header.name) for header in (ROOT / "include").glob("*.h")]
-        return super().get_outputs(include_bytecode) + [str(package / "libtemper.so"), *headers]
+        return super().get_outputs(include_bytecode) + [
+            str(package / "libtemper.so"), str(package / "study/digits.bin"), *headers
+        ]
 
 
 class PlatformWheel(bdist_wheel):

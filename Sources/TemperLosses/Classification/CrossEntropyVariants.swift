@@ -32,7 +32,7 @@ extension Losses {
     ],
     inputs: [.logits, .targets], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      x.crossEntropy + x.real("alpha") * (x.logits.maximum() - x.logits.mean())
+      x.crossEntropy + x.number("alpha") * (x.logits.maximum() - x.logits.mean())
     })
 
   /// log(1 + exp(a (b - z_c))) / a, z_c = (o_c - mean o) / std o. Constant rows count as z_c = 0. With two classes z_c

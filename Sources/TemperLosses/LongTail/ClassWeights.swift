@@ -48,13 +48,16 @@ extension Losses {
       .boolean("through_influence", false, "Gradients also flow through the divisor, as in the authors' code."),
     ],
     inputs: [
-      .logits, .targets, Input("features", [.init(["N", "D"])], "What the last layer reads."),
+      .logits, .targets,
+      Input(
+        "features", [.init(["N", "D"])], isOptional: true,
+        "What the last layer reads; without it |h| counts as 1."),
       .classWeights,
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in
       let error = abs(x.probabilities - x.targetProbabilities).sum()
-      let influence = error * abs(x["features"]).sum() + x.real("eps")
+      let influence = (x.has("features") ? error * abs(x["features"]).sum() : error) + x.real("eps")
       let divisor = x.boolean("through_influence") ? influence : influence.stopGradient
       let nll = -x.logProbabilities
       return x.real("alpha") * x.expectation(x.has("class_weights") ? x["class_weights"] * nll : nll) / divisor

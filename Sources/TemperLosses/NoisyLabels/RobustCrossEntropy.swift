@@ -93,7 +93,7 @@ extension Losses {
       let p = clamp(x.probabilities, 1e-4, 1 - 1e-4)
       let t = (beta * x.state("ema_targets") + (1 - beta) * (p / p.sum())).stopGradient
       x.update("ema_targets", to: t)
-      return x.crossEntropy + x.real("lam") * log(maximum(1 - (p * t).sum(), 1e-4))
+      return x.crossEntropy + x.number("lam") * log(maximum(1 - (p * t).sum(), 1e-4))
     })
 }
 

@@ -33,7 +33,7 @@ def loss(name: str, /, **parameters: Parameter) -> Loss:
 
 
 def weighted_sum(terms: Terms) -> Loss:
-    """The sum of weight times loss, used like any other loss: temper.weighted_sum([(1.0, "cross_entropy"), (0.1, "brier")]).
+    """The sum of weight times loss, used like any other loss: temper.weighted_sum([(1.0, "focal"), (0.1, "brier")]).
 
     terms: pairs (weight, loss), or a dict of them by the name that the part has in the sum's parameters: its weight is
     "name.weight". Inputs that several parts take come once. Operands may be composed themselves.

@@ -149,7 +149,9 @@ class Loss(Method):
     def record(self):
         """The record of the loss, as a dict: also of a composed one, which is in no catalogue."""
         if self._record is None:
-            self._record = json.loads(library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
+            self._record = json.loads(
+                library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_JSON"])
+            )
         return self._record
 
     _record = _shown = None

@@ -1,0 +1,81 @@
+"""The study of losses: its data, its arithmetic, and a quick run from the command line."""
+
+import csv
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+import numpy as np
+import pytest
+
+from temper.study import digits, losses
+
+
+def test_noise_is_drawn_from_its_matrix(rng):
+    for transition in losses.NOISE.values():
+        np.testing.assert_allclose(transition.sum(axis=1), 1)
+        y = np.repeat(np.arange(10), 20000)
+        noisy = digits.with_noise(y, transition, rng)
+        shares = np.array([np.bincount(noisy[y == k], minlength=10) / 20000 for k in range(10)])
+        np.testing.assert_allclose(shares, transition, atol=0.02)
+    np.testing.assert_array_equal(np.diagonal(losses.NOISE["pairs 40%"]), 0.6)
+    assert losses.NOISE["pairs 40%"][9, 0] == 0.4 and losses.NOISE["symmetric 60%"][3, 5] == pytest.approx(0.6 / 9)
+
+
+def test_tails_fall_to_a_fiftieth(rng):
+    (x, y), (test_x, test_y) = digits.load(digits.find())
+    assert len(x) + len(test_x) == 1797 and len(test_y) == 360
+    thin_x, thin_y, classes = digits.with_tail(x, y, 50, rng)
+    counts = np.bincount(thin_y, minlength=10)[classes]
+    assert counts[0] == np.bincount(y).min() and counts[-1] == round(counts[0] / 50)
+    assert (np.diff(counts) < 0).all()
+    assert len(np.unique(thin_x, axis=0)) <= len(thin_x) == counts.sum()
+
+
+def test_intervals_are_those_of_student():
+    mean, half = losses.interval([0.2, 0.4, 0.6])
+    assert mean == pytest.approx(0.4) and half == pytest.approx(4.303 * 0.2 / 3**0.5)
+    results = losses.Results()
+    for seed, (base, better, unclear) in enumerate([(0.5, 0.6, 0.6), (0.4, 0.51, 0.4), (0.6, 0.69, 0.59)]):
+        for label, value in ((losses.BASELINE, base), ("better", better), ("unclear", unclear)):
+            results.rows.append(("s", "m", label, seed, value))
+    assert [results.mark("s", "m", label) for label in (losses.BASELINE, "better", "unclear")] == [" ", "+", " "]
+
+
+def test_every_robust_loss_and_every_loss_for_long_tails_takes_part():
+    noisy = losses.candidates("noisy-labels", losses.FURTHER_NOISE, {"transition": 0})
+    assert {
+        "generalized_cross_entropy", "symmetric_cross_entropy", "bi_tempered_logistic", "taylor_cross_entropy",
+        "joint_optimization", "forward_correction", "backward_correction", "peer_loss",
+        "determinant_mutual_information",
+        "jensen_shannon", "asymmetric_gce", "normalized_cross_entropy", "reverse_cross_entropy", "normalized_focal",
+    } <= set(noisy)  # fmt: skip
+    tail = losses.candidates("imbalance", losses.FURTHER_TAIL, {"class_counts": 0, "class_priors": 0})
+    assert {
+        "class_balanced", "ldam", "logit_adjusted", "balanced_softmax", "equalization", "vector_scaling",
+        "influence_balanced",
+    } <= set(tail)  # fmt: skip
+
+
+def test_a_quick_run(tmp_path):
+    command = [sys.executable, "-m", "temper", "study", "losses", "--quick", "--output", str(tmp_path)]
+    for loss in ("generalized_cross_entropy", "forward_correction", "logit_clip, tau = 1", "gumbel_optimized_loss"):
+        command += ["--only", loss]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for word in ("symmetric 60%", "pairs 40%", "tail 50:1", "rarest 3", "forward_correction", "gumbel_optimized_loss"):
+        assert word in text
+    with open(tmp_path / "losses.csv") as file:
+        rows = list(csv.DictReader(file))
+    # Two seeds; noise: 4 losses in 3 settings, final and best; tail: 2 losses, overall and rarest.
+    assert len(rows) == 2 * (4 * 3 * 2 + 2 * 2)
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+    runs = {(row["setting"], row["loss"], row["seed"]): {} for row in rows}
+    for row in rows:
+        runs[row["setting"], row["loss"], row["seed"]][row["measure"]] = float(row["accuracy"])
+    assert all(run["best"] >= run["final"] for run in runs.values() if "best" in run)
+    assert max(run.get("best", 0) for run in runs.values()) > 0.5
+    # The picture has a dot for each loss in each of its panels.
+    circles = [node for node in xml.parse(tmp_path / "losses.svg").iter() if node.tag.endswith("circle")]
+    assert len(circles) == 3 * 4 + 2
+    wrong = subprocess.run([*command, "--only", "focsl"], capture_output=True, text=True)
+    assert wrong.returncode and "focsl" in wrong.stderr

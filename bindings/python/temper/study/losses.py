@@ -1,0 +1,220 @@
+"""Do robust losses learn from wrong labels, and long-tail losses from few samples? Digits, one small network, one
+budget.
+
+Wrong labels: 40% and 60% of the labels become any other (symmetric), or 40% the next digit's (pairs). Accuracy on clean
+test digits after the last epoch, and at the best one: the best is chosen by the test digits themselves, so that it
+shows what was reached on the way and not what anyone could have kept.
+Long tail: classes thinned evenly down to 1/50. Accuracy over all digits, and over the three rarest classes.
+
+Every loss of the catalogue for these ends that takes logits and targets, with its default parameters, and a few with
+others; none is tuned. Each seed draws its own labels, or tail, and network; intervals are of Student's t over seeds, at
+95%. A loss is marked + or - where its difference from cross-entropy, seed by seed, is above or below 0 at 95%.
+"""
+
+import csv
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+import temper
+
+from . import digits, picture
+
+NOISE = {
+    "symmetric 40%": digits.symmetric(0.4),
+    "symmetric 60%": digits.symmetric(0.6),
+    "pairs 40%": digits.pairs(0.4),
+}
+TAIL = "tail 50:1"
+BASELINE = "cross_entropy"
+
+
+def _named(name, **parameters):
+    return lambda epochs: temper.loss(name, **parameters)
+
+
+def _after_cross_entropy(name):
+    """Cross-entropy that fades, over the first half of the epochs, into a loss that is made to go on from it."""
+
+    def make(epochs):
+        half = max(1, epochs // 2)
+        loss = temper.weighted_sum({"first": (1.0, BASELINE), "then": (1.0, name)})
+        for part, ends in (("first", (1.0, 0.0)), ("then", (0.0, 1.0))):
+            line = temper.schedule("linear_lr", total_steps=half, start_factor=ends[0], end_factor=ends[1])
+            loss = loss.scheduled(f"{part}.weight", line, by="epoch")
+        return loss
+
+    return make
+
+
+# Beside the losses of the two areas with their defaults: others with the same end, and other settings.
+FURTHER_NOISE = {
+    "nce + mae": _named("active_passive_loss", passive="mae"),
+    "nfl + rce": _named("active_passive_loss", active="nfl"),
+    "ldr_kl_loss": _named("ldr_kl_loss"),
+    "ldr_kl_loss, adaptive": _named("ldr_kl_loss", adaptive=True),
+    "logit_clip, tau = 1": lambda epochs: temper.loss(BASELINE).through(temper.op("logit_clip", tau=1.0)),
+    "cross_entropy, then dmi": _after_cross_entropy("dmi"),
+    "cross_entropy, then peer_loss": _after_cross_entropy("peer_loss"),
+}
+# A class is rare below 5% here: with the default of 0.3%, made for a thousand classes, no digit is.
+FURTHER_TAIL = {
+    "equalization, lam = 0.05": _named("equalization", lam=0.05),
+    "ldam, scale = 1": _named("ldam", scale=1.0),
+    "class_balanced, beta = 0.99": _named("class_balanced", beta=0.99),
+    "focal": _named("focal"),
+    "cross_entropy, then influence_balanced": _after_cross_entropy("influence_balanced"),
+}
+# t such that Student's distribution with n - 1 degrees of freedom lies in [-t, t] with 95%, by n.
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+def candidates(area, further, known):
+    """Label: what makes the loss. Losses of the area whose inputs are logits, targets and what is known of the data."""
+    found = {BASELINE: _named(BASELINE)}
+    for record in temper.catalog("loss", area):
+        inputs = [entry for entry in record["inputs"] if not entry["optional"]]
+        names = {entry["name"] for entry in inputs}
+        if inputs[0]["name"] == "logits" and "targets" in names and names <= {"logits", "targets", *known}:
+            targets = next(entry for entry in inputs if entry["name"] == "targets")
+            # Several labels a sample are another problem, but for one-hot targets in the long tail.
+            if "class_counts" in known or any(form["dtype"] == "int" for form in targets["forms"]):
+                found[record["name"]] = _named(record["name"])
+    return {**found, **further}
+
+
+def train(loss, x, y, known, epochs, seed, tests=None):
+    """The model and the history. `known`: what a loss may ask for beside logits and targets."""
+    inputs = {entry["name"]: entry for entry in loss.record["inputs"]}
+    more = {name: value for name, value in known.items() if name in inputs}
+    # Targets as the loss takes them.
+    if all(form["dtype"] != "int" for form in inputs["targets"]["forms"]):
+        y = np.eye(digits.CLASSES, dtype=np.float32)[y]
+    model = temper.Model([{"dense": 128}, "relu", {"dense": digits.CLASSES}], input=(64,), seed=seed)
+    trainer = temper.Trainer(
+        model, loss=loss, optimizer=temper.optimizer("adam", learning_rate=0.003), batch_size=128, seed=seed, threads=1
+    )
+    tests = {name: (*samples, more) for name, samples in (tests or {}).items()}
+    return model, trainer.fit(x, y, epochs=epochs, tests=tests, **more)
+
+
+def noise(path, epochs, seed, only):
+    """Rows of (setting, label, measure, value) for one seed."""
+    (x, y), test = digits.load(path)
+    for setting, transition in NOISE.items():
+        noisy = digits.with_noise(y, transition, np.random.default_rng([seed, list(NOISE).index(setting)]))
+        known = {"transition": transition.astype(np.float32)}
+        for label, make in candidates("noisy-labels", FURTHER_NOISE, known).items():
+            if only and label not in only:
+                continue
+            history = train(make(epochs), x, noisy, known, epochs, seed, {"test": test})[1]
+            yield setting, label, "final", history["test_accuracy"][-1]
+            yield setting, label, "best", history["test_accuracy"].max()
+
+
+def tail(path, epochs, seed, only):
+    (x, y), (test_x, test_y) = digits.load(path)
+    x, y, classes = digits.with_tail(x, y, 50, np.random.default_rng([seed, 50]))
+    counts = np.bincount(y, minlength=digits.CLASSES).astype(np.float32)
+    known = {"class_counts": counts, "class_priors": counts / counts.sum()}
+    for label, make in candidates("imbalance", FURTHER_TAIL, known).items():
+        if only and label not in only:
+            continue
+        model, _ = train(make(epochs), x, y, known, epochs, seed)
+        right = model.predict(test_x).argmax(axis=1) == test_y
+        yield TAIL, label, "overall", right.mean()
+        yield TAIL, label, "rarest 3", right[np.isin(test_y, classes[-3:])].mean()
+
+
+def interval(values):
+    """Mean and half the width of its 95% interval."""
+    values = np.asarray(values)
+    if len(values) < 2:
+        return values.mean(), np.nan
+    return values.mean(), T95.get(len(values), 1.96) * values.std(ddof=1) / np.sqrt(len(values))
+
+
+class Results:
+    """Accuracies by setting, measure, label and seed."""
+
+    def __init__(self):
+        self.rows = []
+
+    def of(self, setting, measure, label):
+        return [value for s, m, n, _, value in self.rows if (s, m, n) == (setting, measure, label)]
+
+    def labels(self, setting):
+        return list(dict.fromkeys(label for s, _, label, _, _ in self.rows if s == setting))
+
+    def measures(self, setting):
+        return list(dict.fromkeys(measure for s, measure, *_ in self.rows if s == setting))
+
+    def mark(self, setting, measure, label):
+        """Whether the difference from cross-entropy, seed by seed, is clearly above or below 0."""
+        own, base = self.of(setting, measure, label), self.of(setting, measure, BASELINE)
+        if label == BASELINE or len(own) != len(base):
+            return " "
+        mean, half = interval(np.subtract(own, base))
+        return "+" if mean - half > 0 else "-" if mean + half < 0 else " "
+
+    def table(self, settings):
+        """Lines of text; the losses in the order of the first setting's first measure."""
+        columns = [(s, m) for s in settings for m in self.measures(s)]
+        first = columns[0]
+        labels = sorted(self.labels(first[0]), key=lambda label: -np.mean(self.of(*first, label)))
+        width = max(map(len, labels)) + 2
+        heads = [s if i == 0 or columns[i - 1][0] != s else "" for i, (s, _) in enumerate(columns)]
+        lines = ["", " " * width + "".join(f"  {head:<15}" for head in heads).rstrip()]
+        lines.append("loss".ljust(width) + "".join(f"{m:>15}  " for _, m in columns).rstrip())
+        for label in labels:
+            line = label.ljust(width)
+            for column in columns:
+                mean, half = interval(self.of(*column, label))
+                line += f"{100 * mean:8.1f} ± {100 * half:4.1f} {self.mark(*column, label)}"
+            lines.append(line.rstrip())
+        return lines
+
+    def write(self, path):
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["setting", "measure", "loss", "seed", "accuracy"])
+            writer.writerows(self.rows)
+
+    def panels(self, settings):
+        """(title, [(label, mean, half)]) for each setting, of its first measure and best first."""
+        for setting in settings:
+            measure = self.measures(setting)[0]
+            points = [(label, *interval(self.of(setting, measure, label))) for label in self.labels(setting)]
+            yield f"{setting}, {measure} accuracy", sorted(points, key=lambda point: -point[1])
+
+
+def run(options):
+    start = time.perf_counter()
+    path, folder = pathlib.Path(options.data or digits.find()), pathlib.Path(options.output)
+    seeds, epochs = (2, 10) if options.quick else (options.seeds, options.epochs)
+    if epochs < 1:
+        sys.exit(f"At least one epoch is needed; {epochs} came.")
+    unknown = set(options.only or ()) - {*candidates("noisy-labels", FURTHER_NOISE, {"transition": 0}), *candidates(
+        "imbalance", FURTHER_TAIL, {"class_counts": 0, "class_priors": 0})}  # fmt: skip
+    if unknown:
+        sys.exit(f"The study has no loss {', '.join(sorted(unknown))}.")
+    only = options.only and {BASELINE, *options.only}
+    results = Results()
+    for seed in range(1, seeds + 1):
+        for part in (noise, tail):
+            for setting, label, measure, value in part(path, epochs, seed, only):
+                results.rows.append((setting, measure, label, seed, float(value)))
+                if sys.stderr.isatty():
+                    print(f"\r\033[Kseed {seed}: {setting}, {label}", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    results.write(folder / "losses.csv")
+    settings = [setting for setting in (*NOISE, TAIL) if results.labels(setting)]
+    picture.write(folder / "losses.svg", list(results.panels(settings)), BASELINE)
+    print(f"Accuracy in percent, {seeds} seeds of {epochs} epochs, ± half a 95% interval; + and -: above and below")
+    print("cross-entropy at 95%, seed by seed. forward_ and backward_correction know the true share of wrong labels.")
+    print("\n".join(results.table(list(NOISE)) + results.table([TAIL])))
+    print(f"\n{folder / 'losses.csv'} and {folder / 'losses.svg'}; {time.perf_counter() - start:.0f} seconds")
