@@ -391,6 +391,27 @@ def test_pooling_leaves_padding_out(rng):
         close(long.predict(np.pad(ids, ((0, 0), (0, 2)))), short.predict(ids))
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"decomposed_prompt_tuning": {"c": 3, "b": 2}}, {"residual_prompt_tuning": {"n_tokens": 3, "bottleneck": 4}},
+        {"instruction_aware_prompt": {"n_tokens": 3, "bottleneck": 4}},
+        {"instruction_aware_prompt": {"bottleneck": 4, "layers": [{"multi_head_attention": {"heads": 2, "key_mask": True}}]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_prompts_carry_the_mask_on(rng, prompt):
+    """With prompts in front attention leaves padding out as without: longer padding changes nothing before it."""
+    table = {"embedding": {"entries": 9, "size": 6, "padding_index": 0}}
+    layers = [table, prompt, {"multi_head_attention": {"heads": 2, "key_mask": True}}]
+    if "layers" in next(iter(prompt.values())):
+        layers = layers[:2]
+    ids = rng.integers(1, 9, (4, 4))
+    short = temper.Model(layers, input=(4,), dtype="float64", seed=3).predict(ids)
+    long = temper.Model(layers, input=(6,), dtype="float64", seed=3).predict(np.pad(ids, ((0, 0), (0, 2))))
+    close(long[:, : short.shape[1]], short)
+
+
 def test_discrete_key_value_bottleneck(rng):
     options = {"size": 3, "codebooks": 4, "keys_per_codebook": 6, "d_key": 2}
     m, p = model({"discrete_key_value_bottleneck": options}, (5,))

@@ -82,6 +82,15 @@ def test_frozen_layers_stay(rng):
         assert (p[name] == before[name]).all() == name.startswith("0."), name
 
 
+def test_frozen_layers_run_as_in_inference(rng):
+    """No dropout, and running statistics neither moved nor left: the loss is that of the predictions."""
+    model, _ = filled([{"frozen": ["batch_norm", {"dropout": 0.5}]}, {"dense": 1}], (3,), rng)
+    x, y = 3 + rng.normal(size=(20, 3)), rng.normal(size=(20, 1))
+    expected = ((model.predict(x) - y) ** 2).mean()
+    np.testing.assert_allclose(train(model, x, y, epochs=3), expected, rtol=1e-12)
+    assert (tensors(model)["0.0.running_mean"] == 0).all()
+
+
 def test_lora_trains_only_the_update(rng):
     model = temper.Model(
         [{"lora": {"layers": [{"dense": 4}, "tanh", {"dense": 1}], "rank": 2}}], input=(3,), dtype="float64"

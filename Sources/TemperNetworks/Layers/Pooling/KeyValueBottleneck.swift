@@ -38,6 +38,7 @@ extension Layers {
     let table = try layer.buffer("keys", [books, keys, inner], .normal(mean: 0, std: 1))
     let counts = try layer.buffer("key_counts", [books, keys, 1], .ones)
     let sums = try layer.buffer("key_sums", [books, keys, inner], .zeros)
+    let seen = try layer.buffer("key_steps", [1], initial: 0)
     layer.start(sums) { model throws(TemperError) in try model.values(table) }
     return { x, pass in
       let (batch, rows) = (x.shape[0], x.shape[0] * positions)
@@ -49,7 +50,7 @@ extension Layers {
       var result = Expression.matmul(chosen, pass[values]).reshaped([books, batch, positions, size])
         .mean(axes: [0, 2]).reshaped([batch, size])
       guard pass.mode == .training, steps > 0 else { return result }
-      let isMoving = pass.step .< Double(steps)
+      let isMoving = pass[seen] .< Double(steps)
       result = .select(isMoving, result.stopGradient, result)
       func moved(_ name: String, _ value: Expression) -> Expression { decay * pass[name] + (1 - decay) * value }
       let even = Double(rows) / Double(keys)
@@ -64,6 +65,7 @@ extension Layers {
       keep(counts, newCounts)
       keep(sums, newKeys * newCounts)
       keep(table, newKeys)
+      pass.update(seen, to: minimum(pass[seen] + 1, Double(steps)))
       return result
     }
   }
