@@ -67,7 +67,7 @@ def test_nested_dropout_resists_label_noise(digits):
 
 
 def test_randomized_features_mislead_comparisons(rng):
-    """A linear model: the sign of a difference of two queries is wrong with probability Phi(-|mu g u| / (sqrt(2) nu |w|))."""
+    """Linear: the sign of a difference of two queries is wrong with probability Phi(-|mu g u| / (sqrt(2) nu |g|))."""
     nu, model = 0.3, None
     model = temper.Model(
         [{"randomized_feature_defense": nu}, {"dense": {"size": 1, "bias": False}}], input=(8,), dtype="float64"
@@ -137,7 +137,7 @@ def test_bounded_condition_resists_attacks(digits):
 
 
 def test_fourier_head_is_nearer_to_smooth_densities():
-    """Next values of a mixture of Gaussians in 50 bins, from 2000 samples: a smaller divergence than a linear head, 3 seeds."""
+    """A mixture of Gaussians in 50 bins, from 2000 samples: a smaller divergence than a linear head, 3 seeds."""
     bins = 50
     z = -1 + (2 * np.arange(bins) + 1) / bins
     better = []

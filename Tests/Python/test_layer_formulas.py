@@ -8,6 +8,9 @@ import pytest
 import temper
 
 
+ATTENTION = {"multi_head_attention": {"heads": 2, "key_mask": True}}
+
+
 def model(layer, shape, rng=None):
     """A model of one layer; with `rng` every parameter is filled from it."""
     made = temper.Model([layer], input=shape, dtype="float64")
@@ -396,14 +399,14 @@ def test_pooling_leaves_padding_out(rng):
     [
         {"decomposed_prompt_tuning": {"c": 3, "b": 2}}, {"residual_prompt_tuning": {"n_tokens": 3, "bottleneck": 4}},
         {"instruction_aware_prompt": {"n_tokens": 3, "bottleneck": 4}},
-        {"instruction_aware_prompt": {"bottleneck": 4, "layers": [{"multi_head_attention": {"heads": 2, "key_mask": True}}]}},
+        {"instruction_aware_prompt": {"bottleneck": 4, "layers": [ATTENTION]}},
     ],
     ids=str,
 )  # fmt: skip
 def test_prompts_carry_the_mask_on(rng, prompt):
     """With prompts in front attention leaves padding out as without: longer padding changes nothing before it."""
     table = {"embedding": {"entries": 9, "size": 6, "padding_index": 0}}
-    layers = [table, prompt, {"multi_head_attention": {"heads": 2, "key_mask": True}}]
+    layers = [table, prompt, ATTENTION]
     if "layers" in next(iter(prompt.values())):
         layers = layers[:2]
     ids = rng.integers(1, 9, (4, 4))
