@@ -67,6 +67,7 @@ package struct Samples {
       }
       let matched = try Samples.match(given, outputs: model.output, count, loss, procedureInputs)
       let output = matched[0]
+      try loss.checkDomain(Array(matched.dropFirst()))
       (outputName, outputRow) = (output.name, Shape(Array(output.shape.sizes.dropFirst())))
       let ofLoss = Set(loss.inputs.map(\.name))
       for entry in matched.dropFirst() {

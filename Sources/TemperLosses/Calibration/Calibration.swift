@@ -66,11 +66,7 @@ extension Losses {
       .logits, .targets, Input("temperature", [.init([]), .init(["N"])], "For all samples, or for each; above 0."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
-    check: { (inputs, _) throws(TemperError) in
-      if let bad = try inputs["temperature"]?.array(of: Double.self).firstIndex(where: { !($0 > 0) }) {
-        throw TemperError(.outOfRange, "temperature must be above 0; element \(bad) is not.")
-      }
-    },
+    check: elements(of: "temperature", are: "above 0") { $0 > 0 },
     implementation: .loss { x in x.crossEntropy(x.logits / x["temperature"]) })
 
   /// CE + lam (max(0, E - inside)^2 + mean over outliers of max(0, outside - E)^2), E = -T log sum_c exp(z_c / T).

@@ -18,6 +18,7 @@ extension Losses {
       .real("gamma", 2, in: .nonNegative, "The exponent of the focal form."),
     ],
     inputs: [.logits, .targets, .classCounts], properties: ["nonnegative"],
+    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
     implementation: .loss { x in
       let beta = x.real("beta")
       let effective =

@@ -51,6 +51,7 @@ extension Losses {
       .real("tau", 1, in: .nonNegative, "The factor of the log-priors added."),
     ],
     inputs: [.logits, .targets, .classCounts, .classWeights], properties: ["smooth"],
+    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
     implementation: .loss { x in
       let counts = x["class_counts"]
       let factors = pow(counts / counts.maximum(), x.real("gamma"))

@@ -16,6 +16,7 @@ extension Losses {
       .real("scale", 30, in: .positive, "The factor of the logits."),
     ],
     inputs: [.logits, .classIds, .classCounts], properties: ["smooth", "shift_invariant"],
+    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
     implementation: .loss { x in
       let counts = x["class_counts"]
       let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)

@@ -59,12 +59,8 @@ extension Losses {
       .logps("policy", "chosen"), .logps("policy", "rejected"), .answerLength("chosen"), .answerLength("rejected"),
     ],
     properties: ["smooth", "nonnegative"],
-    check: { (inputs, _) throws(TemperError) in
-      for name in ["policy_chosen_logps", "policy_rejected_logps"] {
-        if let bad = try inputs[name]?.array(of: Double.self).firstIndex(where: { !($0 < 0) }) {
-          throw TemperError(.outOfRange, "\(name) must be below 0, where odds are finite; element \(bad) is not.")
-        }
-      }
+    check: elements(of: "policy_chosen_logps", "policy_rejected_logps", are: "below 0, where odds are finite") {
+      $0 < 0
     },
     implementation: .loss { x in
       let (chosen, rejected) = (x.meanLogp("chosen"), x.meanLogp("rejected"))

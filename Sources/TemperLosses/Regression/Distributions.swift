@@ -18,11 +18,7 @@ extension Losses {
       Input("targets", [.init(["N"])], "What was observed."),
     ],
     properties: ["smooth"],
-    check: { (inputs, _) throws(TemperError) in
-      if let bad = try inputs["eta2"]?.array(of: Double.self).firstIndex(where: { $0 >= 0 }) {
-        throw TemperError(.outOfRange, "eta2 must be below 0; element \(bad) is not.")
-      }
-    },
+    check: elements(of: "eta2", are: "below 0") { !($0 >= 0) },
     implementation: .loss { x in
       let (e1, e2, y) = (x["eta1"], x["eta2"], x["targets"])
       let half = 0.5 * log(2 * Expression.constant(.pi))

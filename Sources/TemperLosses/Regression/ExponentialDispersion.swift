@@ -19,11 +19,7 @@ extension Losses {
       .elements,
     ],
     inputs: [.logMeans, .observed("Amounts, 0 or more.")], properties: ["smooth"],
-    check: { (inputs, _) throws(TemperError) in
-      if let bad = try inputs["targets"]?.array(of: Double.self).firstIndex(where: { !($0 >= 0) }) {
-        throw TemperError(.outOfRange, "targets must be 0 or more; element \(bad) is not.")
-      }
-    },
+    check: elements(of: "targets", are: "0 or more") { $0 >= 0 },
     implementation: .loss { x in
       let (f, y, p) = (x["predictions"], x["targets"], x.real("p"))
       return x.overElements(exp((2 - p) * f) / (2 - p) - y * exp((1 - p) * f) / (1 - p))
@@ -36,11 +32,7 @@ extension Losses {
     reference: Reference("Nelder and Wedderburn", 1972, "Generalized Linear Models"),
     parameters: [.real("shape", 1, in: .positive, "The shape k; 1 is the exponential distribution."), .elements],
     inputs: [.logMeans, .observed("Amounts above 0.")], properties: ["smooth"],
-    check: { (inputs, _) throws(TemperError) in
-      if let bad = try inputs["targets"]?.array(of: Double.self).firstIndex(where: { !($0 > 0) }) {
-        throw TemperError(.outOfRange, "targets must be above 0; element \(bad) is not.")
-      }
-    },
+    check: elements(of: "targets", are: "above 0") { $0 > 0 },
     implementation: .loss { x in
       let (f, y, k) = (x["predictions"], x["targets"], x.real("shape"))
       let shape = Expression.constant(k)

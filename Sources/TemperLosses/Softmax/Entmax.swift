@@ -68,11 +68,7 @@ extension Losses {
     "On Controllable Sparse Alternatives to Softmax",
     arXiv: "1810.11975")
 
-  private static let checkAlpha: Method.Check = { (inputs, _) throws(TemperError) in
-    if let bad = try inputs["alpha"]?.array(of: Double.self).firstIndex(where: { !($0 > 1) }) {
-      throw TemperError(.outOfRange, "alpha as an input must be above 1; element \(bad) is not.")
-    }
-  }
+  private static let checkAlpha = elements(of: "alpha", are: "above 1 as an input") { $0 > 1 }
 }
 
 extension Parameter {
