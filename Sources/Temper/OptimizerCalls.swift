@@ -27,10 +27,10 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
     let optimizer = unsafe try optimizer(handle, 0)
     let parameters = unsafe try tensors(parameters, count, "parameters", 1)
     let gradients = unsafe try tensors(gradients, count, "gradients", 2)
-    for (index, parameter) in parameters.enumerated() {
-      try parameter.writable("parameters[\(index)]", 1)
+    if !optimizer.isBound(to: parameters, gradients) {
+      for (index, parameter) in parameters.enumerated() { try parameter.writable("parameters[\(index)]", 1) }
+      try Tensor.apart(written: parameters, read: gradients)
     }
-    try Tensor.apart(written: parameters, read: gradients)
     guard !learningRate.isInfinite else {
       throw TemperError(.notFinite, "`learning_rate` is infinite.", argument: 4)
     }

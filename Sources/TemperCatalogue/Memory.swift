@@ -98,6 +98,12 @@ extension Tensor {
     unsafe (pointer + 8).storeBytes(of: step.littleEndian, as: UInt64.self)
   }
 
+  /// Whether it is the same view of the same memory.
+  func isIdentical(to other: Tensor) -> Bool {
+    storage === other.storage && byteOffset == other.byteOffset && dtype == other.dtype && shape == other.shape
+      && strides == other.strides
+  }
+
   /// Whether two dense tensors of one shape and type are the same elements.
   func isSameMemory(as other: Tensor) -> Bool { unsafe pointer == other.pointer }
 

@@ -14,6 +14,8 @@ package final class OptimizerInstance {
   package let needsClosure: Bool
   private var isStepping = false
   private var work: Work?
+  /// What the last step was made on.
+  private var present: (parameters: [Tensor], gradients: [Tensor], arrays: Arrays)?
   /// State that came before the parameters did.
   private var waiting: [(name: String, tensor: Tensor)]?
 
@@ -86,14 +88,23 @@ package final class OptimizerInstance {
       }
       isStepping = true
       defer { isStepping = false }
-      try check(parameters, gradients)
+      if !isBound(to: parameters, gradients) {
+        present = nil
+        try check(parameters, gradients)
+      }
       guard evaluate != nil || !needsClosure else {
         throw TemperError(
           .invalidArgument,
           "A step of this method takes losses or gradients at several points: it needs a closure that computes them.")
       }
-      let arrays = try Arrays(parameters, gradients)
-      let work = try work(for: arrays)
+      let (arrays, work): (Arrays, Work)
+      if let present, let known = self.work {
+        (arrays, work) = (present.arrays, known)
+      } else {
+        arrays = try Arrays(parameters, gradients)
+        work = try self.work(for: arrays)
+        if arrays.areCallers { present = (parameters, gradients, arrays) }
+      }
       var loss: Double?
       switch work {
       case .search(let engine):
@@ -129,11 +140,25 @@ package final class OptimizerInstance {
     } catch { throw error.from(method.name) }
   }
 
+  /// Whether a step was last made on just these tensors, all of them used where they are: then nothing is to be checked.
+  package func isBound(to parameters: [Tensor], _ gradients: [Tensor]) -> Bool {
+    guard let present, present.parameters.count == parameters.count, present.gradients.count == gradients.count else {
+      return false
+    }
+    for index in parameters.indices {
+      guard present.parameters[index].isIdentical(to: parameters[index]),
+        present.gradients[index].isIdentical(to: gradients[index])
+      else { return false }
+    }
+    return true
+  }
+
   /// Where the model should be evaluated (an average of the parameters, if the method keeps one), written to arrays
   /// like the parameters.
   package func evaluationPoint(_ parameters: [Tensor], into targets: [Tensor]) throws(TemperError) {
     do throws(TemperError) {
       try check(parameters, targets)
+      present = nil
       guard case .update(let engine)? = work, engine.hasEvaluation else {
         for (target, parameter) in zip(targets, parameters) { try target.assign(from: parameter) }
         return

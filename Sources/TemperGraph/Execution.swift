@@ -12,7 +12,10 @@ package final class Execution {
   private let scratch: Scratch
   private var isResolved = false
 
-  package init(_ plan: Plan, workers: Workers) throws(TemperError) {
+  /// `sharing`: another execution of the plan, which never runs at the same time, lends its scratch memory: many small
+  /// ones then stay in the cache.
+  package init(_ plan: Plan, workers: Workers, sharing other: Execution? = nil) throws(TemperError) {
+    precondition(other.map { $0.plan === plan && $0.workers === workers } ?? true)
     self.plan = plan
     self.workers = workers
     arena = try Storage(byteCount: plan.arenaBytes)
@@ -20,9 +23,13 @@ package final class Execution {
     outputs = Array(repeating: nil, count: plan.outputs.count)
     runners = []
     for step in plan.steps { runners.append(try makeRunner(step, plan, workers)) }
-    scratch = try Scratch(
-      shared: runners.map(\.workspaceBytes).max() ?? 0, each: runners.map(\.scratchBytes).max() ?? 0,
-      workers: workers.count)
+    if let other {
+      scratch = other.scratch
+    } else {
+      scratch = try Scratch(
+        shared: runners.map(\.workspaceBytes).max() ?? 0, each: runners.map(\.scratchBytes).max() ?? 0,
+        workers: workers.count)
+    }
   }
 
   package func inputIndex(_ name: String) -> Int? { plan.inputs.firstIndex { $0.name == name } }

@@ -1,6 +1,8 @@
 """Optimizers and schedules: calls, state, bad input. test_torch_optimizers.py holds their numbers to PyTorch's."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -267,3 +269,35 @@ def test_schedules(name, settings, expected):
 def test_steps_that_are_none(step):
     with pytest.raises(temper.Error):
         temper.schedule("cosine")(step)
+
+
+def test_the_same_arrays_again_and_others_in_between():
+    optimizer = temper.optimizer("sgd", lr=1.0)
+    x, y, g = np.zeros(3), np.zeros(3), np.ones(3)
+    optimizer.step([x], [g])
+    g[:] = 2
+    optimizer.step([x], [g])
+    np.testing.assert_array_equal(x, -3)
+    optimizer.step([y], [g])
+    optimizer.step([x], [[1.0, 1.0, 1.0]])
+    optimizer.step([x], [np.ones(3, np.float16)])
+    np.testing.assert_array_equal(x, -5)
+    np.testing.assert_array_equal(y, -2)
+    whole = np.ones(6, np.float16)  # converted at every step, not remembered
+    for expected in (-6, -8):
+        optimizer.step([x], [whole[::2]])
+        np.testing.assert_array_equal(x, expected)
+        whole[:] = 2
+    x.flags.writeable = False
+    with pytest.raises(temper.Error):
+        optimizer.step([x], [np.ones(3)])
+
+
+def test_arrays_are_let_go_with_the_optimizer():
+    optimizer, x = temper.optimizer("sgd"), np.zeros(3)
+    kept = weakref.ref(x)
+    optimizer.step([x], [np.ones(3)])
+    optimizer.step([x], [np.ones(3)])
+    del x, optimizer
+    gc.collect()
+    assert kept() is None

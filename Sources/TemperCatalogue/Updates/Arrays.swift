@@ -28,6 +28,12 @@ struct Arrays {
 
   var count: Int { shapes.count }
 
+  /// Whether all of them are the caller's own memory.
+  var areCallers: Bool {
+    zip(parameters, foreignParameters).allSatisfy { $0.storage === $1.storage }
+      && zip(gradients, foreignGradients).allSatisfy { $0.storage === $1.storage }
+  }
+
   func parts(_ group: (Int) -> Int) -> [UpdateEngine.Part] {
     indices.enumerated().map { UpdateEngine.Part(parameters[$0], gradients[$0], group: group($1)) }
   }

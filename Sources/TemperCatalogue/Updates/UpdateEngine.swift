@@ -35,17 +35,29 @@ package final class UpdateEngine {
   }
 
   /// One parameter with its memory.
-  private struct Bound {
+  private final class Bound {
     var part: Part
     let plans: UpdatePlans
     let numbers: Numbers
     let states: [Tensor]
-    var executions: [Execution]
+    let executions: [Execution]
+    /// Of the update itself.
+    let update: Execution
     /// The parameter before the first step away from it.
     let origin: Tensor?
     let kept: [String: Tensor]
-    let clock: Tensor
+    /// Of random numbers, where the rule draws any.
+    let clock: Tensor?
     let key: UInt64
+
+    init(
+      _ part: Part, _ plans: UpdatePlans, _ numbers: Numbers, states: [Tensor], executions: [Execution],
+      origin: Tensor?, kept: [String: Tensor], clock: Tensor?, key: UInt64
+    ) {
+      (self.part, self.plans, self.numbers, self.states, self.executions) = (part, plans, numbers, states, executions)
+      (self.origin, self.kept, self.clock, self.key) = (origin, kept, clock, key)
+      update = executions[executions.count - 1]
+    }
   }
 
   package let method: Method
@@ -55,6 +67,8 @@ package final class UpdateEngine {
   private let workers: Workers
   private var parts: [Bound] = []
   private var numbers: [Numbers] = []
+  /// The first execution of each plan, whose scratch memory the others use.
+  private var lenders: [ObjectIdentifier: Execution] = [:]
   private let levels: Int
   private let stages: [UpdateStage]
   /// What is kept beside arrays, by group.
@@ -115,14 +129,19 @@ package final class UpdateEngine {
     var kept: [String: Tensor] = [:]
     for name in plans.keptGradients { kept[name] = try Tensor(zeros: part.parameter.shape, type) }
     var executions: [Execution] = []
-    for plan in plans.levels { executions.append(try Execution(plan, workers: workers)) }
+    for plan in plans.levels {
+      let execution = try Execution(plan, workers: workers, sharing: lenders[ObjectIdentifier(plan)])
+      if lenders[ObjectIdentifier(plan)] == nil { lenders[ObjectIdentifier(plan)] = execution }
+      executions.append(execution)
+    }
     let seed = groups[part.group].values["seed"].flatMap { if case .integer(let seed) = $0 { seed } else { nil } } ?? 0
-    var bound = Bound(
-      part: part, plans: plans, numbers: numbers, states: states, executions: executions,
+    let isRandom = plans.levels.contains { $0.inputs.contains { $0.name == "clock" } }
+    let bound = Bound(
+      part, plans, numbers, states: states, executions: executions,
       origin: plans.firstAway == nil ? nil : try Tensor(zeros: part.parameter.shape, type), kept: kept,
-      clock: try Tensor(zeros: [4], .int32),
+      clock: isRandom ? try Tensor(zeros: [4], .int32) : nil,
       key: Random(seed: UInt64(bitPattern: Int64(seed)), stream: "update").stream(index).key)
-    try connect(&bound)
+    try connect(bound)
     return bound
   }
 
@@ -146,7 +165,7 @@ package final class UpdateEngine {
     return numbers
   }
 
-  private func connect(_ bound: inout Bound) throws(TemperError) {
+  private func connect(_ bound: Bound) throws(TemperError) {
     for level in bound.executions.indices {
       let execution = bound.executions[level]
       for input in execution.plan.inputs { try execution.bind(input.name, to: try memory(input.name, level, bound)) }
@@ -168,7 +187,7 @@ package final class UpdateEngine {
       if let origin = bound.origin, let first = bound.plans.firstAway, level >= first { return origin }
       return bound.part.parameter
     }
-    if name == "clock" { return bound.clock }
+    if name == "clock", let clock = bound.clock { return clock }
     if name == bound.plans.presentGradients[level] { return bound.part.gradient }
     if let kept = bound.kept[name] { return kept }
     if name.hasPrefix("number."), let tensor = bound.numbers.tensors[String(name.dropFirst("number.".count))] {
@@ -184,7 +203,7 @@ package final class UpdateEngine {
   package func rebind(_ new: [Part]) throws(TemperError) {
     for (index, part) in new.enumerated() where !parts[index].part.isSame(as: part) {
       parts[index].part = part
-      try connect(&parts[index])
+      try connect(parts[index])
     }
   }
 
@@ -218,7 +237,7 @@ package final class UpdateEngine {
     var totals: [String: Double] = [:]
     var scales = ["gradient_scale": scale]
     var isAway = false
-    for bound in parts { bound.clock.setWords(bound.key, UInt64(step)) }
+    for bound in parts { bound.clock?.setWords(bound.key, UInt64(step)) }
     func environment(_ group: Int) -> StepNumbers {
       let kept = Dictionary(uniqueKeysWithValues: scalars[group].map { ($0.name, $0.value) })
       return StepNumbers(step: step, learningRate: rates[group], values: kept.merging(totals) { $1 })
@@ -259,7 +278,7 @@ package final class UpdateEngine {
         }
       }
       setNumbers(levels - 1, scales, environment)
-      for bound in parts { try bound.executions[levels - 1].run() }
+      for bound in parts { try bound.update.run() }
     } catch {
       if isAway { for bound in parts { if let origin = bound.origin { bound.part.parameter.copyBytes(from: origin) } } }
       throw error

@@ -6,6 +6,7 @@ import ctypes
 import json
 import math
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +23,49 @@ if TYPE_CHECKING:
     from ._types import Array, Out, Parameter, Path, Result
 
 
+class _Kept:
+    """The arrays of the last step, borrowed until other ones come: for many small ones that takes longer than a step.
+
+    NumPy arrays are known again by themselves, those of PyTorch by their address too.
+    """
+
+    def __init__(self, params, grads, parameters, gradients):
+        self._borrow = Borrow().__enter__()
+        weakref.finalize(self, self._borrow.__exit__).atexit = False
+        self._objects = [*params, *grads]
+        self._addresses = [_address(value, view) for value, view in zip(self._objects, [*parameters, *gradients])]
+        self.pointers = self._borrow.tensors(parameters), self._borrow.tensors(gradients), len(parameters)
+
+    def are(self, params, grads):
+        """Whether these lists hold the same arrays at the same places."""
+        objects, addresses, count = self._objects, self._addresses, self.pointers[2]
+        if len(params) != count or len(grads) != len(objects) - count:
+            return False
+        place = 0
+        for values in (params, grads):
+            for value in values:
+                if value is not objects[place] or addresses[place] is None:
+                    return False
+                if addresses[place] and value.data_ptr() != addresses[place]:
+                    return False
+                place += 1
+        return True
+
+
+def _address(value, view):
+    """Where a PyTorch tensor lies; 0 for a NumPy array, which does not move; None for what may, or was copied."""
+    if type(value) is np.ndarray:
+        return 0 if view is value else None
+    start = view.__array_interface__["data"][0]
+    return start if hasattr(value, "data_ptr") and value.data_ptr() == start else None
+
+
 class Optimizer(Method):
     __doc__ = documentation(
         """An optimizer with its parameters and state: made by temper.optimizer(name, **parameters)."""
     )
     _kind = "optimizer"
+    _kept: _Kept | None = None
 
     def step(
         self,
@@ -52,15 +91,22 @@ class Optimizer(Method):
             return self._step_closure(parameters, grads, learning_rate, closure)
         if grads is None:
             raise errors.InvalidArgument("A step needs gradients, or a closure that computes them.")
+        rate = math.nan if learning_rate is None else learning_rate
+        if self._kept is not None and self._kept.are(params, grads):
+            with self._lock:
+                library.optimizer_step(self, *self._kept.pointers, rate)
+            return None
         gradients = [readable(array) for array in grads]
         if len(parameters) != len(gradients):
             raise errors.InvalidArgument(
                 f"There must be one gradient for each parameter; {len(parameters)} parameters and "
                 f"{len(gradients)} gradients came."
             )
-        rate = math.nan if learning_rate is None else learning_rate
-        with self._lock, Borrow() as borrow:
-            library.optimizer_step(self, borrow.tensors(parameters), borrow.tensors(gradients), len(parameters), rate)
+        kept = _Kept(params, grads, parameters, gradients)
+        with self._lock:
+            library.optimizer_step(self, *kept.pointers, rate)
+            self._kept = kept if kept.are(params, grads) else None
+        return None
 
     def _step_closure(self, parameters, grads, learning_rate, closure):
         if grads is None:
