@@ -222,8 +222,13 @@ package final class LossInstance {
       for (index, array) in arrays.enumerated() {
         let at = index - (hasValue ? 1 : 0)
         let name = at < 0 ? "the value" : wrt.isEmpty ? "the state" : "the gradient for \(wrt[at])"
-        let shape =
+        var shape =
           at >= 0 && !wrt.isEmpty ? match.entries.first { $0.input.name == wrt[at] }?.tensor.shape : nil
+        // State that is one number for each sample comes as (N,), as it is given.
+        if case .state(let names) = goal, method.state.first(where: { $0.name == names[index] })?.shape.isEmpty == true
+        {
+          shape = [shapes[index].count]
+        }
         targets.append(.init(shape: shape ?? shapes[index], tensor: array, name: name))
       }
       return try call.run(match, ignored: ignored, targets: targets)

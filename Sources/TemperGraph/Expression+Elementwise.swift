@@ -92,4 +92,5 @@ package func logGamma(_ x: Expression) -> Expression { .unary(.logGamma, x) }
 package func digamma(_ x: Expression) -> Expression { .unary(.digamma, x) }
 package func not(_ x: Expression) -> Expression { .unary(.not, x) }
 package func isFinite(_ x: Expression) -> Expression { .unary(.isFinite, x) }
-package func relu(_ x: Expression) -> Expression { .select(x .> 0, x, .constant(0)) }
+/// NaN stays NaN.
+package func relu(_ x: Expression) -> Expression { .select(x .<= 0, .constant(0), x) }

@@ -20,6 +20,12 @@ extension Losses {
       .targets, .classPriors,
     ],
     properties: ["smooth"],
+    check: { (inputs, _) throws(TemperError) in
+      if let bad = try inputs["class_priors"]?.array(of: Double.self).firstIndex(where: { !($0 > 0) }) {
+        throw TemperError(
+          .outOfRange, "class_priors must be above 0: the third head leans to rare classes; class \(bad) is not.")
+      }
+    },
     implementation: .loss { x in
       let prior = x["class_priors"]
       let (k, log1) = (prior.shape[0], log(prior))

@@ -29,7 +29,7 @@ extension Losses {
       let entropies = -(a * log(a + x.real("eps"))).sum().squeezed()
       let subject = x.text("reduction") == "average" ? entropies.mean() : entropies
       let gap = subject - thresholds * most
-      let counted = Expression.select(abs(gap) .> x.real("gamma") * most, square(gap), .constant(0))
+      let counted = Expression.select(abs(gap) .<= x.real("gamma") * most, .constant(0), square(gap))
       return counted.sum().meanAll().reshaped([1, 1])
     })
 

@@ -105,7 +105,7 @@ extension Expression {
     let z = TemperGraph.maximum(shifted, -2 / s)
     func powers(_ n: Expression) -> (p: Expression, slope: Expression, isIn: Expression) {
       let u = 1 + s * (z - n)
-      let isIn = (u .> 0).stopGradient
+      let isIn = not(u .<= 0).stopGradient  // NaN is in, and shows
       let inside = Expression.select(isIn, u, .constant(1))
       let p = Expression.select(isIn, TemperGraph.exp(TemperGraph.log(inside) / s), .constant(0))
       return (p, p / inside, isIn)

@@ -16,7 +16,7 @@ extension Losses {
       "Jean, Cho, Memisevic and Bengio", 2015, "On Using Very Large Target Vocabulary for Neural Machine Translation",
       arXiv: "1412.2007"),
     parameters: [.boolean("remove_accidental_hits", true, "Draws of a sample's own target do not count.")],
-    inputs: .sampledClasses, properties: ["nonnegative"],
+    inputs: .sampledClasses, properties: ["nonnegative"], check: checkProposal,
     implementation: .loss { x in
       let scores = x.sampledScores()
       let isOther = x.boolean("remove_accidental_hits") ? scores.isOther : Expression.constant(1, scores.sampled.shape)
@@ -30,7 +30,7 @@ extension Losses {
     reference: Reference(
       "Gutmann and Hyvarinen", 2010,
       "Noise-contrastive estimation: A new estimation principle for unnormalized statistical models"),
-    inputs: .sampledClasses, properties: ["nonnegative"],
+    inputs: .sampledClasses, properties: ["nonnegative"], check: checkProposal,
     implementation: .loss { x in
       let scores = x.sampledScores()
       return softplus(-scores.own) + softplus(scores.sampled).sum()
@@ -115,6 +115,17 @@ extension Losses {
       }
       return -logp
     })
+}
+
+/// A class that was drawn, or is a target, must be one that can be drawn.
+@Sendable private func checkProposal(_ inputs: [String: Tensor], _: Arguments) throws(TemperError) {
+  guard let q = try inputs["proposal"]?.array(of: Double.self) else { return }
+  for name in ["targets", "sampled_classes"] {
+    let ids = try inputs[name]?.array(of: Int64.self) ?? []
+    if let bad = ids.first(where: { q.indices.contains(Int($0)) && !(q[Int($0)] > 0) }) {
+      throw TemperError(.outOfRange, "Class \(bad) of \(name) has no chance to be drawn: its proposal must be above 0.")
+    }
+  }
 }
 
 extension [Input] {

@@ -53,14 +53,15 @@ extension Expression {
   /// 1, 2, 3, … along the last axis.
   var ranks: Expression { .iota(Shape([shape.last])) + 1 }
 
-  /// The entries that sparsemax leaves above 0: with sorted z, the first k for which 1 + k z_k > z_1 + … + z_k.
+  /// The entries that sparsemax leaves above 0: with sorted z, the first k for which 1 + k z_k > z_1 + … + z_k. NaN is
+  /// among them, so that it shows.
   private var sparsemaxSupport: Expression {
     let z = sorted(descending: true)
     let sums = z.cumulativeSum()
     let isInside = (1 + z.ranks * z) .> sums
     let k = isInside.sum()
     let threshold = (Expression.select(isInside, z, .constant(0)).sum() - 1) / k
-    return (self .> threshold).stopGradient
+    return not(self .<= threshold).stopGradient
   }
 
   func sparsemax() -> Expression {
@@ -83,7 +84,7 @@ extension Expression {
     let tau = mean - sqrt(TemperGraph.maximum((1 - spread) / k, 0))
     let inside = ((tau .<= near) .& (near .> -1)).sum()
     let last = Expression.select(k .<= inside, near, .constant(.infinity)).minimum()
-    return (self .>= last).stopGradient
+    return not(self .< last).stopGradient
   }
 
   func entmax15() -> Expression {
