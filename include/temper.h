@@ -599,8 +599,8 @@ int32_t temper_model_gradient_norms(const temper_named_tensor *norms, uint64_t n
 int32_t temper_model_result_shape(int32_t *rank, int64_t *sizes, temper_model *model, int64_t count,
                                   temper_error *error);
 
-/* All parameters by name; the tensors share the model's memory, so that writing to them changes the model. Quantized
- * parameters come as copies, dequantized. [one-per-handle] */
+/* All parameters by name, those that layers freeze among them; the tensors share the model's memory, so that writing to
+ * them changes the model. Quantized parameters come as copies, dequantized. [one-per-handle] */
 int32_t temper_model_parameters(temper_tensor_map **out, temper_model *model, temper_error *error);
 
 /* As TEMPER_FORMAT_TEXT a table of layers, shapes and parameters; as TEMPER_FORMAT_JSON the description. [any] */

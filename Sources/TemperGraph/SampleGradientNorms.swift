@@ -58,7 +58,10 @@ extension Differentiate {
     if let error = output.error ?? seed.error { throw error }
     let uses = ParameterUses(output, batch: batch)
     guard uses.layout(output.node) == .samples(axis: 0) else {
-      throw TemperError(.unsupported, "The samples of a batch see each other, so none has a gradient of its own.")
+      throw TemperError(
+        .unsupported,
+        "The samples of a batch see each other, or pass an operation that may mix them, so none has a gradient of its own."
+      )
     }
     var norms: [Expression] = []
     for (name, parameter) in parameters {

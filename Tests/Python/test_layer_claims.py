@@ -63,6 +63,10 @@ def test_nested_dropout_resists_label_noise(digits):
             model = temper.Model(layers, input=(64,), seed=seed)
             trainer(model, rate=0.01, seed=seed).fit(x[train], noisy, epochs=60)
             scores[name].append(accuracy(model, x[test], y[test]))
+        # The best prefix is shorter than all features.
+        first, last = (model.parameters()[name] for name in ("0.weight", "3.weight"))
+        hidden = np.maximum(x[test] @ first.T + model.parameters()["0.bias"], 0)
+        assert temper.metric("nested_dropout_prefix")(hidden, last, y[test]) < 256
     assert np.mean(scores["nested"]) > np.mean(scores["plain"]) + 0.05
 
 

@@ -597,3 +597,14 @@ def test_smooth_labels(rng):
         temper.op("smooth_labels")(ids)
     with pytest.raises(temper.Error, match="0 to 3; 4 came"):
         smooth(np.array([4]))
+
+
+def test_nested_dropout_prefix(rng):
+    h, w, y = rng.normal(size=(50, 7)), rng.normal(size=(4, 7)), rng.integers(0, 4, 50)
+    each = np.array([((h[:, :k] @ w[:, :k].T).argmax(1) == y).mean() for k in range(1, 8)])
+    close(temper.metric("nested_dropout_prefix", value="accuracies")(h, w, y), each)
+    assert temper.metric("nested_dropout_prefix")(h, w, y) == (each - 1e-5 * np.arange(7)).argmax() + 1
+    w[:, 3:] = 0  # the last features say nothing: the shortest of equals is chosen
+    assert temper.metric("nested_dropout_prefix")(h, w, y) <= 3
+    with pytest.raises(temper.Error, match="at least one sample"):
+        temper.metric("nested_dropout_prefix")(h[:0], w, y[:0])

@@ -9,6 +9,9 @@ package enum Layers {
     ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles + attention
 
   private static let attention = [decayedLinearAttention, gaussianAttention, slidingWindowAttention]
+  /// What is measured to choose an option of a layer.
+  package static let metrics: [Method] = [nestedDropoutPrefix]
+
   private static let noise = [
     dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]

@@ -13,13 +13,16 @@ extension GradientStatistics {
     "coordinate_median", aliases: ["componentwise_median"], kind: .op, area: "optim",
     summary: "The median of several gradients, component by component.", reference: medians, inputs: [gradients],
     implementation: .operation { x in
-      let g = x["gradients"]
-      let (count, size) = (g.shape[0], g.shape[1])
-      guard count > 0 else { return .invalid(.invalidShape, "The median of no gradients does not exist.") }
-      let sorted = g.transposed.sorted()
-      func place(_ k: Int) -> Expression { sorted.slice(k..<(k + 1), axis: 1) }
-      return (0.5 * (place((count - 1) / 2) + place(count / 2))).reshaped([size])
+      return componentMedian(x["gradients"])
     })
+
+  /// (N, P) to (P,).
+  private static func componentMedian(_ g: Expression) -> Expression {
+    let (count, size) = (g.shape[0], g.shape[1])
+    let sorted = g.transposed.sorted()
+    func place(_ k: Int) -> Expression { sorted.slice(k..<(k + 1), axis: 1) }
+    return (0.5 * (place((count - 1) / 2) + place(count / 2))).reshaped([size])
+  }
 
   /// argmin_m sum |g_i - m| by Weiszfeld's iteration m <- sum w_i g_i / sum w_i, w_i = 1 / max(|g_i - m|, eps), from the
   /// component-wise median.
@@ -33,17 +36,13 @@ extension GradientStatistics {
     inputs: [gradients],
     implementation: .operation { x in
       let g = x["gradients"]
-      let (count, size) = (g.shape[0], g.shape[1])
-      guard count > 0 else { return .invalid(.invalidShape, "The median of no gradients does not exist.") }
-      let sorted = g.transposed.sorted()
-      func place(_ k: Int) -> Expression { sorted.slice(k..<(k + 1), axis: 1) }
-      var m = (0.5 * (place((count - 1) / 2) + place(count / 2))).reshaped([1, size])
+      var m = componentMedian(g).expanded(0)
       for _ in 0..<x.integer("weiszfeld_iters") {
         let distance = sqrt(square(g - m).sum())
         let weights = reciprocal(maximum(distance, x.real("eps")))
         m = Expression.matmul(weights, g, transposeA: true) / weights.sumAll()
       }
-      return m.reshaped([size])
+      return m.squeezed(0)
     })
 
   /// The index alpha of a tail P(|x| > t) ~ t^-alpha. hill: 1 / alpha = mean over the k largest of log(|x| / x_k+1).

@@ -50,9 +50,6 @@ enum GradientStatistics {
       if hasNorms, arguments.integer("small_batch") >= arguments.integer("big_batch") {
         throw TemperError(.outOfRange, "big_batch must be more than small_batch.")
       }
-      if hasNorms, inputs["small_norms"]?.count == 0 {
-        throw TemperError(.invalidShape, "The norms of at least one step are needed.")
-      }
     },
     implementation: .operation { x in
       let (variance, signal) = x.has("gradients") ? ofSamples(x) : ofNorms(x)
