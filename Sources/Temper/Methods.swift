@@ -7,7 +7,8 @@ import TemperOptimizers
 import TemperQuantization
 
 /// All methods that come with Temper.
-let builtInMethods: [Method] = Losses.all + Activations.all + Layers.all + Layers.metrics + Optimizers.all + Quantizers.all
+let builtInMethods: [Method] =
+  Losses.all + Activations.all + Layers.all + Layers.metrics + Optimizers.all + Quantizers.all
 
 extension Context {
   /// A method of the catalogue with checked parameters.

@@ -80,6 +80,9 @@ def test_medians(rng, count):
     if count > 2:  # the sum of unit vectors to all points is 0 at the median, or at most 1 at a point of the set
         away = np.linalg.norm(g - m, axis=1) > 1e-6
         assert np.linalg.norm(units[away].sum(0)) < 1e-3 + (not away.all())
+    if count == 1:  # the gradient itself, with its slope
+        for name in ("coordinate_median", "geometric_median"):
+            close(temper.op(name).vjp(g, dy=np.ones(6)), np.ones((1, 6)))
     # Twenty percent of workers that send ten times the opposite move the mean and hardly the medians.
     true = np.ones(50)
     sent = true + 0.1 * rng.normal(size=(20, 50))

@@ -12,9 +12,7 @@ extension GradientStatistics {
   static let coordinateMedian = Method(
     "coordinate_median", aliases: ["componentwise_median"], kind: .op, area: "optim",
     summary: "The median of several gradients, component by component.", reference: medians, inputs: [gradients],
-    implementation: .operation { x in
-      return componentMedian(x["gradients"])
-    })
+    implementation: .operation { x in componentMedian(x["gradients"]) })
 
   /// (N, P) to (P,).
   private static func componentMedian(_ g: Expression) -> Expression {
@@ -38,7 +36,10 @@ extension GradientStatistics {
       let g = x["gradients"]
       var m = componentMedian(g).expanded(0)
       for _ in 0..<x.integer("weiszfeld_iters") {
-        let distance = sqrt(square(g - m).sum())
+        let squares = square(g - m).sum()
+        let isZero = squares .== 0
+        // The root has no slope at 0, where m is one of the points.
+        let distance = Expression.select(isZero, .constant(0), sqrt(.select(isZero, .constant(1), squares)))
         let weights = reciprocal(maximum(distance, x.real("eps")))
         m = Expression.matmul(weights, g, transposeA: true) / weights.sumAll()
       }
