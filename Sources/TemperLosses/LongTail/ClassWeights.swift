@@ -25,15 +25,20 @@ extension Losses {
         beta == 0
         ? Expression.constant(1, x["class_counts"].shape) : -expm1(log(Expression.constant(beta)) * x["class_counts"])
       let inverse = 1 / effective
-      let weights = ((Double(x.classes) / inverse.sumAll()) * inverse).broadcast(to: x.logits.shape)
-      if x.text("form") == "softmax" { return x.expectation(-(weights * x.logProbabilities)) }
+      let weights = (Double(x.classes) / inverse.sumAll()) * inverse
+      let weight =
+        x.targets.kind == .index
+        ? weights.gatherRows(x.targets).reshaped(x.targets.shape) : (x.targets * weights).sum()
+      if x.text("form") == "softmax" {
+        return x.targets.kind == .index ? weight * x.crossEntropy : x.expectation(-(weights * x.logProbabilities))
+      }
       // The loss of a class judged right with log-probability l.
       func loss(_ l: Expression) -> Expression {
         x.text("form") == "focal" ? -(oneMinusProbability(l, to: x.real("gamma")) * l) : -l
       }
       let (t, present, absent) = (x.targetProbabilities, loss(-softplus(-x.logits)), loss(-softplus(x.logits)))
       // A logit of -inf (a mask) with target 0 costs nothing.
-      return x.atTarget(weights) * (Expression.select(t .== 0, .constant(0), t * present) + (1 - t) * absent).sum()
+      return weight * (Expression.select(t .== 0, .constant(0), t * present) + (1 - t) * absent).sum()
     })
 
   /// alpha w_y CE / (|p - y|_1 |h|_1 + eps), h the features before the last layer: the size of the gradient of that layer.

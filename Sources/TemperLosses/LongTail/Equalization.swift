@@ -29,14 +29,13 @@ extension Losses {
       let counts = x["class_counts"]
       let isRare = (counts / counts.sumAll()) .< x.real("lam")
       let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      let spared = x.has("spared") ? x["spared"] : Expression.constant(x.real("gamma"))
-      let w = 1 - spared * isRare * (1 - isTarget)
+      let isSpared = isRare .& not(isTarget) .& (x.has("spared") ? x["spared"] : .constant(1))
+      let rest = x.has("spared") ? 0 : 1 - x.real("gamma")
       if x.text("form") == "sigmoid" {
-        return (w * softplus(Expression.select(isTarget, -x.logits, x.logits))).sum()
+        let losses = softplus(Expression.select(isTarget, -x.logits, x.logits))
+        return Expression.select(isSpared, rest * losses, losses).sum()
       }
-      let isThere = w .> 0
-      return x.crossEntropy(
-        .select(isThere, x.logits + log(.select(isThere, w, .constant(1))), .constant(-.infinity)))
+      return x.crossEntropy(.select(isSpared, x.logits + log(Expression.constant(rest)), x.logits))
     })
 
   /// w_y CE(Delta z + iota), Delta_c = (n_c / n_max)^gamma, iota_c = tau log(n_c / n).

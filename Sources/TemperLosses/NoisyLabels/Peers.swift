@@ -77,8 +77,10 @@ extension Losses {
       let (n, classes, logp) = (x.logits.shape[0], x.classes, x.logProbabilities)
       let priors =
         x.has("class_priors")
-        ? x["class_priors"].reshaped([classes, 1]) : .constant(1 / Double(classes), [classes, 1])
-      let means = logp.transposed.logSumExp() - log(Expression.constant(Double(n)))
+        ? x["class_priors"].reshaped([1, classes]) : .constant(1 / Double(classes), [1, classes])
+      // log of the mean probability of each class, over samples.
+      let top = maximum(logp.maximum(axis: 0), -1e30).stopGradient
+      let means = top + log(exp(logp - top).sum(axis: 0) / Double(n))
       func times(_ p: Expression, _ logarithm: Expression) -> Expression {
         p * .select(p .== 0, .constant(0), logarithm)
       }
