@@ -54,6 +54,7 @@ WHOLE = {
 
 # Optional inputs that the default parameters need.
 NEEDED = {
+    "smooth_labels": {"prior"},
     "napo_loss": {"chosen_lengths", "rejected_lengths"},
     "adaptive_softmax": {"projection_2", "tail_2"},
 }
