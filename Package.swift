@@ -13,9 +13,12 @@ let kernelSettings: [CSetting] = [
   .unsafeFlags(["-O3", "-std=gnu17", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"])
 ]
 
-/// A room of the house (see ../shared/DESIGN.md): it imports only the rooms named.
-func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+/// A room of the house (see ../shared/DESIGN.md): it imports only the rooms named. Rooms of records and of what runs
+/// once (`isSmall`) are compiled for size: nothing in them is waited for.
+func room(_ name: String, _ dependencies: [Target.Dependency], isSmall: Bool = false) -> Target {
+  .target(
+    name: name, dependencies: dependencies,
+    swiftSettings: strict + (isSmall ? [.unsafeFlags(["-Osize"], .when(configuration: .release))] : []))
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], _ flags: [String] = []) -> Target {
@@ -35,9 +38,9 @@ let package = Package(
     room("TemperCore", ["TemperKernels"]),
     room("TemperGraph", ["TemperCore", "TemperKernels"]),
     room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"]),
-    room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
-    room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"]),
-    room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
+    room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
+    room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
@@ -45,7 +48,7 @@ let package = Package(
     .target(name: "TemperForeign", cSettings: kernelSettings, linkerSettings: [.linkedLibrary("ffi_pic")]),
     room(
       "TemperPlugins",
-      ["CTemper", "TemperForeign", "TemperIsolation", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+      ["CTemper", "TemperForeign", "TemperIsolation", "TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     .target(
       name: "Temper",
       dependencies: [
