@@ -127,7 +127,7 @@ package final class OptimizerInstance {
         }
         do throws(TemperError) {
           try engine.run(
-            step: step + 1, rates: groups.map { rate($0, learningRate) },
+            step: step + 1, rate: { rate(groups[$0], learningRate) },
             scale: clipping.norm == nil ? 1 : clipping.scale(arrays.gradientNorm()), evaluate: again)
         } catch {
           try arrays.writeParameters()

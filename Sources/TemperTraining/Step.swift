@@ -13,8 +13,13 @@ final class Step {
   let networks: [Network]
   private let execution: Execution
   private let gathers: [Rows]
-  private let numbers: [(tensor: Tensor, value: (Position) -> Double)]
+  private let numbers: [Number]
   private let objective: Tensor
+  /// Not a tuple: calling a function out of an array of tuples allocates.
+  private struct Number {
+    let tensor: Tensor
+    let value: (Position) -> Double
+  }
   /// New values wait here until the step has proved finite.
   private let scatters: [Rows]
   private let copies: [(from: Tensor, to: Tensor)]
@@ -66,7 +71,7 @@ final class Step {
     execution = try Execution(try Plan(outputs, type: type), workers: workers)
     for (index, target) in targets.enumerated() { try execution.bind(output: index, to: target) }
     var gathers: [Rows] = []
-    var numbers: [(tensor: Tensor, value: (Position) -> Double)] = []
+    var numbers: [Number] = []
     for input in execution.plan.inputs {
       let bound: Tensor
       switch graph.sources[input.name] {
@@ -76,7 +81,7 @@ final class Step {
       case .whole(let tensor): bound = tensor
       case .number(let value):
         bound = try Tensor(zeros: [], type)
-        numbers.append((bound, value))
+        numbers.append(Number(tensor: bound, value: value))
       case nil:
         throw TemperError(
           .internalFault, "The objective reads \"\(input.name)\", which did not come from the step's graph.")

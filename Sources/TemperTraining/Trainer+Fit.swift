@@ -133,7 +133,7 @@ extension Trainer {
   /// Moves the networks. Rules that take gradients at other points run the same batch again, with the same random
   /// numbers; running statistics and what is kept follow its first run.
   private func update(_ step: Step, _ order: [Int32], from start: Int) throws(TemperError) {
-    let rates = [learningRate(after: run.position.steps)]
+    let rate = learningRate(after: run.position.steps)
     let number = run.position.steps + 1
     let isRepeated = step.networks.contains { $0.update.needsClosure }
     if isRepeated { try step.keepPending() }
@@ -150,7 +150,7 @@ extension Trainer {
       }
       // The run for the network before it left other gradients.
       let scale = isRepeated && index > 0 ? try again() : options.clipping.scale(network.norm)
-      try network.update.run(step: number, rates: rates, scale: scale, evaluate: again)
+      try network.update.run(step: number, rate: { _ in rate }, scale: scale, evaluate: isRepeated ? again : nil)
       try network.model.constrain()
     }
     if isRepeated { step.restorePending() }

@@ -25,12 +25,19 @@ package final class UpdateEngine {
     let group: Int
   }
 
+  /// Not a tuple: calling a function out of an array of tuples allocates.
+  private struct Number {
+    let tensor: Tensor
+    let name: String
+    let value: (@Sendable (StepNumbers) -> Double)?
+  }
+
   /// Numbers of one group in one type, bound by all its plans.
   private final class Numbers {
     let group: Int
     var tensors: [String: Tensor] = [:]
     /// By level: what its plans read.
-    var read: [[(tensor: Tensor, name: String, value: (@Sendable (StepNumbers) -> Double)?)]]
+    var read: [[Number]]
     init(_ group: Int, levels: Int) { (self.group, read) = (group, Array(repeating: [], count: levels)) }
   }
 
@@ -72,7 +79,14 @@ package final class UpdateEngine {
   private let levels: Int
   private let stages: [UpdateStage]
   /// What is kept beside arrays, by group.
-  package private(set) var scalars: [[(name: String, value: Double)]] = []
+  package private(set) var scalars: [[(name: String, value: Double)]] = [] {
+    didSet {
+      for group in scalars.indices { for scalar in scalars[group] { known[group][scalar.name] = scalar.value } }
+    }
+  }
+  /// What rules look up by name, by group, and the factors that clip gradients: kept, so that a step allocates nothing.
+  private var known: [[String: Double]]
+  private var scales: [String: Double] = [:]
   private let nextScalars: [[@Sendable (StepNumbers) -> Double]]
   package let needsClosure: Bool
   package let hasEvaluation: Bool
@@ -93,6 +107,7 @@ package final class UpdateEngine {
     }
     levels = rules[0].stages.count + 1
     (stages, needsClosure, hasEvaluation) = (rules[0].stages, rules[0].needsClosure, rules[0].evaluation != nil)
+    known = rules.map { Dictionary($0.scalars.map { ($0.name, $0.initial) }) { $1 } }
     scalars = rules.map { $0.scalars.map { ($0.name, $0.initial) } }
     nextScalars = rules.map { $0.scalars.map(\.next) }
 
@@ -158,7 +173,8 @@ package final class UpdateEngine {
         numbers.tensors[name] = tensor
         if !numbers.read[level].contains(where: { $0.name == name }) {
           // Those without a rule are factors that clip gradients.
-          numbers.read[level].append((tensor, name, plans.rule.numbers.first { $0.name == name }?.value))
+          let value = plans.rule.numbers.first { $0.name == name }?.value
+          numbers.read[level].append(Number(tensor: tensor, name: name, value: value))
         }
       }
     }
@@ -229,39 +245,38 @@ package final class UpdateEngine {
 
   // MARK: steps
 
-  /// One step. `rates`: the learning rate of each group. `scale`: what clips the gradients that are there. `evaluate` is
+  /// One step. `rate`: the learning rate of a group. `scale`: what clips the gradients that are there. `evaluate` is
   /// called for further gradients. If it fails, parameters and state are as before.
   package func run(
-    step: Int, rates: [Double], scale: Double = 1, evaluate: Evaluate? = nil
+    step: Int, rate: (_ group: Int) -> Double, scale: Double = 1, evaluate: Evaluate? = nil
   ) throws(TemperError) {
-    var totals: [String: Double] = [:]
-    var scales = ["gradient_scale": scale]
+    scales["gradient_scale"] = scale
     var isAway = false
     for bound in parts { bound.clock?.setWords(bound.key, UInt64(step)) }
     func environment(_ group: Int) -> StepNumbers {
-      let kept = Dictionary(uniqueKeysWithValues: scalars[group].map { ($0.name, $0.value) })
-      return StepNumbers(step: step, learningRate: rates[group], values: kept.merging(totals) { $1 })
+      StepNumbers(step: step, learningRate: rate(group), values: known[group])
     }
+    func set(_ name: String, _ value: Double) { for group in known.indices { known[group][name] = value } }
     do throws(TemperError) {
       for (level, stage) in stages.enumerated() {
-        setNumbers(level, scales, environment)
+        setNumbers(level, environment)
         switch stage {
         case .totals(let names):
-          for (name, _) in names { totals[name] = 0 }
-          for bound in parts {
-            try bound.executions[level].run()
-            for (index, total) in names.enumerated() {
-              totals[total.name]! += bound.executions[level].output(index).scalar
-            }
+          for bound in parts { try bound.executions[level].run() }
+          for (index, total) in names.enumerated() {
+            set(total.name, parts.reduce(0) { $0 + $1.executions[level].output(index).scalar })
           }
         case .gathered(let name, _, let isWanted, let make):
-          guard isWanted?(environment(0)) ?? true else { continue }
+          guard isWanted?(environment(0)) ?? true else {
+            set(name, .nan)
+            continue
+          }
           var arrays: [Tensor] = []
           for bound in parts {
             try bound.executions[level].run()
             arrays.append(bound.executions[level].output(0))
           }
-          totals[name] = try make(arrays)
+          set(name, try make(arrays))
         case .gradient(let name, _, let isWanted):
           if !isAway { for bound in parts { bound.origin?.copyBytes(from: bound.part.parameter) } }
           isAway = true
@@ -277,19 +292,19 @@ package final class UpdateEngine {
           scales["gradient_scale." + name] = try evaluate()
         }
       }
-      setNumbers(levels - 1, scales, environment)
+      setNumbers(levels - 1, environment)
       for bound in parts { try bound.update.run() }
     } catch {
       if isAway { for bound in parts { if let origin = bound.origin { bound.part.parameter.copyBytes(from: origin) } } }
       throw error
     }
-    for group in scalars.indices {
+    for group in scalars.indices where !scalars[group].isEmpty {
       let numbers = environment(group)
       scalars[group] = zip(scalars[group], nextScalars[group]).map { ($0.name, $1(numbers)) }
     }
   }
 
-  private func setNumbers(_ level: Int, _ scales: [String: Double], _ environment: (Int) -> StepNumbers) {
+  private func setNumbers(_ level: Int, _ environment: (Int) -> StepNumbers) {
     for group in numbers where !group.read[level].isEmpty {
       let known = environment(group.group)
       for number in group.read[level] {
