@@ -77,6 +77,7 @@ let package = Package(
         "TemperTraining", "TemperLosses", "TemperOptimizers", "TemperNetworks", "TemperCatalogue", "TemperGraph",
         "TemperCore",
       ]),
+    tests("TemperPlugins", ["TemperPlugins", "TemperCore"]),
     tests(
       "TemperQuantization", ["TemperQuantization", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
   ]

@@ -137,7 +137,7 @@ import TemperForeign
     case .input(let index):
       guard let data = unsafe batch.inputs[index] else { return address(nil) }
       let width = batch.widths[index]
-      if plan.extent != .element {
+      if plan.extent != .element, argument.isPointer {
         return unsafe address(
           UnsafeMutableRawPointer(mutating: data) + (isWhole ? 0 : sample * width * batch.bytes(index)))
       }

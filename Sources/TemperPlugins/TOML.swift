@@ -2,14 +2,14 @@ import TemperCore
 
 /// Reads TOML 1.0 (toml.io), the way people write declarations, into the value that JSON would give. All of it except
 /// dates and times. Errors name line and column.
-struct TOMLReader {
+package struct TOMLReader {
   private let bytes: [UInt8]
   private var at = 0
   private var depth = 0
   private let firstLine: Int
 
   /// `firstLine`: the number of the text's first line in the file that it was taken from.
-  static func read(_ text: String, firstLine: Int = 1) throws(TemperError) -> JSON {
+  package static func read(_ text: String, firstLine: Int = 1) throws(TemperError) -> JSON {
     var reader = TOMLReader(bytes: Array(text.utf8), firstLine: firstLine)
     return try reader.document().json
   }

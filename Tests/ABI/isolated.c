@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -245,6 +247,37 @@ static void threads(void) {
   temper_context_free(own);
 }
 
+static void *endless(void *of) {
+  double value;
+  temper_error e;
+  call(of, &value, &e);
+  return NULL;
+}
+
+/* A program may end in any way while a call runs: its processes end with it. */
+static void exits(void) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans come to this process */
+  for (int how = 0; how < 3; ++how) {
+    const pid_t child = fork();
+    if (child == 0) {
+      temper_plugin_options options = isolated();
+      options.time_limit_milliseconds = 60000;
+      temper_context *own = with(&options);
+      pthread_t thread;
+      pthread_create(&thread, NULL, endless, loss(own, 3));
+      usleep(200000);
+      if (how == 0) exit(0);
+      if (how == 1) _exit(0);
+      raise(SIGKILL);
+    }
+    int status = -1, left = 0;
+    TRUE(waitpid(child, &status, 0) == child);
+    TRUE(how == 2 ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    for (int i = 0; i < 500 && (left = waitpid(-1, NULL, WNOHANG)) >= 0; ++i) usleep(10000);
+    TRUE(left < 0);
+  }
+}
+
 /* The other forms, and what cannot be isolated. */
 static void forms(void) {
   temper_plugin *plugin = NULL;
@@ -284,7 +317,7 @@ int main(int count, char **arguments) {
   fill(x, 1), fill(y, 2);
   const temper_context_options options = {.struct_size = sizeof options, .threads = 2};
   OK(temper_context_create(&context, &options, &error));
-  everything(), crashes(), trainers(), threads(), forms();
+  everything(), crashes(), exits(), trainers(), threads(), forms();
   /* The context is left: its processes end with this one. */
   return check_result("isolated");
 }

@@ -53,6 +53,10 @@ def test_plugin_of_the_readme(tmp_path):
     (tmp_path / "brier.c").write_text(code)
     compile_c(tmp_path / "brier.c", tmp_path / "brier.so", "-shared", "-fPIC")
     show = 'import temper; temper.load_plugin("brier.so"); print(temper.loss("mine.brier_mean")([[1.0, 0.0]], [0])[0])'
+    (line,) = re.findall(r"`(temper\.register_loss\(.*?\))`", (ROOT / "README.md").read_text())
+    formula = f'import temper; {line}; print(temper.loss("mine.brier")([[1.0, 0.0]], [0])[0])'
+    values = [float(run(sys.executable, "-c", code, folder=tmp_path)) for code in (formula, show)]
+    assert values[0] == pytest.approx(values[1])
     # p = 1 / (1 + 1/e): both classes are off by 1 - p.
     assert float(run(sys.executable, "-c", show, folder=tmp_path)) == pytest.approx(
         (1 - 1 / (1 + 2.718281828**-1)) ** 2
@@ -99,3 +103,50 @@ def test_training_in_c(tmp_path):
     compile_c(ROOT / "examples/c/train.c", tmp_path / "train")
     assert "of 300 points" in run(tmp_path / "train", folder=tmp_path)
     assert (tmp_path / "model.safetensors").exists()
+
+
+HOST = r"""
+#include <stdio.h>
+#include <temper.h>
+int main(int count, char **arguments) {
+  temper_error error;
+  temper_context *context;
+  temper_plugin *plugin;
+  temper_loss *loss;
+  temper_tensor *x, *y, *g;
+  const int64_t sizes[] = {1, 2};
+  const char *const folders[] = {arguments[2]};
+  const temper_plugin_options options = {
+      .struct_size = sizeof options, .python_folders = folders, .python_folder_count = count - 2};
+  double value;
+  if (temper_context_create(&context, NULL, &error) ||
+      temper_plugin_load(&plugin, context, arguments[1], &options, &error) ||
+      temper_loss_create(&loss, context, "log_cosh", NULL, 0, &error) ||
+      temper_tensor_create(&x, TEMPER_FLOAT64, 2, sizes, &error) ||
+      temper_tensor_create(&y, TEMPER_FLOAT64, 2, sizes, &error) ||
+      temper_tensor_create(&g, TEMPER_FLOAT64, 2, sizes, &error))
+    return puts(error.message), 1;
+  ((double *)temper_tensor_data(x))[0] = 1;
+  const temper_named_tensor inputs[] = {{"predictions", x}, {"targets", y}}, wanted[] = {{"predictions", g}};
+  if (temper_loss_value_and_grad(&value, wanted, 1, loss, inputs, 2, TEMPER_REDUCTION_MEAN, &error))
+    return puts(error.message), 1;
+  printf("%.12g %.12g\n", value, ((double *)temper_tensor_data(g))[0]);
+  return 0;
+}
+"""
+
+
+def test_a_c_program_hosts_a_file_with_numpy(tmp_path):
+    """NumPy of this environment, in the libpython3 that the system has; they must be of one version."""
+    import ctypes.util
+
+    import numpy
+
+    if not ctypes.util.find_library(f"python{sys.version_info.major}.{sys.version_info.minor}"):
+        pytest.skip("the system has no libpython3 of this Python's version")
+    (tmp_path / "host.c").write_text(HOST)
+    compile_c(tmp_path / "host.c", tmp_path / "host")
+    packages = pathlib.Path(numpy.__file__).parents[1]
+    printed = run(tmp_path / "host", ROOT / "examples/plugins/log_cosh.py", packages, folder=tmp_path)
+    value, slope = map(float, printed.split())
+    assert (value, slope) == pytest.approx((numpy.log(numpy.cosh(1)) / 2, numpy.tanh(1) / 2), rel=1e-10)

@@ -209,6 +209,51 @@ def test_libraries_and_symbols_that_are_not_there(context, tmp_path):
         temper.define_plugin(outside, context=strict)
 
 
+CLASSES = """#include <math.h>
+/* One sample: cross-entropy of `count` scores, in floats, and its gradient. */
+float row(const float *z, int target, long count, float *gradient) {
+  double sum = 0;
+  for (long i = 0; i < count; ++i) sum += exp(z[i]);
+  for (long i = 0; i < count; ++i) gradient[i] = exp(z[i]) / sum - (i == target);
+  return log(sum) - z[target];
+}
+/* The elements of a sample, by their addresses, as Fortran has it. */
+void element_(double *x, double *y, double *value, double *slope) { *value = (*x - *y) * (*x - *y), *slope = 2 * (*x - *y); }
+"""
+
+
+def test_samples_and_elements_by_address(context, rng, tmp_path):
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler to build a library with")
+    (tmp_path / "classes.c").write_text(CLASSES)
+    subprocess.run(["cc", "-shared", "-fPIC", tmp_path / "classes.c", "-o", tmp_path / "classes.so", "-lm"], check=True)
+    library = str(tmp_path / "classes.so")
+    row = "float row(const float *logits, int targets, long C, float *gradient)"
+    element = "void element(double *predictions, double *targets, double *value, double *gradient)"
+    temper.define_plugin(
+        {"name": "f", "loss": [
+            {"name": "row", "library": library, "symbol": "row", "signature": row},
+            {"name": "element", "library": library, "symbol": "element", "signature": element, "reduce": "sum"},
+        ]}, context=context)  # fmt: skip
+    assert {context.record(name)["plugin"]["gradient"] for name in ("f.row", "f.element")} == {"own"}
+    logits, targets = rng.normal(size=(6, 4)), rng.integers(0, 4, 6)
+    pairs = [(context.loss(name).value_and_grad(logits, targets)) for name in ("f.row", "cross_entropy")]
+    assert pairs[0][0] == pytest.approx(pairs[1][0], rel=1e-5)
+    np.testing.assert_allclose(pairs[0][1]["logits"], pairs[1][1]["logits"], rtol=1e-4, atol=1e-6)
+    x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    value, slopes = context.loss("f.element").value_and_grad(x, y, reduction="sum")
+    assert value == pytest.approx(((x - y) ** 2).sum())
+    np.testing.assert_allclose(slopes["predictions"], 2 * (x - y), rtol=1e-12)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("symbol, says", [("abort", "SIGABRT"), ("exit", "exit status"), ("pause", "did not return")])
+def test_functions_that_do_not_return_cost_an_error(context, symbol, says, isolated):
+    declared = _foreign("double (double predictions)", library="libc.so.6", symbol=symbol)
+    with pytest.raises(temper.errors.PluginFailed, match=says):
+        temper.define_plugin(declared, time_limit=0.5, context=context, isolated=isolated)
+
+
 def test_a_wrong_gradient_function_is_found_out(context):
     wrong = _foreign("double (double predictions)", symbol="sin", inputs={"predictions": {"shape": "N,D"}},
                      gradient={"symbol": "sin", "signature": "double (double predictions)"})  # fmt: skip
