@@ -45,6 +45,9 @@ extension Context {
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let (context, path) = unsafe (try context(handle, 1), try path(file, 2))
     let settings = unsafe try loading(options, 3)
+    guard unsafe settings.callable.pointer == nil else {
+      throw TemperError(.invalidArgument, "`callable` goes with temper_plugin_define.", argument: 3)
+    }
     return try located(2) { () throws(TemperError) in try context.host.load(path, settings.options) }
   }
 }

@@ -28,8 +28,8 @@ struct ForeignFunction: BatchFunction {
   }
 
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
-    var arguments = unsafe ForeignArguments(call, loss)
-    unsafe value.run(&arguments, isMean: declaration.isMean, isValue: true, returnsGradient: nil)
+    let arguments = unsafe ForeignArguments(call, loss)
+    unsafe value.run(arguments, isMean: declaration.isMean, isValue: true, returnsGradient: nil)
     guard let gradient else { return }
     let wanted = (0..<loss.inputs.count).contains { unsafe call.gradients[$0] != nil }
     guard wanted else { return }

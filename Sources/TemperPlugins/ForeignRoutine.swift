@@ -36,6 +36,25 @@ import TemperForeign
   }
 
   func bytes(_ input: Int) -> Int { isIndex[input] ? 4 : isDouble ? 8 : 4 }
+
+  func store(_ value: Double, _ array: UnsafeMutableRawPointer?, _ index: Int) {
+    guard let array = array else { return }
+    if isDouble {
+      array.storeBytes(of: value, toByteOffset: index * 8, as: Double.self)
+    } else {
+      array.storeBytes(of: Float(value), toByteOffset: index * 4, as: Float.self)
+    }
+  }
+
+  /// Element `element` of a sample's; of inputs with one number for a sample that.
+  func number(_ input: Int, _ sample: Int, _ element: Int) -> Double {
+    guard let data = inputs[input] else { return 0 }
+    let width = widths[input]
+    let at = width == 0 ? 0 : sample * width + (width == widths[0] ? element : 0)
+    if isIndex[input] { return Double(data.load(fromByteOffset: at * 4, as: Int32.self)) }
+    return isDouble
+      ? data.load(fromByteOffset: at * 8, as: Double.self) : Double(data.load(fromByteOffset: at * 4, as: Float.self))
+  }
 }
 
 /// One function of a library and how it is called.
@@ -59,137 +78,50 @@ import TemperForeign
 
   deinit { unsafe foreign_free(function.pointer) }
 
-  /// Calls it for the batch, each sample, or each element. A value goes to `values`, and a gradient where it is wanted.
-  @unsafe func run(_ batch: inout ForeignArguments, isMean: Bool, isValue: Bool, returnsGradient: Int?) {
-    let width = plan.extent == .element ? Swift.max(batch.widths[0], 1) : 1
-    let calls = plan.extent == .batch ? 1 : batch.samples
-    let scale = isMean && plan.extent == .element ? 1 / Double(width) : 1
-    let count = signature.arguments.count
-    // For each argument a slot of 8 bytes for its value or what it points to, and one for the address.
-    unsafe withUnsafeTemporaryAllocation(byteCount: (count + 1) * 32, alignment: 16) { room in
-      guard let base = room.baseAddress else { return }
-      let result = unsafe base + count * 32
-      unsafe withUnsafeTemporaryAllocation(of: UnsafeMutableRawPointer?.self, capacity: count) { pointers in
-        for index in 0..<count { unsafe (pointers.baseAddress! + index).initialize(to: base + index * 32) }
-        // What the function writes and nobody asked for goes to scratch memory.
-        var scratch: [[UInt8]] = []
-        var places: [UnsafeMutableRawPointer?] = unsafe [UnsafeMutableRawPointer?](repeating: nil, count: count)
-        for (index, role) in plan.roles.enumerated() {
-          guard plan.extent != .element else { break }
-          var bytes = 0
-          if case .gradient(let input) = role, unsafe batch.gradients[input] == nil {
-            bytes = (plan.extent == .batch ? batch.samples : 1) * batch.widths[input] * 8
-          }
-          if role == .values, !isValue { bytes = (plan.extent == .batch ? batch.samples : 1) * 8 }
-          guard bytes > 0 else { continue }
-          scratch.append([UInt8](repeating: 0, count: bytes))
-          unsafe scratch[scratch.count - 1].withUnsafeMutableBytes { unsafe places[index] = $0.baseAddress }
-        }
-        withExtendedLifetime(scratch) {
-          for sample in 0..<calls {
-            var (sum, slope) = (0.0, 0.0)
-            for element in 0..<width {
-              for (index, argument) in signature.arguments.enumerated() {
-                let slot = unsafe base + index * 32
-                unsafe fill(slot, argument, plan.roles[index], batch, sample, element, places[index])
-              }
-              unsafe foreign_call(function.pointer, pointers.baseAddress, result)
-              let returned = signature.result.isReal ? unsafe number(result, signature.result) : 0
-              if plan.extent == .element {
-                let value = unsafe written(.values, base) ?? returned
-                sum += isValue ? value : 0
-                for input in unsafe batch.gradients.indices {
-                  guard let gradient = unsafe batch.gradients[input] else { continue }
-                  let derivative =
-                    unsafe written(.gradient(input), base) ?? (returnsGradient == input ? returned : nil)
-                  guard let derivative else { continue }
-                  if batch.widths[input] == width {
-                    unsafe store(derivative * scale, gradient, sample * width + element, batch)
-                  } else {
-                    slope += derivative * scale
-                    unsafe store(slope, gradient, sample, batch)
-                  }
-                }
-              } else if isValue, signature.result.isReal, !plan.roles.contains(.values) {
-                sum = returned
-              }
-            }
-            if isValue, plan.extent == .element || plan.extent == .sample && !plan.roles.contains(.values) {
-              unsafe store(sum * scale, batch.call.values, sample, batch)
+  /// Calls it for the batch, each sample, or each element. Values go where they are wanted if `isValue`, gradients too;
+  /// what nobody asked for goes to scratch memory.
+  func run(_ batch: ForeignArguments, isMean: Bool, isValue: Bool, returnsGradient: Int?) {
+    let frame = ForeignFrame(signature, plan, batch, isValue: isValue)
+    switch plan.extent {
+    case .batch:
+      frame.move(to: 0, 0)
+      foreign_call(function.pointer, frame.arguments, frame.result)
+    case .sample:
+      let returnsValue = isValue && signature.result.isReal && !plan.roles.contains(.values)
+      for sample in 0..<batch.samples {
+        frame.move(to: sample, 0)
+        foreign_call(function.pointer, frame.arguments, frame.result)
+        if returnsValue { batch.store(frame.returned(signature.result), batch.call.values, sample) }
+      }
+    case .element:
+      let width = Swift.max(batch.widths[0], 1)
+      let scale = isMean ? 1 / Double(width) : 1
+      let valueAt = plan.roles.firstIndex(of: .values)
+      // Which argument a derivative is written to; none where it is returned.
+      var wanted: [(input: Int, argument: Int?)] = []
+      for input in batch.gradients.indices where batch.gradients[input] != nil {
+        let argument = plan.roles.firstIndex(of: .gradient(input))
+        if argument != nil || returnsGradient == input { wanted.append((input, argument)) }
+      }
+      for sample in 0..<batch.samples {
+        var (sum, slope) = (0.0, 0.0)
+        for element in 0..<width {
+          frame.move(to: sample, element)
+          foreign_call(function.pointer, frame.arguments, frame.result)
+          let returned = frame.returned(signature.result)
+          if isValue { sum += valueAt.map { frame.written($0) } ?? returned }
+          for (input, argument) in wanted {
+            let derivative = (argument.map { frame.written($0) } ?? returned) * scale
+            if batch.widths[input] == width {
+              batch.store(derivative, batch.gradients[input], sample * width + element)
+            } else {
+              slope += derivative
+              batch.store(slope, batch.gradients[input], sample)
             }
           }
         }
+        if isValue { batch.store(sum * scale, batch.call.values, sample) }
       }
-    }
-  }
-
-  /// Puts the value of one argument into its slot, or the address of an array or of the value.
-  @unsafe private func fill(
-    _ slot: UnsafeMutableRawPointer, _ argument: ForeignSignature.Argument, _ role: ForeignPlan.Role,
-    _ batch: ForeignArguments, _ sample: Int, _ element: Int, _ scratch: UnsafeMutableRawPointer?
-  ) {
-    let isWhole = plan.extent == .batch
-    func address(_ pointer: UnsafeMutableRawPointer?) {
-      unsafe slot.storeBytes(of: pointer, as: UnsafeMutableRawPointer?.self)
-    }
-    var number = 0.0
-    switch role {
-    case .input(let index):
-      guard let data = unsafe batch.inputs[index] else { return address(nil) }
-      let width = batch.widths[index]
-      if plan.extent != .element, argument.isPointer {
-        return unsafe address(
-          UnsafeMutableRawPointer(mutating: data) + (isWhole ? 0 : sample * width * batch.bytes(index)))
-      }
-      let at = width == 0 ? 0 : sample * width + (width == batch.widths[0] ? element : 0)
-      number =
-        batch.isIndex[index]
-        ? Double(unsafe data.load(fromByteOffset: at * 4, as: Int32.self))
-        : batch.isDouble
-          ? unsafe data.load(fromByteOffset: at * 8, as: Double.self)
-          : Double(unsafe data.load(fromByteOffset: at * 4, as: Float.self))
-    case .values, .gradient:
-      if plan.extent == .element {
-        unsafe (slot + 16).storeBytes(of: 0, as: UInt64.self)
-        return unsafe address(slot + 16)
-      }
-      if let scratch = unsafe scratch { return unsafe address(scratch) }
-      if case .gradient(let index) = role, let gradient = unsafe batch.gradients[index] {
-        return unsafe address(gradient + (isWhole ? 0 : sample * batch.widths[index] * batch.bytes(index)))
-      }
-      return unsafe address(batch.call.values.map { unsafe $0 + (isWhole ? 0 : sample * (batch.isDouble ? 8 : 4)) })
-    case .size(let letter): number = Double(batch.sizes[letter] ?? 0)
-    case .parameter(let index): number = unsafe batch.call.parameters[index].real
-    case .literal(let value): number = value
-    }
-    let place = unsafe argument.isPointer ? slot + 16 : slot
-    switch argument.number {
-    case .float: unsafe place.storeBytes(of: Float(number), as: Float.self)
-    case .double, .void: unsafe place.storeBytes(of: number, as: Double.self)
-    case .int32: unsafe place.storeBytes(of: Int32(truncatingIfNeeded: Int64(number)), as: Int32.self)
-    case .int64: unsafe place.storeBytes(of: Int64(number), as: Int64.self)
-    }
-    if argument.isPointer { unsafe address(place) }
-  }
-
-  /// What the function wrote for an argument of this role, of one element.
-  @unsafe private func written(_ role: ForeignPlan.Role, _ base: UnsafeMutableRawPointer) -> Double? {
-    guard let index = plan.roles.firstIndex(of: role) else { return nil }
-    return unsafe number(base + index * 32 + 16, signature.arguments[index].number)
-  }
-
-  @unsafe private func number(_ place: UnsafeMutableRawPointer, _ number: ForeignSignature.Number) -> Double {
-    number == .float ? Double(unsafe place.load(as: Float.self)) : unsafe place.load(as: Double.self)
-  }
-
-  @unsafe private func store(
-    _ value: Double, _ array: UnsafeMutableRawPointer?, _ index: Int, _ batch: ForeignArguments
-  ) {
-    guard let array = unsafe array else { return }
-    if batch.isDouble {
-      unsafe array.storeBytes(of: value, toByteOffset: index * 8, as: Double.self)
-    } else {
-      unsafe array.storeBytes(of: Float(value), toByteOffset: index * 4, as: Float.self)
     }
   }
 }

@@ -58,6 +58,10 @@ package struct PluginHost: Sendable {
         return try define(
           Arrival(declaration, "a text", content: SHA256.hexadecimal(Array(text.utf8)), options), folder: nil)
       }
+      guard options.isolation == nil else {
+        throw TemperError(
+          .unsupported, "A function that is handed over runs in this process; put it into a file to isolate it.")
+      }
       guard declaration.losses.count == 1 else {
         throw TemperError(
           .invalidArgument, "A function that is handed over is one loss; \(declaration.losses.count) are declared.")

@@ -63,6 +63,8 @@ static void formulas(void) {
   SAYS("line 1");
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_plugin_unload(NULL, &error));
   const temper_plugin_options callable = {.struct_size = sizeof callable, .callable = &error};
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT,
+        temper_plugin_load(&plugin, context, file("formulas.toml"), &callable, &error));
   FAILS(TEMPER_ERROR_WRONG_STATE,
         temper_plugin_define(&plugin, context, "name = 'a'\n[[loss]]\nname = 'b'", &callable, &error));
 }
