@@ -29,13 +29,13 @@ struct ForeignFunction: BatchFunction {
 
   @unsafe func evaluate(_ call: temper_loss_call) throws(TemperError) {
     let arguments = unsafe ForeignArguments(call, loss)
-    unsafe value.run(arguments, isMean: declaration.isMean, isValue: true, returnsGradient: nil)
+    value.run(arguments, isMean: declaration.isMean, isValue: true, returnsGradient: nil)
     guard let gradient else { return }
     let wanted = (0..<loss.inputs.count).contains { unsafe call.gradients[$0] != nil }
     guard wanted else { return }
     let plan = gradient.plan
-    unsafe gradient.run(
-      &arguments, isMean: declaration.isMean, isValue: false,
+    gradient.run(
+      arguments, isMean: declaration.isMean, isValue: false,
       returnsGradient: declaration.returnedGradient(plan, loss))
   }
 }

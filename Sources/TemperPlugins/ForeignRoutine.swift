@@ -38,21 +38,21 @@ import TemperForeign
   func bytes(_ input: Int) -> Int { isIndex[input] ? 4 : isDouble ? 8 : 4 }
 
   func store(_ value: Double, _ array: UnsafeMutableRawPointer?, _ index: Int) {
-    guard let array = array else { return }
+    guard let array = unsafe array else { return }
     if isDouble {
-      array.storeBytes(of: value, toByteOffset: index * 8, as: Double.self)
+      unsafe array.storeBytes(of: value, toByteOffset: index * 8, as: Double.self)
     } else {
-      array.storeBytes(of: Float(value), toByteOffset: index * 4, as: Float.self)
+      unsafe array.storeBytes(of: Float(value), toByteOffset: index * 4, as: Float.self)
     }
   }
 
   /// Element `element` of a sample's; of inputs with one number for a sample that.
   func number(_ input: Int, _ sample: Int, _ element: Int) -> Double {
-    guard let data = inputs[input] else { return 0 }
+    guard let data = unsafe inputs[input] else { return 0 }
     let width = widths[input]
     let at = width == 0 ? 0 : sample * width + (width == widths[0] ? element : 0)
-    if isIndex[input] { return Double(data.load(fromByteOffset: at * 4, as: Int32.self)) }
-    return isDouble
+    if isIndex[input] { return unsafe Double(data.load(fromByteOffset: at * 4, as: Int32.self)) }
+    return unsafe isDouble
       ? data.load(fromByteOffset: at * 8, as: Double.self) : Double(data.load(fromByteOffset: at * 4, as: Float.self))
   }
 }
@@ -85,13 +85,13 @@ import TemperForeign
     switch plan.extent {
     case .batch:
       frame.move(to: 0, 0)
-      foreign_call(function.pointer, frame.arguments, frame.result)
+      unsafe foreign_call(function.pointer, frame.arguments, frame.result)
     case .sample:
       let returnsValue = isValue && signature.result.isReal && !plan.roles.contains(.values)
       for sample in 0..<batch.samples {
         frame.move(to: sample, 0)
-        foreign_call(function.pointer, frame.arguments, frame.result)
-        if returnsValue { batch.store(frame.returned(signature.result), batch.call.values, sample) }
+        unsafe foreign_call(function.pointer, frame.arguments, frame.result)
+        if returnsValue { unsafe batch.store(frame.returned(signature.result), batch.call.values, sample) }
       }
     case .element:
       let width = Swift.max(batch.widths[0], 1)
@@ -99,7 +99,7 @@ import TemperForeign
       let valueAt = plan.roles.firstIndex(of: .values)
       // Which argument a derivative is written to; none where it is returned.
       var wanted: [(input: Int, argument: Int?)] = []
-      for input in batch.gradients.indices where batch.gradients[input] != nil {
+      for input in unsafe batch.gradients.indices where unsafe batch.gradients[input] != nil {
         let argument = plan.roles.firstIndex(of: .gradient(input))
         if argument != nil || returnsGradient == input { wanted.append((input, argument)) }
       }
@@ -107,20 +107,20 @@ import TemperForeign
         var (sum, slope) = (0.0, 0.0)
         for element in 0..<width {
           frame.move(to: sample, element)
-          foreign_call(function.pointer, frame.arguments, frame.result)
+          unsafe foreign_call(function.pointer, frame.arguments, frame.result)
           let returned = frame.returned(signature.result)
           if isValue { sum += valueAt.map { frame.written($0) } ?? returned }
           for (input, argument) in wanted {
             let derivative = (argument.map { frame.written($0) } ?? returned) * scale
             if batch.widths[input] == width {
-              batch.store(derivative, batch.gradients[input], sample * width + element)
+              unsafe batch.store(derivative, batch.gradients[input], sample * width + element)
             } else {
               slope += derivative
-              batch.store(slope, batch.gradients[input], sample)
+              unsafe batch.store(slope, batch.gradients[input], sample)
             }
           }
         }
-        if isValue { batch.store(sum * scale, batch.call.values, sample) }
+        if isValue { unsafe batch.store(sum * scale, batch.call.values, sample) }
       }
     }
   }
