@@ -6,7 +6,9 @@ package enum SHA256 {
     ]
     var message = bytes + [0x80]
     message += [UInt8](repeating: 0, count: (120 - message.count % 64) % 64)
-    for shift in stride(from: 56, through: 0, by: -8) { message.append(UInt8(UInt64(bytes.count) * 8 >> shift & 0xff)) }
+    for shift in stride(from: 56, through: 0, by: -8) {
+      message.append(UInt8(truncatingIfNeeded: (UInt64(bytes.count) * 8) >> shift))
+    }
     var schedule = [UInt32](repeating: 0, count: 64)
     for block in stride(from: 0, to: message.count, by: 64) {
       compress(message[block..<(block + 64)], &schedule, &state)

@@ -144,6 +144,12 @@ package struct TOMLReader {
     while let byte = next {
       if byte == quote {
         let isEnd = !isLong || at + 2 < bytes.count && bytes[at + 1] == quote && bytes[at + 2] == quote
+        // Of more than three quotes the last three end the text.
+        if isEnd, isLong, at + 3 < bytes.count, bytes[at + 3] == quote {
+          text.append(quote)
+          at += 1
+          continue
+        }
         if isEnd {
           at += isLong ? 3 : 1
           guard let string = String(validating: text, as: UTF8.self) else {
