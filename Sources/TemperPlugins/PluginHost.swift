@@ -187,7 +187,7 @@ package struct PluginHost: Sendable {
         paths[foreign.library] = try libraryPath(foreign.library, folder)
       }
     }
-    let libraries = paths.values.sorted()
+    let libraries = Array(paths.values)
     if let isolation = arrival.options.isolation {
       let (losses, found) = (arrival.declaration.losses, paths)
       return try bring(arrival, isolation, fork: nil) { () throws(TemperError) in
