@@ -177,8 +177,7 @@ extension Optimizers {
       for array in arrays { values += try array.array(of: Double.self).filter { !$0.isNaN } }
       let count = Int(share * Double(values.count))
       guard count > 0 else { return .infinity }
-      values.sort(by: >)
-      return values[count - 1]
+      return values.sorted()[values.count - count]
     }
     let old = x.state("mask")
     let chosen = Expression.select(x.number("is_due") { isDue($0) ? 1 : 0 }, square(g) .>= threshold, old)
