@@ -21,12 +21,9 @@ enum {
   LINK_CODES = LINK_CODE(TEMPER_MULTIPLY_ADD + 1, 0),
 };
 
-enum { TILE = 8 * LANES, HELD_TILES = 2 };
-#define FOR_TILE(STATEMENT, ...)                                                                          \
-  STATEMENT(0, __VA_ARGS__)                                                                               \
-  STATEMENT(1, __VA_ARGS__)                                                                               \
-  STATEMENT(2, __VA_ARGS__) STATEMENT(3, __VA_ARGS__) STATEMENT(4, __VA_ARGS__) STATEMENT(5, __VA_ARGS__) \
-      STATEMENT(6, __VA_ARGS__) STATEMENT(7, __VA_ARGS__)
+enum { TILE = 4 * LANES, HELD_TILES = 2 };
+#define FOR_TILE(STATEMENT, ...) \
+  STATEMENT(0, __VA_ARGS__) STATEMENT(1, __VA_ARGS__) STATEMENT(2, __VA_ARGS__) STATEMENT(3, __VA_ARGS__)
 
 // Where operands come from.
 #define TILE_VALUE(n) v##n
@@ -44,9 +41,7 @@ enum { TILE = 8 * LANES, HELD_TILES = 2 };
 #define LOAD_LANES(n, _) v##n = X_VECTOR(n);
 #define HOLD_LANES(n, which) h##which##_##n = v##n;
 #define RELEASE_LANES(n, which) lanes_store(x_base + n * LANES, h##which##_##n);
-#define HELD(which)                                                                                                 \
-  lanes h##which##_0 = 0, h##which##_1 = 0, h##which##_2 = 0, h##which##_3 = 0, h##which##_4 = 0, h##which##_5 = 0, \
-        h##which##_6 = 0, h##which##_7 = 0;
+#define HELD(which) lanes h##which##_0 = 0, h##which##_1 = 0, h##which##_2 = 0, h##which##_3 = 0;
 #define STORE_LANES(n, _) lanes_store(x_base + n * LANES, v##n);
 
 #define LINK(label, STATEMENT, ...)              \
@@ -130,7 +125,7 @@ static int64_t run_links(const chain_link *links, int64_t length) {
       TERNARY_LABELS(TEMPER_SELECT, select_one),
       TERNARY_LABELS(TEMPER_MULTIPLY_ADD, multiply_add),
   };
-  lanes v0 = 0, v1 = 0, v2 = 0, v3 = 0, v4 = 0, v5 = 0, v6 = 0, v7 = 0;
+  lanes v0 = 0, v1 = 0, v2 = 0, v3 = 0;
   HELD(0) HELD(1) int64_t i = 0;
   const chain_link *l = links;
   if (length < TILE) return 0;

@@ -97,13 +97,10 @@ typedef struct streams {
 static streams streams_of(const temper_plan *plan) {
   const temper_row_program *program = plan->program;
   streams result = {.count = 0};
-  if (plan->shape.layout != TEMPER_LAYOUT_COLUMN_BLOCKS || program->phase_count > 1 || program->rows > 1) return result;
-  bool passes = false;
-  for (int32_t i = 0; i < program->instruction_count; ++i) {
-    const temper_step *step = &plan->steps[i];
-    passes |= !step->idle && !step->chained && !step->once;
-  }
-  for (int32_t i = 0; passes && i < program->instruction_count && result.count < 16; ++i) {
+  if (plan->shape.layout != TEMPER_LAYOUT_COLUMN_BLOCKS || program->phase_count > 1 || program->rows > 1 ||
+      plan->one_chain)
+    return result;
+  for (int32_t i = 0; i < program->instruction_count && result.count < 16; ++i) {
     const temper_instruction *instruction = &program->instructions[i];
     if (instruction->op != TEMPER_LOAD || !plan->steps[i].idle) continue;
     const temper_slot *slot = plan->slots[instruction->slot].slot;

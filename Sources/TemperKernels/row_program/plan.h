@@ -60,7 +60,7 @@ struct temper_step {
 };
 
 enum {
-  TEMPER_CHAIN_STEPS = 24,
+  TEMPER_CHAIN_STEPS = 48,
   TEMPER_CHAIN_FORMS = 12,
 };
 // Operand `tile` is in vector registers; of the two others, in order, this says which are one value for all elements.
