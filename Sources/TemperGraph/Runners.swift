@@ -51,7 +51,8 @@ import TemperKernels
       perPiece = rows >= 64 ? rows / 64 * 64 : max(rows, 1)
       pieces = (plan.rows + perPiece - 1) / perPiece
     } else {
-      perPiece = (work + 1023) / 1024 * 1024
+      // Of a long row, larger pieces: a piece's plan is then nothing beside its work.
+      perPiece = (max(work, plan.columns / 64) + 1023) / 1024 * 1024
       pieces = (plan.columns + perPiece - 1) / perPiece
     }
   }

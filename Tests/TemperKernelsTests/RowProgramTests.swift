@@ -472,6 +472,55 @@ private func check(
     }
   }
 
+  /// Adam's rule has a loop of its own, with the bits of the loops for each instruction.
+  @Test(arguments: [true, false], [true, false])
+  func adamIsItsInstructions(decays: Bool, single: Bool) {
+    let element = single ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64
+    var numbers = Numbers(7)
+    var program = ReferenceProgram(rows: 1, columns: 5003)
+    // Slots: parameter, gradient, first and second moment, step size, root correction, what decay keeps.
+    let slots: [Slot] =
+      (0..<4).map { n in
+        .dense(program, element: element) { _, _ in n == 3 ? numbers.between(0, 2) : numbers.between(-1, 1) }
+      } + [-1e-3, 1.5, 0.99].map { value in .perRow(program, element: element) { _ in value } }
+    let (m, g, v, w) = (
+      program.register(.full), program.register(.full), program.register(.full), program.register(.full)
+    )
+    let (t, a, b) = (program.register(.full), program.register(.full), program.register(.full))
+    let (size, root, keep) = (program.register(.row), program.register(.row), program.register(.row))
+    program.emit(TEMPER_LOAD, m, slot: 2)
+    program.emit(TEMPER_LOAD, g, slot: 1)
+    program.emit(TEMPER_MULTIPLY, t, -1, g, immediate: 0.1)
+    program.emit(TEMPER_MULTIPLY_ADD, a, -1, m, t, immediate: 0.9)
+    program.emit(TEMPER_STORE, -1, a, slot: 2)
+    program.emit(TEMPER_LOAD, v, slot: 3)
+    program.emit(TEMPER_SQUARE, t, g)
+    program.emit(TEMPER_MULTIPLY, t, -1, t, immediate: 0.001)
+    program.emit(TEMPER_MULTIPLY_ADD, b, -1, v, t, immediate: 0.999)
+    program.emit(TEMPER_STORE, -1, b, slot: 3)
+    program.emit(TEMPER_LOAD, size, slot: 4)
+    program.emit(TEMPER_LOAD, root, slot: 5)
+    program.emit(TEMPER_SQRT, t, b)
+    program.emit(TEMPER_MULTIPLY_ADD, t, root, t, -1, immediate: 1e-8)
+    program.emit(TEMPER_DIVIDE, t, a, t)
+    program.emit(TEMPER_LOAD, w, slot: 0)
+    if decays {
+      program.emit(TEMPER_LOAD, keep, slot: 6)
+      program.emit(TEMPER_MULTIPLY, w, keep, w)
+    }
+    program.emit(TEMPER_MULTIPLY_ADD, w, size, t, w)
+    program.emit(TEMPER_STORE, -1, w, slot: 0)
+    for variant in machineVariants {
+      var (whole, cut) = (slots, slots)
+      program.run(&whole, single: single, on: variant)
+      program.run(&cut, single: single, on: variant, columnCuts: Array(stride(from: 15, to: 5003, by: 15)))
+      for slot in [0, 2, 3] {
+        #expect(whole[slot].values == cut[slot].values, "slot \(slot), variant \(variant.rawValue)")
+      }
+      #expect(whole[0].values != slots[0].values)
+    }
+  }
+
   /// The same bits however rows are cut.
   @Test(arguments: [1, 3, 10, 32, 33, 100, 1000, 5000], [true, false])
   func rowCutsKeepBits(columns: Int, single: Bool) {

@@ -97,11 +97,14 @@ static void run_chain(const block *k, const temper_step *last) {
   }
   for (int32_t h = 0; h < c.held_count; ++h) add_link(&c, LINK_RELEASE + h, c.held[h].memory, no_operand);
   add_link(&c, LINK_END, no_operand, no_operand);
+  int64_t (*run)(const chain_link *, int64_t) = run_links;
+  if (alone && is_adam(c.links, c.links_count)) run = run_adam;
+  if (alone && is_adamw(c.links, c.links_count)) run = run_adamw;
   const int64_t whole = c.loops[0].length;
   const int64_t total = alone ? k->left : c.loops[0].segments * whole;
   for (int64_t begin = 0; begin < total; begin += whole) {
     const int64_t length = whole < total - begin ? whole : total - begin;
-    const int64_t done = run_links(c.links, length);
+    const int64_t done = run(c.links, length);
     if (done < length) run_rest(&c, done, length);
     for (int32_t n = 0; n < c.links_count; ++n) {
       c.links[n].x += c.links[n].x_step;
