@@ -472,17 +472,23 @@ private func check(
     }
   }
 
-  /// Adam's rule has a loop of its own, with the bits of the loops for each instruction.
+  /// Adam's rule has a loop of its own, with the bits of the loops for each instruction and the values of its definition.
   @Test(arguments: [true, false], [true, false])
   func adamIsItsInstructions(decays: Bool, single: Bool) {
     let element = single ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64
     var numbers = Numbers(7)
     var program = ReferenceProgram(rows: 1, columns: 5003)
+    let (rate, decay) = (0.01, 0.1)
+    let correction: (Double, Double) = (1 - 0.9 * 0.9 * 0.9, 1 - 0.999 * 0.999 * 0.999)
     // Slots: parameter, gradient, first and second moment, step size, root correction, what decay keeps.
-    let slots: [Slot] =
-      (0..<4).map { n in
-        .dense(program, element: element) { _, _ in n == 3 ? numbers.between(0, 2) : numbers.between(-1, 1) }
-      } + [-1e-3, 1.5, 0.99].map { value in .perRow(program, element: element) { _ in value } }
+    var slots: [Slot] = []
+    for shift: Double in [0, 0.5, 0, 0] {
+      slots.append(.dense(program, element: element) { _, _ in Double(Float(numbers.between(0, 1))) - shift })
+    }
+    for value in [-rate / correction.0, 1 / correction.1.squareRoot(), 1 - rate * decay] {
+      slots.append(.perRow(program, element: element) { _ in value })
+    }
+    slots[1].values[5] = 0
     let (m, g, v, w) = (
       program.register(.full), program.register(.full), program.register(.full), program.register(.full)
     )
@@ -517,7 +523,16 @@ private func check(
       for slot in [0, 2, 3] {
         #expect(whole[slot].values == cut[slot].values, "slot \(slot), variant \(variant.rawValue)")
       }
-      #expect(whole[0].values != slots[0].values)
+      let tolerance = single ? 3e-7 : 1e-15
+      for i in 0..<program.columns {
+        let (start, gradient) = (slots[0].values[i], slots[1].values[i])
+        let first = 0.9 * slots[2].values[i] + 0.1 * gradient
+        let second = 0.999 * slots[3].values[i] + 0.001 * gradient * gradient
+        let direction = first / correction.0 / ((second / correction.1).squareRoot() + 1e-8)
+        let parameter = start - rate * ((decays ? decay * start : 0) + direction)
+        #expect(abs(whole[2].values[i] - first) <= tolerance && abs(whole[3].values[i] - second) <= tolerance)
+        #expect(abs(whole[0].values[i] - parameter) <= tolerance)
+      }
     }
   }
 

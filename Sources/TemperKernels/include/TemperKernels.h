@@ -3,7 +3,6 @@
 #ifndef TEMPER_KERNELS_H
 #define TEMPER_KERNELS_H
 
-#include "adam.h"
 #include "batch.h"
 #include "cholesky.h"
 #include "column_reduce.h"

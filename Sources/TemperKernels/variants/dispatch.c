@@ -1,4 +1,3 @@
-#include "../include/adam.h"
 #include "../include/row_program.h"
 #include "../include/softmax.h"
 
@@ -47,4 +46,3 @@ DEFINE_ROW_PROGRAM_RUN(f64)
 DEFINE_KERNEL(temper_softmax, temper_softmax_job)
 DEFINE_KERNEL(temper_softmax_cross_entropy, temper_softmax_cross_entropy_job)
 DEFINE_KERNEL(temper_softmax_topk, temper_softmax_topk_job)
-DEFINE_KERNEL(temper_adam, temper_adam_job)

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../include/adam.h"
 #include "../include/philox.h"
 #include "../include/softmax.h"
 #include "../mathematics/vector_math.h"
@@ -32,7 +31,6 @@
 #include "../row_program/interpreter.h"
 #include "../rows/softmax_kernels.h"
 #include "../rows/softmax_topk_kernel.h"
-#include "../rows/adam_kernel.h"
 // clang-format on
 
 #ifdef TARGET
