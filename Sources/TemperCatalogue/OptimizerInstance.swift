@@ -226,7 +226,7 @@ package final class OptimizerInstance {
     let states = Set(rules.flatMap { $0.states.map(\.name) })
     for (name, _) in tensors {
       if name.hasPrefix("scalar.") {
-        let plain = name.split(separator: ".group").first.map(String.init) ?? name
+        let plain = name.split(separator: ".").prefix(2).joined(separator: ".")
         if scalars.contains(plain) { continue }
       } else if let dot = name.firstIndex(of: "."), states.contains(String(name[name.index(after: dot)...])) {
         continue
