@@ -9,11 +9,13 @@
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
 ops, decoders, metrics, optimizers, schedules and quantizers have each of them as a function:
-temper.losses.focal(gamma=2.0).
+temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what a paper claims.
 """
 
 from . import decoders, errors, losses, metrics, ops, optimizers, quantizers, schedules
-from ._catalogue import catalog, decoder, describe, loss, metric, op, optimizer, quantizer, schedule, weighted_sum
+from ._catalogue import (
+    catalog, decoder, describe, experiment, loss, metric, op, optimizer, quantizer, schedule, weighted_sum,
+)  # fmt: skip
 from ._context import Context
 from ._library import library as _library
 from ._losses import Loss
@@ -29,8 +31,9 @@ from .errors import Error
 __all__ = [
     "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Quantized",
     "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors",
-    "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op", "ops",
-    "optimizer", "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules", "weighted_sum",
+    "experiment", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op",
+    "ops", "optimizer", "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules",
+    "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

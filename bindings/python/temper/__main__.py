@@ -1,4 +1,4 @@
-"""The catalogue, plug-ins and studies, on the command line."""
+"""The catalogue, plug-ins, experiments and studies, on the command line."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 
 import temper
 
-from . import _plugin_commands, study
+from . import _experiment_commands, _plugin_commands, study
 
 
 def _catalog(options):
@@ -41,6 +41,7 @@ def _parser():
     describe.set_defaults(run=_describe)
     _plugin_commands.add(commands)
     study.add(commands)
+    _experiment_commands.add(commands)
     version = commands.add_parser("version", help="print the version of the library")
     version.set_defaults(run=_version)
     return parser

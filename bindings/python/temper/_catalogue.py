@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _context
+from . import _context, errors, experiments
 from ._methods import constructor_signature
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ def schedule(name: str, /, **parameters: Parameter) -> Schedule:
 def quantizer(name: str, /, **parameters: Parameter) -> Quantizer:
     """The quantizer of this name: temper.quantizer("round_to_nearest", bits=4).quantize(weight)."""
     return _context.default().quantizer(name, **parameters)
+
+
+def experiment(name: str, /) -> experiments.Experiment:
+    """The experiment of this name: for finding in temper.experiment("low_precision_format_sweep")(): print(finding)."""
+    found = experiments.find(name)
+    if found is None:
+        known = ", ".join(record["name"] for record in experiments.records())
+        raise errors.UnknownName(f"There is no experiment {name}; there are {known}.")
+    return found
 
 
 def namespace(make, *kinds):

@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from . import experiments
 from ._handles import Handle
 from ._library import library, pending
 from ._losses import Loss
@@ -102,12 +103,17 @@ class Context(Handle):
 
     def names(self, kind: str | None = None) -> list[str]:
         """The names of all methods of a kind, in alphabetical order."""
-        kind, count = kind and kind.encode(), ctypes.c_uint64()
-        library.catalogue_count(ctypes.byref(count), self, kind)
-        return [library.text(library.catalogue_name, self, kind, index) for index in range(count.value)]
+        code, count = kind and kind.encode(), ctypes.c_uint64()
+        library.catalogue_count(ctypes.byref(count), self, code)
+        names = [library.text(library.catalogue_name, self, code, index) for index in range(count.value)]
+        if kind in (None, "experiment"):
+            names = sorted(names + [record["name"] for record in experiments.records()])
+        return names
 
     def record(self, name: str) -> dict:
         """The record of one method, as a dict."""
+        if found := experiments.find(name):
+            return found.record
         if name not in self._records:
             self._records[name] = json.loads(
                 library.text(library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_JSON"])
@@ -116,6 +122,8 @@ class Context(Handle):
 
     def describe(self, name: str) -> str:
         """What a method is, its parameters, inputs and source, as text."""
+        if found := experiments.find(name):
+            return found.describe()
         return library.text(library.catalogue_describe, self, name.encode(), library.constants["TEMPER_FORMAT_TEXT"])
 
     def catalog(self, kind: str | None = None, area: str | None = None) -> list[dict]:
@@ -124,6 +132,7 @@ class Context(Handle):
         records = json.loads(
             library.text(library.catalogue_describe, self, None, library.constants["TEMPER_FORMAT_JSON"])
         )
+        records = sorted(records + experiments.records(), key=lambda record: record["name"])
         return [r for r in records if kind in (None, r["kind"]) and area in (None, r["area"])]
 
 

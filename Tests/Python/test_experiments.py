@@ -1,0 +1,96 @@
+"""Experiments: their records, their parameters, the command line."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import temper
+from temper.experiments import Finding, Reference, experiment, quantized_noise
+
+RECORDS = temper.catalog("experiment")
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "temper", "experiment", *arguments], capture_output=True, text=True)
+
+
+@experiment("coin", aliases=("penny",), area="diagnose", summary="Throws a coin.", reference=Reference("", 0, "Coins"),
+            throws="How often.", fair="Whether it is.", bias="To heads.", name="Of the coin.")  # fmt: skip
+def coin(throws: int = 2, fair: bool = True, bias: float = 0.5, name: str = "penny"):
+    yield Finding("A claim.", f"{throws} {fair} {bias} {name}", fair)
+
+
+def test_records_are_those_of_the_functions():
+    record = coin.record
+    assert (record["name"], record["kind"], record["aliases"]) == ("coin", "experiment", ["penny"])
+    assert [(e["name"], e["type"], e["default"]) for e in record["parameters"]] == [
+        ("throws", "integer", 2), ("fair", "boolean", True), ("bias", "real", 0.5), ("name", "text", "penny")]  # fmt: skip
+    for word in ("Throws a coin.", "throws = 2: How often. (a whole number)", "Also called: penny.", "Coins."):
+        assert word in coin.describe()
+    with pytest.raises(TypeError, match="words on"):
+        experiment("none", area="", summary="", reference=Reference("", 0, ""))(lambda seeds=1: None)
+
+
+def test_parameters_come_as_values_or_as_texts():
+    (finding,) = coin(throws="3", fair="false", bias="0.25", name="x")
+    assert finding == Finding("A claim.", "3 False 0.25 x", False)
+    assert next(coin()).holds
+    with pytest.raises(temper.errors.UnknownName, match="throws, fair"):
+        coin(heads=1)
+    for name, value in (("throws", "2.5"), ("throws", "two"), ("fair", "perhaps"), ("bias", "x")):
+        with pytest.raises(temper.errors.InvalidArgument, match=name):
+            coin(**{name: value})
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
+def test_experiments_are_in_the_catalogue(record):
+    name = record["name"]
+    assert temper.experiment(name).record == record
+    assert name in temper.Context().names("experiment") and name in temper.Context().names()
+    assert record["reference"]["text"] in temper.describe(name)
+
+
+def test_unknown_experiments_are_named():
+    result = run("sky_is_green")
+    assert result.returncode == 1 and "sky_is_green" in result.stderr and RECORDS[0]["name"] in result.stderr
+    result = run("quantized_noise_activation_study", "seeds")
+    assert result.returncode == 1 and "NAME=VALUE" in result.stderr
+    assert run().stdout.count("\n") == len(RECORDS)
+
+
+def test_the_command_says_claim_measured_and_verdict():
+    result = run("quantized_noise_activation_study", "seeds=1", "epochs=1")
+    words = [line.split()[0] for line in result.stdout.splitlines() if line]
+    assert words.count("claim") == words.count("measured") == words.count("verdict") == 4
+    failed = result.stdout.count("does not hold")
+    assert (result.returncode == 0) == (failed == 0)
+    assert f"{4 - failed} of 4 claims hold" in result.stdout
+
+
+def test_precision_is_reduced_to_even_levels(rng):
+    x = rng.standard_normal((50, 20))
+    y = quantized_noise.reduce_precision(x, 3)
+    assert len(np.unique(y.round(12))) == 8 and (y.min(), y.max()) == (x.min(), pytest.approx(x.max()))
+    assert abs(y - x).max() <= (x.max() - x.min()) / 14 + 1e-12
+    np.testing.assert_allclose(quantized_noise.reduce_precision(x, 32), x, atol=1e-8)
+    np.testing.assert_array_equal(quantized_noise.reduce_precision(np.ones(3), 2), 1)
+    noisy = quantized_noise.reduce_precision(x, 32, 0.01, rng) - x
+    assert noisy.std() == pytest.approx(0.01 * (x.max() - x.min()), rel=0.1)
+
+
+def test_gradients_of_the_study_are_those_of_its_network(rng):
+    """At 30 bits the rounding is next to nothing: central differences see through it."""
+    network = quantized_noise.Network("gelu", 30, 0.0, 0)
+    network.parameters = [p.astype(np.float64) for p in network.parameters]
+    x, y, loss = rng.standard_normal((8, 64)), rng.integers(0, 10, 8), temper.loss("cross_entropy")
+    gradients = network.gradients(x, y, loss)
+    for parameter, gradient in zip(network.parameters, gradients):
+        change, step = rng.standard_normal(parameter.shape), 1e-3
+        values = []
+        for sign in (1, -1):
+            parameter += sign * step * change
+            values.append(loss(network.forward(x)[0], y).mean())
+            parameter -= sign * step * change
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx((gradient * change).sum(), rel=1e-3, abs=1e-5)
