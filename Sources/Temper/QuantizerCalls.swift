@@ -15,9 +15,9 @@ final class ContextQuantizer: Handled {
 /// One packed matrix.
 final class ContextQuantized: Handled {
   static var kind: HandleKind { .quantized }
-  let matrix: PackedMatrix
+  let matrix: QuantizedMatrix
   let context: Context
-  init(_ matrix: PackedMatrix, _ context: Context) { (self.matrix, self.context) = (matrix, context) }
+  init(_ matrix: QuantizedMatrix, _ context: Context) { (self.matrix, self.context) = (matrix, context) }
 }
 
 private func quantizer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantizer {
@@ -81,7 +81,7 @@ private func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   unsafe edge(error) { () throws(TemperError) in
     let matrix = unsafe try quantized(handle, 1).matrix
     var info = temper_quantized_info()
-    info.bits = Int32(matrix.bits)
+    info.bits = Int32(matrix.bits.rounded(.up))
     (info.outputs, info.inputs) = (Int64(matrix.rows), Int64(matrix.columns))
     info.byte_count = Int64(matrix.byteCount)
     unsafe try fill(out, "out", 0, info)

@@ -50,7 +50,7 @@ private func textbook(_ row: [Double], _ h: [[Double]], order: [Int], round: (Do
   return q
 }
 
-private func outputError(_ weight: Tensor, _ matrix: PackedMatrix, _ x: Tensor) -> Double {
+private func outputError(_ weight: Tensor, _ matrix: QuantizedMatrix, _ x: Tensor) -> Double {
   let (rows, n) = (weight.shape[0], weight.shape[1])
   let difference = zip(doubles(weight), doubles(try! matrix.dequantize(workers: workers))).map { $0 - $1 }
   let inputs = doubles(x)

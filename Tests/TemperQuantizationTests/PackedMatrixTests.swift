@@ -9,7 +9,7 @@ private func packed(_ rows: Int, _ columns: Int, bits: Int = 4, symmetric: Bool 
   try RoundToNearest(
     grid: try Grid(symmetric ? .symmetric : .asymmetric, bits: bits),
     granularity: group.map { .group($0) } ?? .channel
-  ).quantize(weights([rows, columns]), workers: workers).matrix
+  ).quantize(weights([rows, columns]), workers: workers).matrix.packed!
 }
 
 @Suite struct PackedMatrixTests {

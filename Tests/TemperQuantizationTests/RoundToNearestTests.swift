@@ -26,7 +26,7 @@ private struct Case: CustomTestStringConvertible {
 }
 
 /// The scale of each element of a packed (rows, columns) weight.
-private func scales(_ matrix: PackedMatrix) -> [Float] {
+private func scales(_ matrix: QuantizedMatrix) -> [Float] {
   let all = floats(matrix.scales)
   let groups = matrix.scales.shape[1]
   return (0..<matrix.rows).flatMap { row in

@@ -43,3 +43,26 @@ func correlatedInputs(_ samples: Int, _ columns: Int, seed: UInt64 = 3) -> Tenso
   }
   return try! Tensor(values, shape: [samples, columns])
 }
+
+/// For matrices that are codes alone.
+extension QuantizedMatrix {
+  var codes: Tensor { packed!.codes }
+  var scales: Tensor { packed!.scales }
+  var zeros: Tensor? { packed!.zeros }
+  var grid: Grid { packed!.grid }
+  var groupSize: Int { packed!.groupSize }
+}
+
+extension QuantizedMatrix {
+  func looseCodes(workers: Workers) throws -> Tensor { try packed!.looseCodes(workers: workers) }
+}
+
+extension PackedMatrix {
+  func dequantize(workers: Workers) throws -> Tensor { try QuantizedMatrix(self).dequantize(workers: workers) }
+  func matmul(_ x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
+    try QuantizedMatrix(self).matmul(x, workers: workers)
+  }
+  func matmul(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+    try QuantizedMatrix(self).matmul(x, into: y, workers: workers)
+  }
+}

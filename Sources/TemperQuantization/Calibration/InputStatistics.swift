@@ -7,11 +7,21 @@ package final class InputStatistics {
   package private(set) var samples = 0
   /// Σ x xᵀ, (columns, columns), float64.
   let gram: Tensor
+  /// By column: Σ x, Σ |x| and max |x|.
+  private(set) var sums: [Double]
+  private(set) var absoluteSums: [Double]
+  private(set) var largest: [Double]
+  /// Up to `keptLimit` of the samples, each as likely as any other (Vitter's algorithm R), (kept, columns) float32.
+  private(set) var kept: [Float] = []
+  package static let keptLimit = 1024
+  private var random = Random(seed: 0, stream: "calibration")
   private static let chunk = 1024
 
   package init(columns: Int) throws(TemperError) {
     self.columns = columns
     gram = try Tensor(zeros: [columns, columns], .float64)
+    sums = [Double](repeating: 0, count: columns)
+    (absoluteSums, largest) = (sums, sums)
   }
 
   /// Adds inputs (…, columns), float32 or float64. Values must be finite.
@@ -29,12 +39,33 @@ package final class InputStatistics {
       // gram += partᵀ part
       try MatrixProduct.run(
         try part.permuted([1, 0]), part, into: gram, accumulate: true, workers: workers)
+      try observe(try part.array(of: Double.self))
     }
-    samples += count
     guard try diagonal().allSatisfy(\.isFinite) else {
       throw TemperError(.notFinite, "Calibration inputs must be finite, and their squares must be too.")
     }
   }
+
+  private func observe(_ values: [Double]) throws(TemperError) {
+    guard columns > 0 else { return }
+    for start in stride(from: 0, to: values.count, by: columns) {
+      samples += 1
+      // Where this sample goes among those kept, if it does.
+      let isFirst = samples <= InputStatistics.keptLimit
+      let place = isFirst ? samples - 1 : random.below(samples)
+      let stays = place < InputStatistics.keptLimit
+      for column in 0..<columns {
+        let value = values[start + column]
+        sums[column] += value
+        absoluteSums[column] += abs(value)
+        largest[column] = max(largest[column], abs(value))
+        if isFirst { kept.append(Float(value)) } else if stays { kept[place * columns + column] = Float(value) }
+      }
+    }
+  }
+
+  /// Mean x, by column.
+  var means: [Double] { sums.map { $0 / Double(max(samples, 1)) } }
 
   /// Σ x², by column.
   func diagonal() throws(TemperError) -> [Double] {

@@ -7,7 +7,29 @@ package struct Codebook: Sendable, Hashable {
 
   package var bits: Int { levels.count.trailingZeroBitCount }
 
-  package static let all: [Codebook] = [nf4, fp4E2M1, fp8E4M3, fp8E5M2]
+  package static let all: [Codebook] = [nf4, fp4E2M1, fp6E2M3, fp6E3M2, fp8E4M3, fp8E5M2, binary, ternary]
+
+  /// Of levels that were found for one weight; a file holds them beside the codes.
+  static let learnedName = "learned"
+  package var isLearned: Bool { name == Codebook.learnedName }
+
+  /// 2 to 256 finite levels, a power of two of them; some may be the same.
+  package init(learned levels: [Float]) throws(TemperError) {
+    guard (2...256).contains(levels.count), levels.count.nonzeroBitCount == 1 else {
+      throw TemperError(.invalidShape, "A table has 2 to 256 levels, a power of two; \(levels.count) came.")
+    }
+    guard levels.allSatisfy({ abs($0) <= 0x1p60 }), levels.contains(where: { $0 > 0 }) else {
+      throw TemperError(
+        .notFinite, "The levels of a table are finite, at most 2^60 in size, and not all of them at or below zero.")
+    }
+    self.init(name: Codebook.learnedName, levels: levels)
+  }
+
+  private init(name: String, levels: [Float]) { (self.name, self.levels) = (name, levels) }
+
+  package static let binary = Codebook(name: "binary", levels: [-1, 1])
+  /// One of four codes stands for no number.
+  package static let ternary = Codebook(name: "ternary", levels: [-1, 0, 1, .nan])
 
   /// Quantiles of the normal distribution, between the most even ones and with an exact zero, over the largest.
   /// Dettmers et al., 2023, arXiv 2305.14314.
@@ -21,6 +43,9 @@ package struct Codebook: Sendable, Hashable {
 
   /// OCP Microscaling Formats, 2023: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
   package static let fp4E2M1 = minifloat("fp4_e2m1", exponentBits: 2, fractionBits: 1, bias: 1, codesBelow: 8)
+  /// OCP Microscaling Formats, 2023: up to 7.5 and up to 28.
+  package static let fp6E2M3 = minifloat("fp6_e2m3", exponentBits: 2, fractionBits: 3, bias: 1, codesBelow: 32)
+  package static let fp6E3M2 = minifloat("fp6_e3m2", exponentBits: 3, fractionBits: 2, bias: 3, codesBelow: 32)
   /// OCP 8-bit Floating Point, 2023: up to 448, no infinities, one NaN.
   package static let fp8E4M3 = minifloat("fp8_e4m3", exponentBits: 4, fractionBits: 3, bias: 7, codesBelow: 0x7F)
   /// Up to 57344; the largest exponent is for infinities and NaN.

@@ -7,6 +7,8 @@ package struct Grid: Sendable, Hashable {
     case symmetric
     /// The code itself; each group has a zero point, which is one of the codes.
     case asymmetric
+    /// The code itself, without zero points: for forms with offsets.
+    case unsigned
     /// Those of a table; no zero points.
     case codebook(Codebook)
   }
@@ -17,9 +19,13 @@ package struct Grid: Sendable, Hashable {
   package init(_ levels: Levels, bits: Int) throws(TemperError) {
     (self.levels, self.bits) = (levels, bits)
     let allowed =
-      if case .codebook(let codebook) = levels { codebook.bits...codebook.bits } else { 2...8 }
+      switch levels {
+      case .codebook(let codebook): codebook.bits...codebook.bits
+      case .unsigned: 1...8
+      default: 2...8
+      }
     guard allowed.contains(bits) else {
-      let range = allowed.count == 1 ? "\(allowed.lowerBound)" : "2 to 8"
+      let range = allowed.count == 1 ? "\(allowed.lowerBound)" : "\(allowed.lowerBound) to 8"
       throw TemperError(.outOfRange, "A grid of \(name) levels has \(range) bits; \(bits) came.")
     }
   }
@@ -31,13 +37,14 @@ package struct Grid: Sendable, Hashable {
     switch levels {
     case .symmetric: "symmetric"
     case .asymmetric: "asymmetric"
+    case .unsigned: "unsigned"
     case .codebook(let codebook): codebook.name
     }
   }
 
   package init(named name: String, bits: Int) throws(TemperError) {
-    let known: [Levels] = [.symmetric, .asymmetric] + Codebook.all.map { .codebook($0) }
-    let names = ["symmetric", "asymmetric"] + Codebook.all.map(\.name)
+    let known: [Levels] = [.symmetric, .asymmetric, .unsigned] + Codebook.all.map { .codebook($0) }
+    let names = ["symmetric", "asymmetric", "unsigned"] + Codebook.all.map(\.name)
     guard let index = names.firstIndex(of: name) else {
       throw TemperError(
         .unknownName, "There are no levels \"\(name)\"; there are \(names.joined(separator: ", ")).")

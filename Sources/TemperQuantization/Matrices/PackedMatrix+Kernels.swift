@@ -7,7 +7,7 @@ extension PackedMatrix {
     func with(_ levels: UnsafePointer<Float>?) -> Result {
       withExtendedLifetime(self) {
         var matrix = unsafe temper_packed_matrix(
-          rows: Int64(rows), columns: Int64(columns), bits: Int32(bits), first_level: Float(grid.firstLevel),
+          rows: Int64(rows), columns: Int64(columns), bits: Int32(grid.bits), first_level: Float(grid.firstLevel),
           levels: levels, codes: codes.pointer.assumingMemoryBound(to: UInt8.self), group_size: Int64(groupSize),
           scale_row_stride: scales.shape[0] == rows ? Int64(scales.shape[1]) : 0,
           scales: scales.pointer.assumingMemoryBound(to: Float.self),
@@ -112,49 +112,18 @@ extension PackedMatrix {
     return loose
   }
 
-  /// The weights that the codes stand for, float32 of the weight's shape.
-  package func dequantize(workers: Workers) throws(TemperError) -> Tensor {
-    let weights = try Tensor(zeros: shape, .float32)
-    try dequantize(into: weights, workers: workers)
-    return weights
-  }
-
-  /// The same into dense float32 or float64 memory of the weight's shape.
-  package func dequantize(into target: Tensor, workers: Workers) throws(TemperError) {
-    guard target.shape == shape, target.dtype.isFloating, target.isDense, !target.isReadOnly else {
-      throw TemperError(
-        .invalidShape,
-        "The weights go into a dense float array of shape \(shape); \(target.dtype.name) of shape \(target.shape) came."
-      )
-    }
-    let weights = target.dtype == .float32 ? target : try Tensor(zeros: shape, .float32)
+  @unsafe package func decode(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
     unsafe withKernelMatrix { matrix in
-      workers.runRows(rows, columns) { begin, end in
-        for row in begin..<end {
-          unsafe temper_dequantize_row(
-            matrix, TEMPER_VARIANT_BEST, Int64(row), 0, Int64(columns),
-            weights.pointer.assumingMemoryBound(to: Float.self) + row * columns)
-        }
+      for row in rows {
+        unsafe temper_dequantize_row(
+          matrix, TEMPER_VARIANT_BEST, Int64(row), 0, Int64(columns), target + (row - rows.lowerBound) * columns)
       }
     }
-    if target.dtype != .float32 { try target.assign(from: weights) }
   }
 
-  /// y = x Wᵀ: x (…, columns) to y (…, rows), both dense float32 or both dense float64. The weights enter with exactly
-  /// the values of `dequantize`.
-  package func matmul(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
-    let lead = Shape(Array(x.shape.sizes.dropLast()))
-    guard x.shape.rank >= 1, x.shape.last == columns, y.shape == Shape(lead.sizes + [rows]) else {
-      throw TemperError(
-        .invalidShape,
-        "A packed weight \(Shape([rows, columns])) takes (…, \(columns)) to (…, \(rows)); \(x.shape) and \(y.shape) came."
-      )
-    }
-    guard x.dtype.isFloating, y.dtype == x.dtype, x.isDense, y.isDense, !y.isReadOnly else {
-      throw TemperError(
-        .invalidType, "Products take dense float32 or float64 arrays; \(x.dtype.name) to \(y.dtype.name) came.")
-    }
-    let m = lead.count
+  /// Straight from the codes. The weights enter with exactly the values of `decode`.
+  package func multiply(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+    let m = x.shape[0]
     var scratch: [Storage] = []
     let failure = unsafe withKernelMatrix { matrix -> TemperError? in
       var product = unsafe temper_packed_product(
@@ -178,35 +147,6 @@ extension PackedMatrix {
     }
     withExtendedLifetime((x, y)) {}
     if let failure { throw failure }
-  }
-
-  /// y = x Wᵀ: x (…, columns), float32 or float64, to (…, rows) of the same type.
-  package func matmul(_ x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
-    guard x.shape.rank >= 1 else {
-      throw TemperError(.invalidShape, "A packed weight takes (…, \(columns)); a single number came.")
-    }
-    let y = try Tensor(zeros: Shape(x.shape.sizes.dropLast() + [rows]), x.dtype)
-    try matmul(try x.dense(), into: y, workers: workers)
-    return y
-  }
-
-  /// The rows that dense int32 `indices` (…) name, into dense float32 or float64 `target` (…, columns).
-  func lookUp(_ indices: Tensor, into target: Tensor, workers: Workers) throws(TemperError) {
-    let wanted = try indices.array(of: Int32.self).map(Int.init)
-    if let wrong = wanted.first(where: { !(0..<rows).contains($0) }) {
-      throw TemperError(.outOfRange, "Indices must be from 0 to \(rows - 1); \(wrong) came.")
-    }
-    let decoded = target.dtype == .float32 ? target : try Tensor(zeros: target.shape, .float32)
-    unsafe withKernelMatrix { matrix in
-      workers.runRows(wanted.count, columns) { begin, end in
-        for place in begin..<end {
-          unsafe temper_dequantize_row(
-            matrix, TEMPER_VARIANT_BEST, Int64(wanted[place]), 0, Int64(columns),
-            decoded.pointer.assumingMemoryBound(to: Float.self) + place * columns)
-        }
-      }
-    }
-    if target.dtype != .float32 { try target.assign(from: decoded) }
   }
 
   /// Squared error, squared weight and largest error, by row.

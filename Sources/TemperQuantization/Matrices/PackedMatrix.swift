@@ -3,7 +3,7 @@ import TemperKernels
 
 /// A weight matrix as low-bit codes: scale · (level − zero point) for each element, scales and zero points shared by
 /// groups of columns. Products run straight from the codes.
-package struct PackedMatrix: Sendable {
+package struct PackedMatrix: WeightForm {
   /// Of the weight: rows (outputs) first; all other axes together are the columns.
   package let shape: Shape
   package let grid: Grid
@@ -16,10 +16,23 @@ package struct PackedMatrix: Sendable {
   /// (rows, bytes of a row) in the kernels' layout (quantized.h), uint8.
   package let codes: Tensor
 
-  package var rows: Int { PackedMatrix.rows(of: shape) }
-  package var columns: Int { PackedMatrix.columns(of: shape) }
-  package var bits: Int { grid.bits }
-  package var byteCount: Int { codes.byteCount + scales.byteCount + (zeros?.byteCount ?? 0) }
+  package var bits: Double { Double(grid.bits) }
+  /// As in a file, where scales that are powers of two take a byte.
+  package var byteCount: Int {
+    let table = grid.codebook.map { $0.isLearned ? 4 * $0.levels.count : 0 } ?? 0
+    return codes.byteCount + (hasExponents ? scales.count : scales.byteCount) + (zeros?.byteCount ?? 0) + table
+  }
+  /// Whether every scale is a power of two, of which files hold the exponent alone.
+  package private(set) var hasExponents = false
+
+  /// The same, its scales as exponents.
+  func withExponents() throws(TemperError) -> PackedMatrix {
+    guard try scales.array(of: Float.self).allSatisfy({ $0.isNormal && $0 > 0 && $0.significandBitPattern == 0 })
+    else { throw TemperError(.outOfRange, "Scales are exponents only where all are powers of two.") }
+    var copy = self
+    copy.hasExponents = true
+    return copy
+  }
 
   /// A vector counts as one row.
   static func rows(of shape: Shape) -> Int { shape.rank > 1 ? shape[0] : 1 }
@@ -77,7 +90,7 @@ package struct PackedMatrix: Sendable {
       let zero = Int(zeros?[index] ?? 0)
       guard zero <= grid.highestCode else {
         throw TemperError(
-          .outOfRange, "Zero points of \(bits)-bit codes are 0 to \(grid.highestCode); \(zero) came.")
+          .outOfRange, "Zero points of \(grid.bits)-bit codes are 0 to \(grid.highestCode); \(zero) came.")
       }
       let furthest = grid.hasZeroPoints ? Float(max(zero, grid.highestCode - zero)) : grid.largestLevel
       guard (scale * furthest).isFinite else {

@@ -5,7 +5,7 @@ import TemperCore
 package struct QuantizationReport: Sendable, Hashable {
   package let shape: Shape
   /// Of a code.
-  package let bits: Int
+  package let bits: Double
   /// Codes, scales and zero points.
   package let byteCount: Int
   /// Of the same weight in float32.
@@ -24,8 +24,47 @@ package struct QuantizationReport: Sendable, Hashable {
   package var effectiveBits: Double { shape.count == 0 ? 0 : 8 * Double(byteCount) / Double(shape.count) }
 }
 
-extension PackedMatrix {
+extension QuantizedMatrix {
+  private static let rowsOfBlock = 256
+
   func report(of weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizationReport {
+    if let packed, inputs == nil { return packed.report(of: weight, workers: workers) }
+    let decoded = try dequantize(workers: workers).reshaped([rows, columns])
+    let means = inputs?.means
+    let offsets = try adjustment.offsets?.array(of: Double.self)
+    var (error, energy, largest, lost, had) = (0.0, 0.0, 0.0, 0.0, 0.0)
+    for start in stride(from: 0, to: rows, by: QuantizedMatrix.rowsOfBlock) {
+      let range = start..<min(start + QuantizedMatrix.rowsOfBlock, rows)
+      let original = try weight.values.slice(range).array(of: Double.self)
+      let packed = try decoded.slice(range).array(of: Double.self)
+      let difference = zip(original, packed).map { $0 - $1 }
+      for (value, missed) in zip(original, difference) {
+        (error, energy) = (error + missed * missed, energy + value * value)
+        largest = max(largest, abs(missed))
+      }
+      guard let inputs, let means else { continue }
+      let shape: Shape = [range.count, columns]
+      lost += try inputs.energy(of: try Tensor(difference, shape: shape), workers: workers)
+      had += try inputs.energy(of: try Tensor(original, shape: shape), workers: workers)
+      guard let offsets else { continue }
+      // Σ (d · x − o)² = Σ (d · x)² − 2 o d · Σ x + n o²
+      for row in range {
+        let place = (row - start) * columns
+        let mean = (0..<columns).reduce(0.0) { $0 + difference[place + $1] * means[$1] }
+        lost += Double(inputs.samples) * offsets[row] * (offsets[row] - 2 * mean)
+      }
+    }
+    return QuantizationReport(
+      shape: shape, bits: bits, byteCount: byteCount, floatByteCount: 4 * shape.count,
+      meanSquaredError: error / Double(max(shape.count, 1)), largestError: largest,
+      relativeError: error == 0 ? 0 : error / energy,
+      outputError: inputs == nil ? nil : lost <= 0 ? 0 : lost / had)
+  }
+}
+
+extension PackedMatrix {
+  /// Straight from the codes.
+  fileprivate func report(of weight: Weight, workers: Workers) -> QuantizationReport {
     var (error, energy, largest) = (0.0, 0.0, 0.0)
     for row in rowErrors(of: weight, workers: workers) {
       (error, energy) = (error + row.squared_error, energy + row.squared_weight)
@@ -34,25 +73,7 @@ extension PackedMatrix {
     return QuantizationReport(
       shape: shape, bits: bits, byteCount: byteCount, floatByteCount: 4 * shape.count,
       meanSquaredError: error / Double(max(shape.count, 1)), largestError: largest,
-      relativeError: error == 0 ? 0 : error / energy, outputError: try outputError(of: weight, inputs, workers))
-  }
-
-  /// tr(D G Dᵀ) / tr(W G Wᵀ) with D = W − Ŵ, G = Σ x xᵀ.
-  private func outputError(
-    of weight: Weight, _ inputs: InputStatistics?, _ workers: Workers
-  ) throws(TemperError) -> Double? {
-    guard let inputs else { return nil }
-    let decoded = try dequantize(workers: workers).reshaped([rows, columns])
-    var (error, energy) = (0.0, 0.0)
-    for start in stride(from: 0, to: rows, by: 256) {
-      let range = start..<min(start + 256, rows)
-      let original = try weight.values.slice(range).array(of: Double.self)
-      let packed = try decoded.slice(range).array(of: Double.self)
-      let shape: Shape = [range.count, columns]
-      error += try inputs.energy(of: try Tensor(zip(original, packed).map { $0 - $1 }, shape: shape), workers: workers)
-      energy += try inputs.energy(of: try Tensor(original, shape: shape), workers: workers)
-    }
-    return error == 0 ? 0 : error / energy
+      relativeError: error == 0 ? 0 : error / energy, outputError: nil)
   }
 }
 

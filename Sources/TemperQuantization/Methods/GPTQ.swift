@@ -21,12 +21,14 @@ package struct GPTQ: Quantizer {
 
   package func pack(
     _ weight: Weight, inputs: InputStatistics?, workers: Workers
-  ) throws(TemperError) -> PackedMatrix {
+  ) throws(TemperError) -> QuantizedMatrix {
     let covers = try weight.covers(grid, granularity, range, workers: workers)
     let groupSize = granularity.groupSize(columns: weight.columns)
     guard let inputs, weight.columns > 0 else {
-      return try PackedMatrix(
-        nearest: weight, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros, workers: workers)
+      return try QuantizedMatrix(
+        PackedMatrix(
+          nearest: weight, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
+          workers: workers))
     }
     let activity = try inputs.diagonal()
     let order =
@@ -36,9 +38,10 @@ package struct GPTQ: Quantizer {
     let codes = try weight.roundedWithFeedback(
       grid, scales: covers.scales, zeros: covers.zeros, groupSize: groupSize, factors: factors, order: order,
       workers: workers)
-    return try PackedMatrix(
-      shape: weight.shape, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
-      looseCodes: codes, workers: workers)
+    return try QuantizedMatrix(
+      PackedMatrix(
+        shape: weight.shape, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
+        looseCodes: codes, workers: workers))
   }
 
   /// Rⱼᵢ / Rᵢᵢ above the diagonal, columns in the order given, float32.

@@ -9,7 +9,7 @@ package protocol Quantizer: Sendable {
   var needsInputs: Bool { get }
   /// `inputs`: statistics of the layer's inputs, nil where there are none: for methods that look at the weight alone, and
   /// for weights that are not multiplied with inputs (tables of embeddings), which all methods then round to nearest.
-  func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> PackedMatrix
+  func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
 }
 
 extension Quantizer {
@@ -22,7 +22,7 @@ package struct QuantizerMaker: Sendable {
 }
 
 package struct QuantizedWeight: Sendable {
-  package let matrix: PackedMatrix
+  package let matrix: QuantizedMatrix
   package let report: QuantizationReport
 }
 

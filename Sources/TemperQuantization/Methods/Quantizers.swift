@@ -16,6 +16,12 @@ package enum Quantizers {
     RoundToNearest.method(
       .fp8E5M2, "the 8-bit floats with 2 bits of fraction, up to 57344",
       Reference("Micikevicius et al.", 2022, "FP8 Formats for Deep Learning", arXiv: "2209.05433")),
-    GPTQ.method,
+    RoundToNearest.method(
+      .fp6E2M3, "the 6-bit floats with 3 bits of fraction, up to 7.5",
+      Reference("Open Compute Project", 2023, "OCP Microscaling Formats (MX) Specification")),
+    RoundToNearest.method(
+      .fp6E3M2, "the 6-bit floats with 2 bits of fraction, up to 28",
+      Reference("Open Compute Project", 2023, "OCP Microscaling Formats (MX) Specification")),
+    SignsAndZeros.binary, SignsAndZeros.ternary, GPTQ.method,
   ]
 }

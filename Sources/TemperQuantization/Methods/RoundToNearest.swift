@@ -14,11 +14,13 @@ package struct RoundToNearest: Quantizer {
     (self.name, self.grid, self.granularity, self.range) = (name, grid, granularity, range)
   }
 
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> PackedMatrix {
+  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
+  {
     let covers = try weight.covers(grid, granularity, range, workers: workers)
-    return try PackedMatrix(
-      nearest: weight, grid: grid, groupSize: granularity.groupSize(columns: weight.columns), scales: covers.scales,
-      zeros: covers.zeros, workers: workers)
+    return try QuantizedMatrix(
+      PackedMatrix(
+        nearest: weight, grid: grid, groupSize: granularity.groupSize(columns: weight.columns), scales: covers.scales,
+        zeros: covers.zeros, workers: workers))
   }
 }
 

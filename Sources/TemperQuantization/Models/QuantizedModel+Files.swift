@@ -60,11 +60,11 @@ extension QuantizedModel {
     let model = try Model(
       restoring: file, catalogue: catalogue, absent: Set(members.map(\.name)),
       isForeign: { name in
-        members.contains { PackedMatrix.storedNames(of: $0.name).contains(name) }
+        members.contains { member in StoredWeight.suffixes.contains { member.name + $0 == name } }
       })
-    var weights: [(name: String, matrix: PackedMatrix)] = []
+    var weights: [(name: String, matrix: QuantizedMatrix)] = []
     for member in members {
-      weights.append((member.name, try PackedMatrix(stored: member.name, member.value, in: file, workers: workers)))
+      weights.append((member.name, try QuantizedMatrix(stored: member.name, member.value, in: file, workers: workers)))
     }
     try self.init(model, weights)
   }

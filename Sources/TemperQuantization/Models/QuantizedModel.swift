@@ -9,7 +9,7 @@ package final class QuantizedModel {
   /// Describes, predicts and summarises as any model; it has no gradients with respect to packed weights.
   package let model: Model
   /// By the name of the parameter that each stands for, in the model's order.
-  package let weights: [(name: String, matrix: PackedMatrix)]
+  package let weights: [(name: String, matrix: QuantizedMatrix)]
 
   /// Packed weights with everything that is not packed.
   package var byteCount: Int {
@@ -20,10 +20,10 @@ package final class QuantizedModel {
   /// Of the same model with all parameters and buffers in float32.
   package var floatByteCount: Int { (model.parameters + model.buffers).reduce(0) { $0 + 4 * $1.shape.count } }
 
-  package func matrix(_ name: String) -> PackedMatrix? { weights.first { $0.name == name }?.matrix }
+  package func matrix(_ name: String) -> QuantizedMatrix? { weights.first { $0.name == name }?.matrix }
 
   /// `model` was built without the parameters that `weights` stand for.
-  init(_ model: Model, _ weights: [(name: String, matrix: PackedMatrix)]) throws(TemperError) {
+  init(_ model: Model, _ weights: [(name: String, matrix: QuantizedMatrix)]) throws(TemperError) {
     (self.model, self.weights) = (model, weights)
     var replacements: [String: Pass.Replacement] = [:]
     for (name, matrix) in weights {
@@ -43,7 +43,7 @@ extension Variable {
   package var isPackable: Bool { use != .elements && shape.rank >= 2 }
 }
 
-extension PackedMatrix {
+extension QuantizedMatrix {
   /// What the model computes in place of its product, convolution or look-up with `variable`.
   func replacement(of variable: Variable) throws(TemperError) -> Pass.Replacement {
     switch variable.use {

@@ -32,7 +32,7 @@ extension Quantizer {
     } else if needsInputs {
       throw missingCalibration
     }
-    var weights: [(name: String, matrix: PackedMatrix)] = []
+    var weights: [(name: String, matrix: QuantizedMatrix)] = []
     var reports: [(name: String, report: QuantizationReport)] = []
     for variable in chosen {
       guard let tensor = variable.tensor else { continue }
