@@ -44,6 +44,9 @@ let package = Package(
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room(
+      "TemperProcedures", ["TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
+      isSmall: true),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
     // libffi comes from its archive (libffi_pic.a): one file less that must be there when a program starts.
@@ -54,8 +57,8 @@ let package = Package(
     .target(
       name: "Temper",
       dependencies: [
-        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperTraining", "TemperOptimizers",
-        "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
+        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperProcedures", "TemperTraining",
+        "TemperOptimizers", "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
       exclude: ["temper.map", "temper.pc.in"],
       swiftSettings: strict,

@@ -116,6 +116,7 @@ typedef struct temper_trainer temper_trainer;
 typedef struct temper_quantizer temper_quantizer;
 typedef struct temper_quantized temper_quantized;   /* one quantized matrix, packed */
 typedef struct temper_plugin temper_plugin;         /* a loaded plug-in */
+typedef struct temper_procedure temper_procedure;   /* what a trainer does otherwise than plain training */
 
 /* ---------------------------------------------------------------------------------------------------- Context */
 
@@ -651,7 +652,25 @@ typedef struct temper_trainer_options {
   int32_t skip_non_finite;   /* 1: a step with NaN or infinity changes nothing, instead of ending in an error */
   int32_t allow_non_finite;  /* 1: data with NaN or infinity is let through, instead of being an error */
   int32_t threads;           /* that share the training's work; 0: those of the model's context; at most 256 */
+  temper_procedure *procedure;    /* NULL: plain training */
+  temper_model *const *peers;     /* models that the procedure trains beside `model`; NULL: as many as it needs are made
+                                     like `model`, from seeds of their own */
+  uint64_t peer_count;
 } temper_trainer_options;
+
+/* A training procedure by name, such as "co_teaching" with forget_rate: which samples, targets, weights and networks a
+ * trainer's steps have. It is set in temper_trainer_options; a trainer takes its settings over. Arrays that its record
+ * names come with the data, as `inputs` of temper_samples. [any] */
+int32_t temper_procedure_create(temper_procedure **out, temper_context *context, const char *name,
+                                const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Several procedures used together: one that chooses the samples of an epoch with one that shapes the objective, say.
+ * TEMPER_ERROR_UNSUPPORTED says why where two do not go together. [any] */
+int32_t temper_procedure_combine(temper_procedure **out, temper_procedure *const *procedures, uint64_t count,
+                                 temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_procedure_free(temper_procedure *procedure);
 
 /* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of
  * an optimizer that has made steps is not. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
@@ -659,6 +678,10 @@ typedef struct temper_trainer_options {
 int32_t temper_trainer_create(temper_trainer **out, temper_model *model, temper_loss *loss,
                               temper_optimizer *optimizer, temper_schedule *schedule,
                               const temper_trainer_options *options, temper_error *error);
+
+/* The model at `index`: 0 is the one that the trainer was made for, further ones are those of its procedure. The handle
+ * shares the network with the trainer; use one of the two at a time. [one-per-handle] */
+int32_t temper_trainer_network(temper_model **out, temper_trainer *trainer, uint64_t index, temper_error *error);
 
 /* What a trainer reports after a step or an epoch. */
 typedef struct temper_progress {
@@ -724,6 +747,7 @@ typedef struct temper_trainer_info {
   int32_t ending;       /* TEMPER_ENDING_*: why the last fit came to its end */
   int64_t epochs;       /* done in all */
   int64_t best_epoch;   /* from 1; 0 while nothing is monitored */
+  int64_t network_count; /* the model, and those that the procedure trains beside it */
 } temper_trainer_info;
 
 /* [one-per-handle] */

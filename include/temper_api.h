@@ -161,6 +161,12 @@ typedef struct temper_api {
   int32_t (*schedule_set_state)(temper_schedule *schedule, temper_tensor *state, temper_error *error);
   int32_t (*model_gradient_norms)(const temper_named_tensor *norms, uint64_t norm_count, temper_model *model,
     temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
+  int32_t (*procedure_create)(temper_procedure **out, temper_context *context, const char *name,
+    const temper_param *params, uint64_t param_count, temper_error *error);
+  int32_t (*procedure_combine)(temper_procedure **out, temper_procedure *const *procedures, uint64_t count,
+    temper_error *error);
+  int32_t (*procedure_free)(temper_procedure *procedure);
+  int32_t (*trainer_network)(temper_model **out, temper_trainer *trainer, uint64_t index, temper_error *error);
   int32_t (*plugin_list)(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,
     temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,

@@ -10,6 +10,7 @@ protocol Handled {
 enum HandleKind: UInt64 {
   case context = 1
   case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder, metric
+  case procedure
 
   var typeName: String {
     switch self {
@@ -27,6 +28,7 @@ enum HandleKind: UInt64 {
     case .plugin: "temper_plugin"
     case .decoder: "temper_decoder"
     case .metric: "temper_metric"
+    case .procedure: "temper_procedure"
     }
   }
 }

@@ -4,11 +4,13 @@ import TemperCore
 import TemperLosses
 import TemperNetworks
 import TemperOptimizers
+import TemperProcedures
 import TemperQuantization
 
 /// All methods that come with Temper.
 let builtInMethods: [Method] =
   Losses.all + Activations.all + Layers.all + Layers.metrics + Optimizers.all + Quantizers.all
+  + Procedures.all
 
 extension Context {
   /// A method of the catalogue with checked parameters.

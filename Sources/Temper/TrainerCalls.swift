@@ -1,6 +1,7 @@
 import CTemper
 import TemperCatalogue
 import TemperCore
+import TemperNetworks
 import TemperTraining
 
 /// A trainer with the context whose threads run it.
@@ -37,30 +38,65 @@ private func trainer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperE
     let optimizer = unsafe try Handles.all.value(optimizerHandle, as: OptimizerInstance.self, argument: 3)
     let schedule =
       unsafe scheduleHandle == nil ? nil : try Handles.all.value(scheduleHandle, as: ScheduleInstance.self, argument: 4)
-    let (settings, workers) = unsafe try trainerOptions(options, model.context)
+    var given = unsafe temper_trainer_options()
+    if let options = unsafe options { unsafe given = unsafe try sized(options, given, "options", 5) }
+    let (settings, workers) = unsafe try trainerOptions(given, model.context)
+    let procedure: any Procedure =
+      unsafe given.procedure == nil ? PlainProcedure() : try procedure(given.procedure, 5).make()
     return ContextTrainer(
       try Trainer(
-        [model.model],
+        unsafe try models(model, given, procedure, seed: settings.seed),
         loss: try LossInstance(loss.method, loss.arguments, schedules: loss.schedules, workers: workers),
-        optimizer: optimizer.method, optimizer.arguments, schedule: schedule, options: settings, workers: workers),
+        optimizer: optimizer.method, optimizer.arguments, schedule: schedule, procedure: procedure, options: settings,
+        workers: workers),
       model.context)
   }
 }
 
+/// The model and those that the procedure trains beside it: the caller's, or as many of the same making.
+private func models(
+  _ first: ContextModel, _ options: temper_trainer_options, _ procedure: any Procedure, seed: UInt64
+) throws(TemperError) -> [Model] {
+  let peers = unsafe try list(options.peers, options.peer_count, "peers", 5, limit: 64) { handle throws(TemperError) in
+    unsafe try model(handle, 5).model
+  }
+  var models = [first.model] + peers
+  guard peers.isEmpty else { return models }
+  while models.count < procedure.networkCount {
+    models.append(
+      try Model(
+        first.model.description, input: first.model.input.shape, dtype: first.model.dtype,
+        seed: Random(seed: seed).stream("network").stream(models.count).key, catalogue: first.context.catalogue))
+  }
+  return models
+}
+
+@implementation @c public func temper_trainer_network(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ index: UInt64,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let handle = unsafe try trainer(handle, 1)
+    guard index < UInt64(handle.trainer.networks.count) else {
+      throw TemperError(
+        .outOfRange, "The trainer has \(handle.trainer.networks.count) networks; index \(index) came.", argument: 2)
+    }
+    return ContextModel(handle.trainer.networks[Int(index)].model, handle.context)
+  }
+}
+
 private func trainerOptions(
-  _ pointer: UnsafePointer<temper_trainer_options>?, _ context: Context
+  _ options: temper_trainer_options, _ context: Context
 ) throws(TemperError) -> (settings: TrainerOptions, workers: Workers) {
-  var options = temper_trainer_options()
-  if let pointer = unsafe pointer { options = unsafe try sized(pointer, options, "options", 5) }
   var settings = TrainerOptions()
-  if options.batch_size != 0 { settings.batchSize = Int(options.batch_size) }
-  settings.seed = context.seed(or: options.seed)
-  settings.clipping = GradientClipping(
+  if unsafe options.batch_size != 0 { settings.batchSize = unsafe Int(options.batch_size) }
+  settings.seed = unsafe context.seed(or: options.seed)
+  settings.clipping = unsafe GradientClipping(
     value: options.clip_value == 0 ? nil : options.clip_value, norm: options.clip_norm == 0 ? nil : options.clip_norm)
-  settings.dropsLast = try flag(options.drop_last, "drop_last", 5)
-  settings.nonFinite = try flag(options.skip_non_finite, "skip_non_finite", 5) ? .skip : .fail
-  settings.allowsNonFiniteData = try flag(options.allow_non_finite, "allow_non_finite", 5)
-  return (settings, options.threads == 0 ? context.workers : try workers(options.threads, 5))
+  settings.dropsLast = unsafe try flag(options.drop_last, "drop_last", 5)
+  settings.nonFinite = unsafe try flag(options.skip_non_finite, "skip_non_finite", 5) ? .skip : .fail
+  settings.allowsNonFiniteData = unsafe try flag(options.allow_non_finite, "allow_non_finite", 5)
+  return unsafe (settings, options.threads == 0 ? context.workers : try workers(options.threads, 5))
 }
 
 // MARK: - training
@@ -242,7 +278,8 @@ extension Measurement {
   _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
-    let history = unsafe try trainer(handle, 1).trainer.history
+    let trainer = unsafe try trainer(handle, 1).trainer
+    let history = trainer.history
     var info = temper_trainer_info()
     info.ending =
       switch history.ending {
@@ -251,6 +288,7 @@ extension Measurement {
       case .cancelled: TEMPER_ENDING_CANCELLED
       }
     (info.epochs, info.best_epoch) = (Int64(history.epochs.count), Int64(history.bestEpoch))
+    info.network_count = Int64(trainer.networks.count)
     unsafe try fill(out, "out", 0, info)
   }
 }

@@ -92,7 +92,9 @@ extension Expression {
   /// Positions that sort each row along the last axis (index kind), NaN last.
   package func sortOrder(descending: Bool = false) -> Expression {
     guard shape.rank >= 1 else { return wrongAxis("sortOrder", -1) }
-    return Expression(.sortOrder(descending: descending), [self], shape, .index)
+    // The kernel sorts real numbers; adding nothing makes them of indices, where `+` would give the indices back.
+    let numbers = kind == .real ? self : Expression(.binary(.add), [self, .zeros(shape)], shape)
+    return Expression(.sortOrder(descending: descending), [numbers], shape, .index)
   }
 
   package func sorted(descending: Bool = false) -> Expression { takeAlong(sortOrder(descending: descending)) }

@@ -111,8 +111,7 @@ extension Trainer {
   /// What must be equal for a run to go on with the same bits.
   private var settings: [(name: String, text: String)] {
     func text(_ method: Method, _ arguments: Arguments) -> String {
-      let values = arguments.values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }
-      return "\(method.name)(\(values.joined(separator: ", ")))"
+      "\(method.name)(\(arguments.text))"
     }
     let clipping = options.clipping
     return [
@@ -146,6 +145,13 @@ extension Trainer {
     networks.enumerated().flatMap { index, network in
       network.optimizerStates.map { ("optimizer\(index).\($0.name)", $0.tensor) }
     }
+  }
+}
+
+extension Arguments {
+  /// All values by name, in one order.
+  package var text: String {
+    values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }.joined(separator: ", ")
   }
 }
 

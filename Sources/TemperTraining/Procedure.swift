@@ -1,16 +1,19 @@
 import TemperCatalogue
 import TemperCore
 import TemperGraph
+import TemperNetworks
 
 /// What a training method may change. The trainer asks at fixed points; the defaults together are plain training, and
 /// a method overrides what its paper changes:
 ///
+///     check                             when the trainer is made: does the method fit this loss and these models
 ///     prepare                           once: declare what is kept for each sample or for the method
 ///     for each epoch
 ///       epochWillBegin                  look at the data, rewrite kept targets or weights
 ///       order                           which samples, in which order
 ///       for each batch
-///         (the plan of `objective`)     which targets, weights, views and networks; built once for each batch size
+///         (the plan of `objective`)     which targets, weights, views and networks; built once for each batch size and
+///                                       `phase`
 ///         stepDidEnd                    averages of parameters, records
 ///       epochDidEnd                     fit mixtures, relabel, prune
 ///
@@ -25,11 +28,17 @@ package protocol Procedure: AnyObject {
   var networkCount: Int { get }
   /// Arrays beside the loss's own that `fit` must bring: a second view, group ids, …
   var inputs: [Input] { get }
+  /// What of plain training it replaces: of methods used together only one may replace each.
+  var replaces: Set<Replaced> { get }
 
+  /// Throws an error that says why the method has no meaning with this loss or this model.
+  func check(_ model: Model, _ loss: LossInstance) throws(TemperError)
   func prepare(_ training: Training) throws(TemperError)
   func epochWillBegin(_ training: Training) throws(TemperError)
   /// Sample ids in the order of this epoch's visits. Ids may be left out or stand several times.
   func order(_ training: Training) throws(TemperError) -> [Int32]
+  /// Which of several objectives holds at a step, below 64: a plan is made for each.
+  func phase(_ position: Position) -> Int
   /// The number, of shape (), whose gradient moves the networks that it depends on.
   func objective(_ step: StepGraph) throws(TemperError) -> Expression
   func stepDidEnd(_ training: Training) throws(TemperError)
@@ -40,7 +49,10 @@ extension Procedure {
   package var settings: String { "" }
   package var networkCount: Int { 1 }
   package var inputs: [Input] { [] }
+  package var replaces: Set<Replaced> { [] }
 
+  package func check(_ model: Model, _ loss: LossInstance) throws(TemperError) {}
+  package func phase(_ position: Position) -> Int { 0 }
   package func prepare(_ training: Training) throws(TemperError) {}
   package func epochWillBegin(_ training: Training) throws(TemperError) {}
 
@@ -57,6 +69,11 @@ extension Procedure {
 
   package func stepDidEnd(_ training: Training) throws(TemperError) {}
   package func epochDidEnd(_ training: Training) throws(TemperError) {}
+}
+
+/// A part of plain training that a procedure may replace.
+package enum Replaced: String, Sendable, CaseIterable {
+  case order, objective
 }
 
 /// Plain training: every default.

@@ -20,7 +20,8 @@ final class Session {
       data, role: "training data", model: trainer.networks[0].model, loss: trainer.loss,
       procedureInputs: trainer.procedure.inputs, allowsNonFinite: trainer.options.allowsNonFiniteData)
     training = try Training(
-      networks: trainer.networks, samples: samples, seed: trainer.options.seed, workers: trainer.workers)
+      networks: trainer.networks, samples: samples, loss: trainer.loss, seed: trainer.options.seed,
+      workers: trainer.workers, learningRate: trainer.learningRate(after:))
     if let validation {
       self.validation = try Evaluation(trainer, validation, role: "validation data")
     } else {
@@ -89,14 +90,15 @@ final class Session {
     return count
   }
 
-  /// The step for batches of `count`, made when first needed, and anew when a parameter of the loss that is built into it
+  /// The step for batches of `count` in the procedure's phase, made when first needed, and anew when a parameter of the loss that is built into it
   /// has moved.
   func step(_ count: Int) throws(TemperError) -> Step {
     let position = training.position
     let arguments = try trainer.loss.arguments(steps: position.steps, epochs: position.epoch - 1)
     steps.removeAll { step in step.builtIn.contains { step.arguments.values[$0] != arguments.values[$0] } }
-    for step in steps where step.count == count { return step }
-    let graph = StepGraph(count: count, training: training, loss: trainer.loss, arguments: arguments)
+    let phase = trainer.procedure.phase(position)
+    for step in steps where step.count == count && step.phase == phase { return step }
+    let graph = StepGraph(count: count, phase: phase, training: training, loss: trainer.loss, arguments: arguments)
     let step = try Step(
       graph, objective: graph.penalized(try trainer.procedure.objective(graph)), workers: trainer.workers)
     steps.append(step)

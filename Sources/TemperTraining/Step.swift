@@ -6,6 +6,7 @@ import TemperGraph
 /// up nor allocates.
 final class Step {
   let count: Int
+  let phase: Int
   /// The loss's arguments that it was made with, and those that move but are built in.
   let arguments: Arguments
   let builtIn: Set<String>
@@ -32,7 +33,7 @@ final class Step {
     guard objective.shape.count == 1 else {
       throw TemperError(.internalFault, "An objective is one number; its shape is \(objective.shape).")
     }
-    (count, arguments, builtIn) = (graph.count, graph.arguments, graph.builtIn)
+    (count, phase, arguments, builtIn) = (graph.count, graph.phase, graph.arguments, graph.builtIn)
     let training = graph.training
     let type = training.networks[0].type
     self.objective = try Tensor(zeros: [], type)

@@ -8,6 +8,8 @@ import TemperNetworks
 package final class StepGraph {
   /// Samples in the batch.
   package let count: Int
+  /// Which of the procedure's objectives this is.
+  package let phase: Int
   package let training: Training
   private let lossInstance: LossInstance
   /// The loss's parameters as they are now, and those of them that move but are built in.
@@ -21,6 +23,9 @@ package final class StepGraph {
   /// What layers made of the passes besides their outputs.
   private var views: [ObjectIdentifier: View] = [:]
   private var penalties: [Expression] = []
+  /// What the last layer took to make an output.
+  private var lastInputs: [ObjectIdentifier: (output: Expression, input: Expression)] = [:]
+  private var draws: UInt32 = 0
 
   /// How the loss of a network's outputs is taken.
   private struct View {
@@ -40,8 +45,8 @@ package final class StepGraph {
     case number((Position) -> Double)
   }
 
-  init(count: Int, training: Training, loss: LossInstance, arguments: Arguments? = nil) {
-    (self.count, self.training, lossInstance) = (count, training, loss)
+  init(count: Int, phase: Int = 0, training: Training, loss: LossInstance, arguments: Arguments? = nil) {
+    (self.count, self.phase, self.training, lossInstance) = (count, phase, training, loss)
     self.arguments = arguments ?? loss.arguments
   }
 
@@ -60,7 +65,7 @@ package final class StepGraph {
     }
     let kept = try training.find(name)
     guard kept.isByRow else { throw TemperError(.internalFault, "\"\(name)\" is not kept by row.") }
-    return input("kept." + name, batchShape(kept.tensor), .rows(kept.tensor))
+    return input("kept." + kept.name, batchShape(kept.tensor), .rows(kept.tensor))
   }
 
   private func batchShape(_ tensor: Tensor) -> Shape { Shape([count] + tensor.shape.sizes.dropFirst()) }
@@ -72,7 +77,7 @@ package final class StepGraph {
     }
     let kept = try training.find(name)
     guard !kept.isByRow else { throw TemperError(.internalFault, "\"\(name)\" is kept by row.") }
-    return input("kept." + name, kept.tensor.shape, .whole(kept.tensor))
+    return input("kept." + kept.name, kept.tensor.shape, .whole(kept.tensor))
   }
 
   /// The new value of what is kept, by row or as a whole; written after the step.
@@ -87,10 +92,38 @@ package final class StepGraph {
     input("number." + name, [], .number(value))
   }
 
+  /// The learning rate of the step.
+  package var learningRate: Expression {
+    number("learning rate") { [training] in training.learningRate($0.steps) }
+  }
+
+  /// Numbers in [0, 1), or standard normal ones, that no other draw of this or another step shares.
+  package func uniform(_ shape: Shape) -> Expression {
+    draws += 1
+    // Passes draw from the streams that begin at 0.
+    return .uniform(shape, clock: clock, stream: UInt32.max - draws)
+  }
+
+  package func normal(_ shape: Shape) -> Expression {
+    // erf's inverse is infinite at -1, which a uniform of 0 would give.
+    2.0.squareRoot() * erfInverse(clamp(2 * uniform(shape) - 1, -1 + 1e-7, 1 - 1e-7))
+  }
+
+  private var clock: Expression { input("clock", [4], .whole(training.clock), .index) }
+
+  /// What the last layer took to make an output of `forward`: the features.
+  package func features(of output: Expression) throws(TemperError) -> Expression {
+    guard let found = lastInputs[ObjectIdentifier(output.node)] else {
+      throw TemperError(.internalFault, "Features are asked for of something that is no network's output.")
+    }
+    return found.input
+  }
+
   /// A network's output for the batch, or for `x`: another view of it, or other samples. Running statistics follow what
-  /// passes through, unless `parameters` stand in for the network's own (after a step that is only tried).
+  /// passes through, unless `parameters` stand in for the network's own (after a step that is only tried), or the pass
+  /// is one of inference (a teacher).
   package func forward(
-    _ network: Int = 0, _ x: Expression? = nil, parameters: [Expression]? = nil
+    _ network: Int = 0, _ x: Expression? = nil, parameters: [Expression]? = nil, mode: Pass.Mode = .training
   ) throws(TemperError) -> Expression {
     let model = training.networks[network].model
     var values: [String: Expression] = [:]
@@ -101,23 +134,26 @@ package final class StepGraph {
     let view: Expression
     if let x { view = x } else { view = try rows("x") }
     let mask = model.needsMask ? try rows("mask") : nil
-    let clock = input("clock", [4], .whole(training.clock), .index)
+    let clock = clock
     // Each pass draws from streams of its own: no model has 2^16 draws. The two of a pair share them.
     func walk(isMirrored: Bool) -> (output: Expression, pass: Pass) {
       let pass = model.pass(
-        .training, values: values, clock: clock, mask: mask, firstStream: UInt32(passes) << 16, isMirrored: isMirrored)
+        mode, values: values, clock: clock, mask: mask, firstStream: UInt32(passes) << 16, isMirrored: isMirrored)
       return (model.forward(view, pass), pass)
     }
     let (output, pass) = walk(isMirrored: false)
     var heads = pass.heads.isEmpty ? [output] : pass.heads
-    let count = model.isMirrored ? 2.0 : 1
+    let isMirrored = model.isMirrored && mode == .training
+    let count = isMirrored ? 2.0 : 1
     penalties += pass.penalties.map { $0 / count }
-    if model.isMirrored {
+    if isMirrored {
       let (mirrored, other) = walk(isMirrored: true)
       heads += other.heads.isEmpty ? [mirrored] : other.heads
       penalties += other.penalties.map { $0 / count }
     }
     passes += 1
+    let last = model.description.layers.count - 1
+    lastInputs[ObjectIdentifier(output.node)] = (output, last > 0 ? pass.outputs["\(last - 1)"] ?? view : view)
     if heads.count > 1 || pass.mixing != nil {
       views[ObjectIdentifier(output.node)] = View(output: output, heads: heads, mixing: pass.mixing)
     }

@@ -39,6 +39,7 @@ package final class Trainer {
     guard Set(models.map { ObjectIdentifier($0) }).count == models.count else {
       throw TemperError(.invalidArgument, "Each network of a trainer is a model of its own; one came twice.")
     }
+    do throws(TemperError) { try procedure.check(first, loss) } catch { throw error.from(procedure.name) }
     var networks: [Network] = []
     for model in models {
       networks.append(

@@ -9,8 +9,13 @@ package final class Training {
   /// Key and step of the random numbers inside a plan.
   let clock: Tensor
   package let samples: Samples
+  package let loss: LossInstance
   package let workers: Workers
   package internal(set) var position = Position()
+  /// Before the names of what is kept: each of several procedures has names of its own.
+  var scope = ""
+  /// Of the step after so many others.
+  let learningRate: (Int) -> Double
   private let root: Random
   private let clockKey: UInt64
   /// In the order of declaration.
@@ -24,8 +29,12 @@ package final class Training {
     let isByRow: Bool
   }
 
-  init(networks: [Network], samples: Samples, seed: UInt64, workers: Workers) throws(TemperError) {
-    (self.networks, self.samples, self.workers) = (networks, samples, workers)
+  init(
+    networks: [Network], samples: Samples, loss: LossInstance, seed: UInt64, workers: Workers,
+    learningRate: @escaping (Int) -> Double
+  ) throws(TemperError) {
+    (self.networks, self.samples, self.loss, self.workers) = (networks, samples, loss, workers)
+    self.learningRate = learningRate
     clock = try Tensor(zeros: [4], .int32)
     root = Random(seed: seed)
     clockKey = root.stream("step").key
@@ -35,6 +44,38 @@ package final class Training {
 
   /// Independent random numbers for a purpose; split them further by epoch or step, so that a resume needs no state.
   package func random(_ stream: String) -> Random { root.stream(stream) }
+
+  /// Rows of "targets" as the data came: class ids, or probabilities.
+  package func targets() throws(TemperError) -> Samples.Field {
+    guard let targets = samples.rows["targets"] else {
+      throw TemperError(.invalidArgument, "The samples have no targets.")
+    }
+    return targets
+  }
+
+  /// The class ids of all samples; an error where the data brought something else.
+  package func classIds(for procedure: any Procedure) throws(TemperError) -> [Int] {
+    let targets = try targets()
+    guard targets.kind == .index, targets.tensor.count == sampleCount else {
+      throw TemperError(
+        .invalidArgument,
+        "The procedure \(procedure.name) needs one class id for each sample as targets; other targets came.")
+    }
+    return try targets.tensor.array(of: Int32.self).map(Int.init)
+  }
+
+  /// The loss of each sample as a network is now, in inference mode, (N,).
+  package func losses(_ network: Int = 0) throws(TemperError) -> [Double] {
+    let outputs = try outputs(network)
+    var given = [samples.outputName: try outputs.reshaped(Shape([sampleCount] + samples.outputRow.sizes))]
+    for name in samples.lossRows {
+      guard let field = samples.rows[name] else { continue }
+      let isColumn = field.tensor.shape == [sampleCount, 1] && outputs.shape != [sampleCount, 1]
+      given[name] = isColumn ? try field.tensor.reshaped([sampleCount]) : field.tensor
+    }
+    for name in samples.lossWhole { given[name] = samples.whole[name]?.tensor }
+    return try loss.evaluate(given).array(of: Double.self)
+  }
 
   /// A network's outputs for all samples as they are now, in inference mode, (N, …).
   package func outputs(_ network: Int = 0) throws(TemperError) -> Tensor {
@@ -60,6 +101,7 @@ package final class Training {
   private func declare(
     _ name: String, _ shape: Shape, _ initial: Double, isByRow: Bool
   ) throws(TemperError) -> Tensor {
+    let name = scope + name
     guard !kept.contains(where: { $0.name == name }) else {
       throw TemperError(.internalFault, "\"\(name)\" is declared twice.")
     }
@@ -73,7 +115,7 @@ package final class Training {
   package func kept(_ name: String) throws(TemperError) -> Tensor { try find(name).tensor }
 
   func find(_ name: String) throws(TemperError) -> Kept {
-    guard let found = kept.first(where: { $0.name == name }) else {
+    guard let found = kept.first(where: { $0.name == scope + name }) ?? kept.first(where: { $0.name == name }) else {
       throw TemperError(.internalFault, "Nothing is kept under the name \"\(name)\".")
     }
     return found

@@ -36,6 +36,7 @@ static void handles(void) {
   STATUS(TEMPER_OK, temper_op_free(NULL));
   STATUS(TEMPER_OK, temper_decoder_free(NULL));
   STATUS(TEMPER_OK, temper_metric_free(NULL));
+  STATUS(TEMPER_OK, temper_procedure_free(NULL));
   STATUS(TEMPER_OK, temper_optimizer_free(NULL));
   STATUS(TEMPER_OK, temper_schedule_free(NULL));
   STATUS(TEMPER_OK, temper_model_free(NULL));
@@ -528,6 +529,31 @@ static int32_t meddle(void *user, const temper_progress *progress) {
   return 0;
 }
 
+static void procedures(temper_model *model, temper_loss *loss, temper_optimizer *optimizer) {
+  temper_procedure *one = NULL, *two = NULL, *both = (temper_procedure *)1;
+  const temper_param rate = {"forget_rate", TEMPER_PARAM_REAL, .real = 2};
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_procedure_create(&one, context, "adam", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_procedure_create(&one, context, "co_teaching", &rate, 1, &error));
+  OK(temper_procedure_create(&one, context, "co_teaching", NULL, 0, &error));
+  OK(temper_procedure_create(&two, context, "small_loss", NULL, 0, &error));
+  temper_procedure *const pair[] = {one, two};
+  FAILS(TEMPER_ERROR_UNSUPPORTED, temper_procedure_combine(&both, pair, 2, &error));
+  TRUE(both == NULL);
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_procedure_combine(&both, NULL, 0, &error));
+  OK(temper_procedure_combine(&both, pair, 1, &error));
+  const temper_trainer_options options = {.struct_size = sizeof options, .procedure = both};
+  temper_trainer *trainer = NULL;
+  OK(temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
+  temper_procedure_free(one), temper_procedure_free(two), temper_procedure_free(both);
+  temper_trainer_info info = {.struct_size = sizeof info};
+  OK(temper_trainer_get_info(&info, trainer, &error));
+  TRUE(info.network_count == 2);
+  temper_model *network = NULL;
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_trainer_network(&network, trainer, 2, &error));
+  OK(temper_trainer_network(&network, trainer, 1, &error));
+  temper_trainer_free(trainer), temper_model_free(network);
+}
+
 static void trainers(const char *folder) {
   temper_model *model = NULL;
   temper_loss *loss = NULL, *regression = NULL;
@@ -549,6 +575,13 @@ static void trainers(const char *folder) {
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
   options = (temper_trainer_options){.struct_size = sizeof options, .drop_last = 3};
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
+  options = (temper_trainer_options){.struct_size = sizeof options, .procedure = (temper_procedure *)loss};
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
+  options = (temper_trainer_options){.struct_size = sizeof options, .peer_count = 3};
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
+  options = (temper_trainer_options){.struct_size = sizeof options, .peers = &model, .peer_count = 1};
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
+  procedures(model, loss, optimizer);
   options = (temper_trainer_options){.struct_size = sizeof options, .batch_size = 4};
   OK(temper_trainer_create(&trainer, model, loss, optimizer, NULL, &options, &error));
 

@@ -8,13 +8,13 @@
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
-ops, decoders, metrics, optimizers, schedules and quantizers have each of them as a function:
+ops, decoders, metrics, optimizers, schedules, procedures and quantizers have each of them as a function:
 temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what a paper claims.
 """
 
-from . import decoders, errors, losses, metrics, ops, optimizers, quantizers, schedules
+from . import decoders, errors, losses, metrics, ops, optimizers, procedures, quantizers, schedules
 from ._catalogue import (
-    catalog, decoder, describe, experiment, loss, metric, op, optimizer, quantizer, schedule, weighted_sum,
+    catalog, decoder, describe, experiment, loss, metric, op, optimizer, procedure, quantizer, schedule, weighted_sum,
 )  # fmt: skip
 from ._context import Context
 from ._library import library as _library
@@ -23,17 +23,18 @@ from ._models import Model, load
 from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
 from ._plugins import Plugin, define_plugin, inspect_plugin, list_plugins, load_plugin, register_loss
+from ._procedures import Procedure
 from ._quantizers import Quantized, Quantizer
 from ._training import Trainer
 from ._values import Decoder, Metric
 from .errors import Error
 
 __all__ = [
-    "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Quantized",
-    "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe", "errors",
-    "experiment", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op",
-    "ops", "optimizer", "optimizers", "quantizer", "quantizers", "register_loss", "schedule", "schedules",
-    "weighted_sum",
+    "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Procedure",
+    "Quantized", "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe",
+    "errors", "experiment", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric",
+    "metrics", "op", "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers",
+    "register_loss", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

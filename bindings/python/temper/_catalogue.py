@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._losses import Loss, Terms
     from ._operators import Operator
     from ._optimizers import Optimizer, Schedule
+    from ._procedures import Procedure
     from ._quantizers import Quantizer
     from ._types import Parameter
     from ._values import Decoder, Metric
@@ -64,6 +65,11 @@ def optimizer(name: str, /, **parameters: Parameter) -> Optimizer:
 def schedule(name: str, /, **parameters: Parameter) -> Schedule:
     """The schedule of this name: temper.schedule("cosine")(step) -> float."""
     return _context.default().schedule(name, **parameters)
+
+
+def procedure(name: str, /, **parameters: Parameter) -> Procedure:
+    """The training procedure of this name: temper.Trainer(model, procedure=temper.procedure("co_teaching"))."""
+    return _context.default().procedure(name, **parameters)
 
 
 def quantizer(name: str, /, **parameters: Parameter) -> Quantizer:

@@ -15,6 +15,7 @@ from ._library import library, pending
 from ._losses import Loss
 from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
+from ._procedures import Procedure
 from ._quantizers import Quantizer
 from ._values import Decoder, Metric
 
@@ -32,8 +33,8 @@ class Context(Handle):
     plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
     (level, text) for what the library has to say.
 
-    loss, op, decoder, metric, optimizer, schedule, quantizer, catalog and describe are those of the module `temper`,
-    which has a context of its own; temper.Model, load and load_plugin take `context=`.
+    loss, op, decoder, metric, optimizer, schedule, procedure, quantizer, catalog and describe are those of the module
+    `temper`, which has a context of its own; temper.Model, load and load_plugin take `context=`.
     """
 
     _kind = "context"
@@ -92,6 +93,10 @@ class Context(Handle):
     def schedule(self, name: str, /, **parameters: Parameter) -> Schedule:
         """The schedule of this name."""
         return Schedule(self, name, parameters)
+
+    def procedure(self, name: str, /, **parameters: Parameter) -> Procedure:
+        """The training procedure of this name."""
+        return Procedure(self, name, parameters)
 
     def quantizer(self, name: str, /, **parameters: Parameter) -> Quantizer:
         """The quantizer of this name."""

@@ -52,14 +52,14 @@ class Model(Handle):
             ),
         )  # fmt: skip
 
-    def _adopt(self, context, pointer):
-        super().__init__(pointer)
+    def _adopt(self, context, pointer, lock=None):
+        super().__init__(pointer, lock)
         self._context = context
         return self
 
     @classmethod
-    def _from(cls, context, pointer):
-        return cls.__new__(cls)._adopt(context, pointer)
+    def _from(cls, context, pointer, lock=None):
+        return cls.__new__(cls)._adopt(context, pointer, lock)
 
     def predict(self, x: Array, mask: Array | None = None, out: Out | None = None) -> Result:
         """Outputs (such as logits) for inputs x (N, ...), as in evaluation. mask (N, T), 1 where attention may look:

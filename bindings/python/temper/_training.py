@@ -14,13 +14,14 @@ from ._library import library, pending
 from ._losses import Loss
 from ._models import Model
 from ._optimizers import Optimizer, Schedule
+from ._procedures import Combination, Procedure
 from ._progress import Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal
 
-    from ._types import Array, LossLike, OptimizerLike, Path, Result, Samples, ScheduleLike
+    from ._types import Array, LossLike, OptimizerLike, Path, ProcedureLike, Result, Samples, ScheduleLike
 
 _MONITORS = {
     name.removeprefix("TEMPER_MONITOR_").lower(): number
@@ -39,6 +40,9 @@ class Trainer(Handle):
     clip_norm: the norm over all gradients is at most this. drop_last: leave out a last batch with fewer samples.
     skip_non_finite: a step with NaN or infinity changes nothing, instead of ending in an error.
     allow_non_finite: data with NaN or infinity is let through, instead of being an error.
+    procedure: what is done otherwise than in plain training: a name, what temper.procedure makes, or a list of several
+    that are used together. What it asks for beside x and y is passed to fit by name. peers: the models that a procedure
+    trains beside `model`; without them as many as it needs are made like it.
     """
 
     _kind = "trainer"
@@ -49,7 +53,7 @@ class Trainer(Handle):
         loss: LossLike = "cross_entropy",
         optimizer: OptimizerLike = "adam",
         schedule: ScheduleLike | None = None,
-        procedure: None = None,
+        procedure: ProcedureLike | None = None,
         batch_size: int = 128,
         seed: int = 0,
         threads: int | None = None,
@@ -58,17 +62,22 @@ class Trainer(Handle):
         drop_last: bool = False,
         skip_non_finite: bool = False,
         allow_non_finite: bool = False,
+        peers: Sequence[Model] = (),
     ):
         if not isinstance(model, Model):
             raise errors.InvalidType(f"A temper.Model is needed; a {type(model).__name__} came.")
-        if procedure is not None:
-            raise errors.Unsupported("This version has no training procedures; procedure must be None.")
         options = library.struct(
             "trainer_options", batch_size=batch_size, seed=seed, clip_value=clip_value or 0, clip_norm=clip_norm or 0,
             drop_last=drop_last, skip_non_finite=skip_non_finite, allow_non_finite=allow_non_finite,
             threads=threads or 0,
         )  # fmt: skip
         context = model._context
+        if procedure is not None:
+            procedure = _procedure(context, procedure)
+            options.procedure = procedure._as_parameter_
+        if peers:
+            options.peers = (ctypes.c_void_p * len(peers))(*(peer._as_parameter_ for peer in peers))
+            options.peer_count = len(peers)
         with model._lock:
             pointer = library.handle(
                 library.trainer_create, model, _made(Loss, context, loss), _made(Optimizer, context, optimizer),
@@ -142,6 +151,14 @@ class Trainer(Handle):
             return mapped(library.handle(library.trainer_history, self))
 
     @property
+    def networks(self) -> list[Model]:
+        """The model, and those that the procedure trains beside it."""
+        others = (
+            library.handle(library.trainer_network, self, index) for index in range(1, self._info().network_count)
+        )
+        return [self.model, *(Model._from(self.model._context, pointer, self._lock) for pointer in others)]
+
+    @property
     def epochs(self) -> int:
         """How many epochs are done in all."""
         return self._info().epochs
@@ -176,6 +193,13 @@ def _made(kind, context, method):
     raise errors.InvalidType(
         f"A name of the catalogue or what temper.{kind._kind} makes is needed; a {type(method).__name__} came."
     )
+
+
+def _procedure(context, method):
+    """A procedure, or the combination of those of a list."""
+    if isinstance(method, (list, tuple)):
+        return Combination([_made(Procedure, context, part) for part in method])
+    return _made(Procedure, context, method)
 
 
 def _monitor(name):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ._losses import Loss
 from ._optimizers import Optimizer, Schedule
+from ._procedures import Procedure
 
 
 class SupportsDLPack(Protocol):
@@ -26,3 +27,4 @@ Samples = tuple[Array, Array] | tuple[Array, Array, dict[str, Array]]
 LossLike = str | Loss
 OptimizerLike = str | Optimizer
 ScheduleLike = str | Schedule
+ProcedureLike = str | Procedure | Sequence[str | Procedure]

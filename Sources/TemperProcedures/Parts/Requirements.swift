@@ -1,0 +1,26 @@
+import TemperCatalogue
+import TemperCore
+import TemperNetworks
+import TemperTraining
+
+/// Why a procedure does not fit: what several of them need of the loss and the model.
+extension Procedure {
+  /// A loss of logits, and a model that gives one logit for each class.
+  func requireClasses(_ model: Model, _ loss: LossInstance) throws(TemperError) {
+    guard loss.inputs[0].name == "logits", model.output.rank == 1, model.output.last > 1 else {
+      throw TemperError(
+        .unsupported,
+        "It needs a classifier: a loss of logits and a model with one output for each class; the loss \(loss.method.name) takes \(loss.inputs[0].name) and the model's output has shape \(model.output)."
+      )
+    }
+  }
+
+  /// A loss that has a value for each sample.
+  func requireValueBySample(_ loss: LossInstance) throws(TemperError) {
+    guard !loss.isBatchLoss else {
+      throw TemperError(
+        .unsupported,
+        "It looks at the loss of each sample; \(loss.method.name) has one value for the whole batch.")
+    }
+  }
+}
