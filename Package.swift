@@ -43,6 +43,9 @@ let package = Package(
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
+    room("TemperData", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
+    room(
+      "TemperAssurance", ["TemperData", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room(
       "TemperProcedures", ["TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
@@ -58,6 +61,7 @@ let package = Package(
       name: "Temper",
       dependencies: [
         "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperProcedures", "TemperTraining",
+        "TemperAssurance", "TemperData",
         "TemperOptimizers", "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
       exclude: ["temper.map", "temper.pc.in"],
@@ -82,6 +86,7 @@ let package = Package(
         "TemperTraining", "TemperLosses", "TemperOptimizers", "TemperNetworks", "TemperCatalogue", "TemperGraph",
         "TemperCore",
       ]),
+    tests("TemperData", ["TemperAssurance", "TemperData", "TemperCatalogue", "TemperCore"]),
     tests("TemperPlugins", ["TemperPlugins", "TemperCore"]),
     tests(
       "TemperQuantization", ["TemperQuantization", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),

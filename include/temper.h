@@ -888,6 +888,109 @@ int32_t temper_plugin_report(char *text, uint64_t capacity, uint64_t *length, te
 /* Gives the handle back. The losses stay in the catalogue. [one-per-handle] */
 int32_t temper_plugin_free(temper_plugin *plugin);
 
+/* ------------------------------------------------------------------- Samplers, generators, detectors, calibrators */
+
+/* Methods over arrays that are fitted, drawn from or asked. Each has a few calls; its record ("calls") says which inputs a
+ * call takes and which arrays it gives. A call that a method does not have is TEMPER_ERROR_UNSUPPORTED. Results come as
+ * maps of new arrays, because their sizes follow from the data; the caller frees the map. Texts are arrays of bytes
+ * (texts, bytes of the longest), UTF-8, padded with zeros. Numbers must be finite: NaN is an error that says where it is.
+ * `seed` decides every random number; 0 stands for the context's seed. The same inputs and seed give the same bits with
+ * any number of threads. */
+
+typedef struct temper_sampler temper_sampler;       /* chooses, weighs or makes samples */
+typedef struct temper_generator temper_generator;   /* makes data, or makes data worse in a known way */
+typedef struct temper_detector temper_detector;     /* tells which samples are abnormal */
+typedef struct temper_calibrator temper_calibrator; /* corrects what a model says */
+
+/* A sampler by name, such as "smote". [any] */
+int32_t temper_sampler_create(temper_sampler **out, temper_context *context, const char *name,
+                              const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Samples anew: of `x` (N, ...) and class ids `y` (N,), and what else the record names, the arrays "x" and "y" of the new
+ * samples, and what tells how they were made. [one-per-handle] */
+int32_t temper_sampler_resample(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+                                uint64_t input_count, uint64_t seed, temper_error *error);
+
+/* The numbers of the samples to take, "indices" (int64), a number for each time. [one-per-handle] */
+int32_t temper_sampler_indices(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+                               uint64_t input_count, uint64_t seed, temper_error *error);
+
+/* The chance of each sample to be taken, "weights" (float64), of sum 1. [one-per-handle] */
+int32_t temper_sampler_weights(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+                               uint64_t input_count, temper_error *error);
+
+/* What a sampler keeps between calls, by name. Copies; empty where there is nothing. [one-per-handle] */
+int32_t temper_sampler_state(temper_tensor_map **out, temper_sampler *sampler, temper_error *error);
+
+/* What is kept as a safetensors file, whole or not at all. [one-per-handle] */
+int32_t temper_sampler_save(temper_sampler *sampler, const char *path, temper_error *error);
+
+/* Puts what a file holds back; the method must be the same. [one-per-handle] */
+int32_t temper_sampler_load(temper_sampler *sampler, const char *path, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_sampler_free(temper_sampler *sampler);
+
+/* A generator by name, such as "symmetric_noise". [any] */
+int32_t temper_generator_create(temper_generator **out, temper_context *context, const char *name,
+                                const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* The arrays that it makes. Generators of noise tell the true labels too, and where they differ. [one-per-handle] */
+int32_t temper_generator_generate(temper_tensor_map **out, temper_generator *generator,
+                                  const temper_named_tensor *inputs, uint64_t input_count, uint64_t seed,
+                                  temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_generator_free(temper_generator *generator);
+
+/* A detector by name, such as "confident_learning". [any] */
+int32_t temper_detector_create(temper_detector **out, temper_context *context, const char *name,
+                               const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Learns from arrays what is normal. [one-per-handle] */
+int32_t temper_detector_fit(temper_detector *detector, const temper_named_tensor *inputs, uint64_t input_count,
+                            temper_error *error);
+
+/* "scores" (N,), larger for what is more abnormal, and what else the record names. [one-per-handle] */
+int32_t temper_detector_score(temper_tensor_map **out, temper_detector *detector, const temper_named_tensor *inputs,
+                              uint64_t input_count, temper_error *error);
+
+/* What was learned, by name. Copies; empty before a fit. [one-per-handle] */
+int32_t temper_detector_state(temper_tensor_map **out, temper_detector *detector, temper_error *error);
+
+/* What was learned as a safetensors file, whole or not at all. [one-per-handle] */
+int32_t temper_detector_save(temper_detector *detector, const char *path, temper_error *error);
+
+/* Puts what a file holds back; the method must be the same. [one-per-handle] */
+int32_t temper_detector_load(temper_detector *detector, const char *path, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_detector_free(temper_detector *detector);
+
+/* A calibrator by name, such as "temperature_scaling". [any] */
+int32_t temper_calibrator_create(temper_calibrator **out, temper_context *context, const char *name,
+                                 const temper_param *params, uint64_t param_count, temper_error *error);
+
+/* Learns from `logits` (N, C) and `targets` (N,), or what the record names. [one-per-handle] */
+int32_t temper_calibrator_fit(temper_calibrator *calibrator, const temper_named_tensor *inputs, uint64_t input_count,
+                              temper_error *error);
+
+/* "logits" (N, C) as they should have been, or what the record names. [one-per-handle] */
+int32_t temper_calibrator_transform(temper_tensor_map **out, temper_calibrator *calibrator,
+                                    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+
+/* What was learned, by name. Copies; empty before a fit. [one-per-handle] */
+int32_t temper_calibrator_state(temper_tensor_map **out, temper_calibrator *calibrator, temper_error *error);
+
+/* What was learned as a safetensors file, whole or not at all. [one-per-handle] */
+int32_t temper_calibrator_save(temper_calibrator *calibrator, const char *path, temper_error *error);
+
+/* Puts what a file holds back; the method must be the same. [one-per-handle] */
+int32_t temper_calibrator_load(temper_calibrator *calibrator, const char *path, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_calibrator_free(temper_calibrator *calibrator);
+
 #ifdef __cplusplus
 }
 #endif

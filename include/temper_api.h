@@ -174,6 +174,43 @@ typedef struct temper_api {
   int32_t (*plugin_formula)(temper_plugin **out, temper_context *context, const char *name, const char *formula,
     const temper_param *params, uint64_t param_count, temper_error *error);
   int32_t (*plugin_unload)(temper_plugin *plugin, temper_error *error);
+  int32_t (*sampler_create)(temper_sampler **out, temper_context *context, const char *name, const temper_param *params,
+    uint64_t param_count, temper_error *error);
+  int32_t (*sampler_resample)(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+    uint64_t input_count, uint64_t seed, temper_error *error);
+  int32_t (*sampler_indices)(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+    uint64_t input_count, uint64_t seed, temper_error *error);
+  int32_t (*sampler_weights)(temper_tensor_map **out, temper_sampler *sampler, const temper_named_tensor *inputs,
+    uint64_t input_count, temper_error *error);
+  int32_t (*sampler_state)(temper_tensor_map **out, temper_sampler *sampler, temper_error *error);
+  int32_t (*sampler_save)(temper_sampler *sampler, const char *path, temper_error *error);
+  int32_t (*sampler_load)(temper_sampler *sampler, const char *path, temper_error *error);
+  int32_t (*sampler_free)(temper_sampler *sampler);
+  int32_t (*generator_create)(temper_generator **out, temper_context *context, const char *name,
+    const temper_param *params, uint64_t param_count, temper_error *error);
+  int32_t (*generator_generate)(temper_tensor_map **out, temper_generator *generator, const temper_named_tensor *inputs,
+    uint64_t input_count, uint64_t seed, temper_error *error);
+  int32_t (*generator_free)(temper_generator *generator);
+  int32_t (*detector_create)(temper_detector **out, temper_context *context, const char *name,
+    const temper_param *params, uint64_t param_count, temper_error *error);
+  int32_t (*detector_fit)(temper_detector *detector, const temper_named_tensor *inputs, uint64_t input_count,
+    temper_error *error);
+  int32_t (*detector_score)(temper_tensor_map **out, temper_detector *detector, const temper_named_tensor *inputs,
+    uint64_t input_count, temper_error *error);
+  int32_t (*detector_state)(temper_tensor_map **out, temper_detector *detector, temper_error *error);
+  int32_t (*detector_save)(temper_detector *detector, const char *path, temper_error *error);
+  int32_t (*detector_load)(temper_detector *detector, const char *path, temper_error *error);
+  int32_t (*detector_free)(temper_detector *detector);
+  int32_t (*calibrator_create)(temper_calibrator **out, temper_context *context, const char *name,
+    const temper_param *params, uint64_t param_count, temper_error *error);
+  int32_t (*calibrator_fit)(temper_calibrator *calibrator, const temper_named_tensor *inputs, uint64_t input_count,
+    temper_error *error);
+  int32_t (*calibrator_transform)(temper_tensor_map **out, temper_calibrator *calibrator,
+    const temper_named_tensor *inputs, uint64_t input_count, temper_error *error);
+  int32_t (*calibrator_state)(temper_tensor_map **out, temper_calibrator *calibrator, temper_error *error);
+  int32_t (*calibrator_save)(temper_calibrator *calibrator, const char *path, temper_error *error);
+  int32_t (*calibrator_load)(temper_calibrator *calibrator, const char *path, temper_error *error);
+  int32_t (*calibrator_free)(temper_calibrator *calibrator);
 } temper_api;
 
 /* The type of temper_get_api, for dlsym. */

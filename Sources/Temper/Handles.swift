@@ -11,6 +11,7 @@ enum HandleKind: UInt64 {
   case context = 1
   case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder, metric
   case procedure
+  case sampler, generator, detector, calibrator
 
   var typeName: String {
     switch self {
@@ -29,6 +30,10 @@ enum HandleKind: UInt64 {
     case .decoder: "temper_decoder"
     case .metric: "temper_metric"
     case .procedure: "temper_procedure"
+    case .sampler: "temper_sampler"
+    case .generator: "temper_generator"
+    case .detector: "temper_detector"
+    case .calibrator: "temper_calibrator"
     }
   }
 }

@@ -1,6 +1,8 @@
 import CTemper
+import TemperAssurance
 import TemperCatalogue
 import TemperCore
+import TemperData
 import TemperLosses
 import TemperNetworks
 import TemperOptimizers
@@ -11,6 +13,7 @@ import TemperQuantization
 let builtInMethods: [Method] =
   Losses.all + Activations.all + Layers.all + Layers.metrics + Optimizers.all + Quantizers.all
   + Procedures.all
+  + DataMethods.all + AssuranceMethods.all
 
 extension Context {
   /// A method of the catalogue with checked parameters.

@@ -16,6 +16,8 @@ extension Method {
       JSON.Member("parameters", .array(parameters.map(\.json))),
       JSON.Member("inputs", .array(inputs.map(\.json))),
       JSON.Member("state", .array(state.map(\.json))),
+      JSON.Member("calls", .array(calls.map(\.json))),
+      JSON.Member("keeps", .array(keeps.map(\.json))),
       JSON.Member("properties", .array(properties.sorted().map { .text($0) })),
       JSON.Member("differentiable", .array(inputs.filter(\.isDifferentiable).map { .text($0.name) })),
       JSON.Member("reference", reference?.json ?? .null),
@@ -34,6 +36,8 @@ extension Method {
     section("Inputs", inputs.map(\.documentation))
     section(
       "State by sample", state.map { "\($0.name) (\((["N"] + $0.shape).joined(separator: ", "))): \($0.summary)" })
+    section("Calls", calls.map(\.documentation))
+    section("Kept of a fit", keeps.map(\.documentation))
     if !aliases.isEmpty { text += "\nAlso called: " + aliases.joined(separator: ", ") + ".\n" }
     if let reference { text += "\nReference: " + reference.description + "\n" }
     if let origin { text += "\nFrom: " + origin + "\n" }
@@ -122,6 +126,29 @@ extension Input.Element {
     case .index: "int"
     case .mask: "bool"
     }
+  }
+}
+
+extension ArrayCall {
+  var json: JSON {
+    .object([
+      JSON.Member("name", .text(name)),
+      JSON.Member("inputs", .array(inputs.map { .text($0.name) })),
+      JSON.Member(
+        "results",
+        .array(
+          results.map { result in
+            .object([
+              JSON.Member("name", .text(result.name)), JSON.Member("text", .boolean(result.isText)),
+              JSON.Member("doc", .text(result.summary)),
+            ])
+          })),
+    ])
+  }
+
+  var documentation: String {
+    let given = results.map { "\($0.name): \($0.summary)" }.joined(separator: " ")
+    return "\(name)(\(inputs.map(\.name).joined(separator: ", ")))" + (given.isEmpty ? "" : " gives \(given)")
   }
 }
 

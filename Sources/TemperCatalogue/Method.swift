@@ -156,6 +156,8 @@ package enum Implementation: Sendable {
   /// A schedule made of others, which it finds by name.
   case scheduleOf(
     @Sendable (Arguments, Catalogue) throws(TemperError) -> @Sendable (_ step: Double) -> Double)
+  /// What can be asked of a method over arrays, and what it keeps in between.
+  case arrays([ArrayCall], keeps: [Input])
   /// A maker that the room of this kind defines (quantizers, layers, procedures, …).
   case component(any Sendable)
 }

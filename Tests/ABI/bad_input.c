@@ -37,6 +37,10 @@ static void handles(void) {
   STATUS(TEMPER_OK, temper_decoder_free(NULL));
   STATUS(TEMPER_OK, temper_metric_free(NULL));
   STATUS(TEMPER_OK, temper_procedure_free(NULL));
+  STATUS(TEMPER_OK, temper_sampler_free(NULL));
+  STATUS(TEMPER_OK, temper_generator_free(NULL));
+  STATUS(TEMPER_OK, temper_detector_free(NULL));
+  STATUS(TEMPER_OK, temper_calibrator_free(NULL));
   STATUS(TEMPER_OK, temper_optimizer_free(NULL));
   STATUS(TEMPER_OK, temper_schedule_free(NULL));
   STATUS(TEMPER_OK, temper_model_free(NULL));
@@ -77,6 +81,13 @@ static void nulls(void) {
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_op_evaluate(t, NULL, NULL, 0, -1, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_decoder_evaluate(t, NULL, NULL, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_metric_evaluate(t, NULL, NULL, 0, &error));
+  temper_tensor_map *map = (temper_tensor_map *)&error;
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_sampler_resample(&map, NULL, NULL, 0, 0, &error));
+  TRUE(map == NULL);
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_generator_generate(&map, (temper_generator *)t, NULL, 0, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_detector_fit(NULL, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_detector_score(&map, NULL, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_calibrator_save(NULL, "x", &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_gradient_norms(NULL, 0, NULL, t, NULL, t, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_optimizer_step(NULL, NULL, NULL, 0, NAN, &error));
   FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_schedule_value(&number, NULL, 0, &error));
@@ -206,6 +217,36 @@ static void tensors(void) {
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_permute(&out, t, twice, 1, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_permute(&out, t, twice, -4, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_tensor_copy(&out, ints, 42, &error));
+}
+
+static void array_methods(void) {
+  temper_sampler *sampler = NULL;
+  temper_generator *generator = NULL;
+  temper_detector *detector = NULL;
+  temper_tensor_map *map = NULL;
+  temper_tensor *reals = floats(2, 3);
+  const temper_named_tensor x = {"x", reals}, y = {"y", reals}, twice[] = {x, x};
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_sampler_create(&sampler, context, "k_means", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_create(NULL, context, "smote", NULL, 0, &error));
+  OK(temper_sampler_create(&sampler, context, "random_oversampler", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_resample(NULL, sampler, &x, 1, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_resample(&map, sampler, NULL, 0, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_resample(&map, sampler, NULL, 3, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_resample(&map, sampler, twice, 2, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_sampler_indices(&map, sampler, &y, 1, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_state(NULL, sampler, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_sampler_save(sampler, NULL, &error));
+  OK(temper_generator_create(&generator, context, "symmetric_noise", NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_generator_generate(&map, generator, &y, 1, 0, &error));
+  OK(temper_detector_create(&detector, context, "nearest_neighbours", NULL, 0, &error));
+  ((float *)temper_tensor_data(reals))[4] = NAN;
+  FAILS(TEMPER_ERROR_NOT_FINITE, temper_detector_fit(detector, &x, 1, &error));
+  SAYS("element 4");
+  STATUS(TEMPER_OK, temper_sampler_free(sampler));
+  STATUS(TEMPER_ERROR_INVALID_HANDLE, temper_sampler_free(sampler));
+  STATUS(TEMPER_OK, temper_generator_free(generator));
+  STATUS(TEMPER_OK, temper_detector_free(detector));
+  STATUS(TEMPER_OK, temper_tensor_free(reals));
 }
 
 static void methods(void) {
@@ -709,7 +750,7 @@ int main(int count, char **arguments) {
   if (count != 2) return 2;
   const temper_context_options options = {.struct_size = sizeof options, .threads = 2};
   OK(temper_context_create(&context, &options, &error));
-  handles(), nulls(), structs(), tensors(), methods(), losses(), operators(), optimizers();
+  handles(), nulls(), structs(), tensors(), methods(), array_methods(), losses(), operators(), optimizers();
   models(arguments[1]), trainers(arguments[1]), quantizers();
   return check_result("bad_input");
 }

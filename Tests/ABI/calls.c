@@ -343,6 +343,94 @@ static void metrics(void) {
   STATUS(TEMPER_OK, temper_metric_free(metric));
 }
 
+/* A map's tensor of this name, which the caller gives back. */
+static temper_tensor *found(temper_tensor_map *map, const char *name) {
+  temper_tensor *tensor = NULL;
+  OK(temper_tensor_map_find(&tensor, map, name, &error));
+  return tensor;
+}
+
+/* Methods over arrays: a sampler that balances, a generator of noise, a detector and a calibrator through a file. */
+static void array_methods(const char *folder) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/fit.safetensors", folder);
+  temper_tensor *x = make(TEMPER_FLOAT32, 2, 6, 2), *y = make(TEMPER_INT64, 1, 6, 0), *made;
+  float *values = temper_tensor_data(x);
+  int64_t *ids = temper_tensor_data(y);
+  for (int i = 0; i < 6; ++i) values[2 * i] = (float)i, values[2 * i + 1] = (float)(i * i), ids[i] = i > 3;
+  const temper_named_tensor samples[] = {{"x", x}, {"y", y}};
+  temper_tensor_map *map = NULL;
+  temper_tensor_info info = {.struct_size = sizeof info};
+
+  temper_sampler *sampler = NULL;
+  OK(temper_sampler_create(&sampler, context, "random_oversampler", NULL, 0, &error));
+  OK(temper_sampler_resample(&map, sampler, samples, 2, 7, &error));
+  OK(temper_tensor_get_info(&info, made = found(map, "x"), &error));
+  TRUE(info.sizes[0] == 8 && info.sizes[1] == 2 && info.dtype == TEMPER_FLOAT32);
+  STATUS(TEMPER_OK, temper_tensor_free(made));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  OK(temper_sampler_weights(&map, sampler, samples + 1, 1, &error));
+  const double *weights = temper_tensor_data(made = found(map, "weights"));
+  TRUE(fabs(weights[0] - 0.125) < 1e-15 && fabs(weights[5] - 0.25) < 1e-15);
+  STATUS(TEMPER_OK, temper_tensor_free(made));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  OK(temper_sampler_indices(&map, sampler, samples + 1, 1, 0, &error));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  STATUS(TEMPER_ERROR_UNKNOWN_NAME, temper_sampler_indices(&map, sampler, samples, 2, 0, &error));
+  TRUE(map == NULL);
+  OK(temper_sampler_state(&map, sampler, &error));
+  uint64_t count = 9;
+  OK(temper_tensor_map_count(&count, map, &error));
+  TRUE(count == 0);
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  STATUS(TEMPER_ERROR_WRONG_STATE, temper_sampler_save(sampler, path, &error));
+  STATUS(TEMPER_OK, temper_sampler_free(sampler));
+
+  const temper_param rate[] = {temper_real("rate", 1)};
+  temper_generator *generator = NULL;
+  OK(temper_generator_create(&generator, context, "pair_noise", rate, 1, &error));
+  OK(temper_generator_generate(&map, generator, samples + 1, 1, 7, &error));
+  const int64_t *noisy = temper_tensor_data(made = found(map, "y"));
+  for (int i = 0; i < 6; ++i) TRUE(noisy[i] == 1 - ids[i]);
+  STATUS(TEMPER_OK, temper_tensor_free(made));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  STATUS(TEMPER_OK, temper_generator_free(generator));
+
+  const temper_param k[] = {temper_integer("k", 1)};
+  temper_detector *detector = NULL, *twin = NULL;
+  OK(temper_detector_create(&detector, context, "nearest_neighbours", k, 1, &error));
+  STATUS(TEMPER_ERROR_WRONG_STATE, temper_detector_score(&map, detector, samples, 1, &error));
+  STATUS(TEMPER_ERROR_WRONG_STATE, temper_detector_save(detector, path, &error));
+  OK(temper_detector_fit(detector, samples, 1, &error));
+  OK(temper_detector_save(detector, path, &error));
+  OK(temper_detector_create(&twin, context, "k_nearest_neighbours", k, 1, &error));
+  OK(temper_detector_load(twin, path, &error));
+  OK(temper_detector_score(&map, twin, NULL, 0, &error));
+  const double *scores = temper_tensor_data(made = found(map, "scores"));
+  TRUE(fabs(scores[0] - sqrt(2)) < 1e-15 && fabs(scores[5] - sqrt(82)) < 1e-14);
+  STATUS(TEMPER_OK, temper_tensor_free(made));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  OK(temper_detector_state(&map, twin, &error));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  STATUS(TEMPER_OK, temper_detector_free(detector));
+  STATUS(TEMPER_OK, temper_detector_free(twin));
+
+  temper_calibrator *calibrator = NULL;
+  const temper_named_tensor labelled[] = {{"logits", x}, {"targets", y}};
+  OK(temper_calibrator_create(&calibrator, context, "temperature_scaling", NULL, 0, &error));
+  STATUS(TEMPER_ERROR_INPUT_OUTPUT, temper_calibrator_load(calibrator, folder, &error));
+  STATUS(TEMPER_ERROR_INVALID_ARGUMENT, temper_calibrator_load(calibrator, path, &error));
+  OK(temper_calibrator_fit(calibrator, labelled, 2, &error));
+  OK(temper_calibrator_transform(&map, calibrator, labelled, 1, &error));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  OK(temper_calibrator_state(&map, calibrator, &error));
+  STATUS(TEMPER_OK, temper_tensor_map_free(map));
+  OK(temper_calibrator_save(calibrator, path, &error));
+  STATUS(TEMPER_OK, temper_calibrator_free(calibrator));
+  STATUS(TEMPER_OK, temper_tensor_free(x));
+  STATUS(TEMPER_OK, temper_tensor_free(y));
+}
+
 static void optimizers(void) {
   temper_optimizer *sgd = NULL, *adam = NULL, *twin = NULL;
   temper_schedule *schedule = NULL;
@@ -598,7 +686,7 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), optimizers(), models(arguments[1]), trainers(arguments[1]);
+  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), array_methods(arguments[1]), optimizers(), models(arguments[1]), trainers(arguments[1]);
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

@@ -20,6 +20,10 @@ NAMESPACES = {
     "optimizers": ("optimizer",),
     "schedules": ("schedule",),
     "quantizers": ("quantizer",),
+    "samplers": ("sampler",),
+    "generators": ("generator",),
+    "detectors": ("detector",),
+    "calibrators": ("calibrator",),
 }
 CONSTRUCTORS = {
     "loss": temper.loss,
@@ -30,6 +34,10 @@ CONSTRUCTORS = {
     "optimizer": temper.optimizer,
     "schedule": temper.schedule,
     "quantizer": temper.quantizer,
+    "sampler": temper.sampler,
+    "generator": temper.generator,
+    "detector": temper.detector,
+    "calibrator": temper.calibrator,
 }
 
 

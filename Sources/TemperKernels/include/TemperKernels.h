@@ -9,6 +9,7 @@
 #include "gather.h"
 #include "convolution.h"
 #include "matmul.h"
+#include "nearest.h"
 #include "philox.h"
 #include "pooling.h"
 #include "processor.h"

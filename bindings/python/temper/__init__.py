@@ -8,13 +8,19 @@
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
-ops, decoders, metrics, optimizers, schedules, procedures and quantizers have each of them as a function:
-temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what a paper claims.
+ops, decoders, metrics, optimizers, schedules, procedures, quantizers, samplers, generators, detectors and calibrators have
+each of them as a function: temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what a
+paper claims.
 """
 
-from . import decoders, errors, losses, metrics, ops, optimizers, procedures, quantizers, schedules
+from . import (
+    calibrators, decoders, detectors, errors, generators, losses, metrics, ops, optimizers, procedures, quantizers,
+    samplers, schedules,
+)  # fmt: skip
+from ._array_methods import Calibrator, Detector, Generator, Sampler
 from ._catalogue import (
-    catalog, decoder, describe, experiment, loss, metric, op, optimizer, procedure, quantizer, schedule, weighted_sum,
+    calibrator, catalog, decoder, describe, detector, experiment, generator, loss, metric, op, optimizer, procedure,
+    quantizer, sampler, schedule, weighted_sum,
 )  # fmt: skip
 from ._context import Context
 from ._library import library as _library
@@ -30,11 +36,12 @@ from ._values import Decoder, Metric
 from .errors import Error
 
 __all__ = [
-    "Context", "Decoder", "Error", "Loss", "Metric", "Model", "Operator", "Optimizer", "Plugin", "Procedure",
-    "Quantized", "Quantizer", "Schedule", "Trainer", "catalog", "decoder", "decoders", "define_plugin", "describe",
-    "errors", "experiment", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric",
-    "metrics", "op", "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers",
-    "register_loss", "schedule", "schedules", "weighted_sum",
+    "Calibrator", "Context", "Decoder", "Detector", "Error", "Generator", "Loss", "Metric", "Model", "Operator",
+    "Optimizer", "Plugin", "Procedure", "Quantized", "Quantizer", "Sampler", "Schedule", "Trainer", "calibrator",
+    "calibrators", "catalog", "decoder", "decoders", "define_plugin", "describe", "detector", "detectors", "errors",
+    "experiment", "generator", "generators", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses",
+    "metric", "metrics", "op", "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers",
+    "register_loss", "sampler", "samplers", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

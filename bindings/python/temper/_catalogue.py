@@ -8,6 +8,7 @@ from . import _context, errors, experiments
 from ._methods import constructor_signature
 
 if TYPE_CHECKING:
+    from ._array_methods import Calibrator, Detector, Generator, Sampler
     from ._losses import Loss, Terms
     from ._operators import Operator
     from ._optimizers import Optimizer, Schedule
@@ -84,6 +85,26 @@ def experiment(name: str, /) -> experiments.Experiment:
         known = ", ".join(record["name"] for record in experiments.records())
         raise errors.UnknownName(f"There is no experiment {name}; there are {known}.")
     return found
+
+
+def sampler(name: str, /, **parameters: Parameter) -> Sampler:
+    """The sampler of this name: temper.sampler("smote", k=5).resample(x, y) -> (x, y)."""
+    return _context.default().sampler(name, **parameters)
+
+
+def generator(name: str, /, **parameters: Parameter) -> Generator:
+    """The generator of this name: temper.generator("symmetric_noise", rate=0.4)(y, seed=1) -> {name: array}."""
+    return _context.default().generator(name, **parameters)
+
+
+def detector(name: str, /, **parameters: Parameter) -> Detector:
+    """The detector of this name: temper.detector("confident_learning").fit(targets, probabilities)."""
+    return _context.default().detector(name, **parameters)
+
+
+def calibrator(name: str, /, **parameters: Parameter) -> Calibrator:
+    """The calibrator of this name: temper.calibrator("temperature_scaling").fit(logits, targets).transform(logits)."""
+    return _context.default().calibrator(name, **parameters)
 
 
 def namespace(make, *kinds):

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from . import experiments
+from ._array_methods import Calibrator, Detector, Generator, Sampler
 from ._handles import Handle
 from ._library import library, pending
 from ._losses import Loss
@@ -33,8 +34,9 @@ class Context(Handle):
     plugin_directories: where plug-ins may be loaded from; with none, any path given may be loaded. log: a function of
     (level, text) for what the library has to say.
 
-    loss, op, decoder, metric, optimizer, schedule, procedure, quantizer, catalog and describe are those of the module
-    `temper`, which has a context of its own; temper.Model, load and load_plugin take `context=`.
+    loss, op, decoder, metric, optimizer, schedule, procedure, quantizer, sampler, generator, detector, calibrator,
+    catalog and describe are those of the module `temper`, which has a context of its own; temper.Model, load and
+    load_plugin take `context=`.
     """
 
     _kind = "context"
@@ -101,6 +103,22 @@ class Context(Handle):
     def quantizer(self, name: str, /, **parameters: Parameter) -> Quantizer:
         """The quantizer of this name."""
         return Quantizer(self, name, parameters)
+
+    def sampler(self, name: str, /, **parameters: Parameter) -> Sampler:
+        """The sampler of this name."""
+        return Sampler(self, name, parameters)
+
+    def generator(self, name: str, /, **parameters: Parameter) -> Generator:
+        """The generator of this name."""
+        return Generator(self, name, parameters)
+
+    def detector(self, name: str, /, **parameters: Parameter) -> Detector:
+        """The detector of this name."""
+        return Detector(self, name, parameters)
+
+    def calibrator(self, name: str, /, **parameters: Parameter) -> Calibrator:
+        """The calibrator of this name."""
+        return Calibrator(self, name, parameters)
 
     def find(self, kind: str | None, name: str) -> str:
         """The name of the method of this kind that a name or alias stands for."""

@@ -1,10 +1,9 @@
-import TemperCore
 import TemperKernels
 
 /// Matrix products of tensors outside graphs.
-enum MatrixProduct {
+package enum MatrixProduct {
   /// c = a b, or c += a b: a (m, k), b (k, n), c (m, n), one floating type; a and b may be any views, c is dense.
-  static func run(
+  package static func run(
     _ a: Tensor, _ b: Tensor, into c: Tensor, accumulate: Bool = false, workers: Workers
   ) throws(TemperError) {
     var job = unsafe temper_matmul_job()

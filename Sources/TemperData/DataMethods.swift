@@ -1,0 +1,7 @@
+import TemperCatalogue
+
+/// The methods of this room.
+package enum DataMethods {
+  package static let all: [Method] =
+    Samplers.all + Generators.all + Structure.all
+}
