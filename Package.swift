@@ -48,7 +48,8 @@ let package = Package(
       "TemperAssurance", ["TemperData", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     room(
-      "TemperProcedures", ["TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
+      "TemperProcedures",
+      ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
       isSmall: true),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
