@@ -758,6 +758,10 @@ int32_t temper_trainer_get_info(temper_trainer_info *out, temper_trainer *traine
  * without. Copies. [one-per-handle] */
 int32_t temper_trainer_history(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
 
+/* What loss and procedure keep, by name, as a checkpoint holds it: rows by sample, an estimated transition matrix.
+ * Empty before the first fit. Copies. [one-per-handle] */
+int32_t temper_trainer_state(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
+
 /* Writes a checkpoint: parameters, optimizer state, loss state, place in the data, history. Whole or not at all.
  * [one-per-handle] */
 int32_t temper_trainer_save(temper_trainer *trainer, const char *path, temper_error *error);

@@ -167,6 +167,7 @@ typedef struct temper_api {
     temper_error *error);
   int32_t (*procedure_free)(temper_procedure *procedure);
   int32_t (*trainer_network)(temper_model **out, temper_trainer *trainer, uint64_t index, temper_error *error);
+  int32_t (*trainer_state)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
   int32_t (*plugin_list)(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,
     temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,

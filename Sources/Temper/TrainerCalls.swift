@@ -305,6 +305,16 @@ extension Measurement {
   }
 }
 
+@implementation @c public func temper_trainer_state(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    var copies: [(name: String, tensor: Tensor)] = []
+    for (name, tensor) in unsafe try trainer(handle, 1).trainer.kept { copies.append((name, try tensor.copy())) }
+    return try TensorMap(copies)
+  }
+}
+
 @implementation @c public func temper_trainer_save(
   _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {

@@ -106,6 +106,7 @@ static const temper_api api = {
     temper_procedure_combine,
     temper_procedure_free,
     temper_trainer_network,
+    temper_trainer_state,
     temper_plugin_list,
     temper_plugin_define,
     temper_plugin_formula,

@@ -54,6 +54,9 @@ package final class Trainer {
   package var history: History { run.history }
   package var position: Position { run.position }
 
+  /// What the loss and the procedure keep, as it is now.
+  package var kept: [(name: String, tensor: Tensor)] { run.kept }
+
   /// At the step after `steps` others.
   func learningRate(after steps: Int) -> Double {
     if let schedule { return schedule.value(at: Double(steps)) }

@@ -592,7 +592,10 @@ static void procedures(temper_model *model, temper_loss *loss, temper_optimizer 
   temper_model *network = NULL;
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_trainer_network(&network, trainer, 2, &error));
   OK(temper_trainer_network(&network, trainer, 1, &error));
-  temper_trainer_free(trainer), temper_model_free(network);
+  temper_tensor_map *state = NULL;
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_trainer_state(&state, (temper_trainer *)network, &error));
+  OK(temper_trainer_state(&state, trainer, &error));
+  temper_tensor_map_free(state), temper_trainer_free(trainer), temper_model_free(network);
 }
 
 static void trainers(const char *folder) {

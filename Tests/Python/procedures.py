@@ -4,6 +4,8 @@ import numpy as np
 
 import temper
 
+MASK = 2**64 - 1
+
 LAYERS = [{"dense": 6}, "tanh", {"dense": 3}]
 NAMES = ("0.weight", "0.bias", "2.weight", "2.bias")
 RATE = 0.5
@@ -100,3 +102,109 @@ def follow(trainer, reference, x, y, epochs, **inputs):
             for name, value in zip(NAMES, network.values):
                 worst = max(worst, np.abs(model.parameters()[name] - value).max())
     return worst
+
+
+class Random:
+    """The library's random numbers: Philox4x32-10 by (seed, stream, counter)."""
+
+    def __init__(self, seed=None, key=None):
+        self.key, self.counter, self.left = self._mix(seed, "") if key is None else key, 0, []
+
+    @staticmethod
+    def _finish(value):
+        z = (value + 0x9E3779B97F4A7C15) & MASK
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+        return z ^ (z >> 31)
+
+    @classmethod
+    def _mix(cls, seed, name):
+        value = 0xCBF29CE484222325
+        for byte in name.encode():
+            value = ((value ^ byte) * 0x100000001B3) & MASK
+        return cls._finish(cls._finish(seed) ^ value)
+
+    def stream(self, name):
+        if isinstance(name, str):
+            return Random(key=self._mix(self.key, name))
+        return Random(key=self._finish(self.key ^ self._finish(name + 1)))
+
+    def _block(self):
+        c = [self.counter & 0xFFFFFFFF, self.counter >> 32, 0, 0]
+        k0, k1 = self.key & 0xFFFFFFFF, self.key >> 32
+        for _ in range(10):
+            p, q = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+            c = [(q >> 32) ^ c[1] ^ k0, q & 0xFFFFFFFF, (p >> 32) ^ c[3] ^ k1, p & 0xFFFFFFFF]
+            k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+        self.counter += 1
+        return c
+
+    def word(self):
+        if not self.left:
+            self.left = self._block()
+        return self.left.pop(0)
+
+    def long(self):
+        return self.word() << 32 | self.word()
+
+    def uniform(self):
+        return (self.long() >> 11) * 2.0**-53
+
+    def normal(self):
+        radius = np.sqrt(-2 * np.log(1 - self.uniform()))
+        return radius * np.cos(2 * np.pi * self.uniform())
+
+    def below(self, bound):
+        if bound <= 1:
+            return 0
+        while True:
+            product = self.long() * bound
+            if product & MASK >= bound or product & MASK >= (2**64 - bound) % bound:
+                return product >> 64
+
+    def permutation(self, count):
+        order = list(range(count))
+        for i in range(count - 1, 0, -1):
+            j = self.below(i + 1)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+
+class SideNetwork:
+    """The small network of a method's own, moved by Adam."""
+
+    def __init__(self, seed, name, widths, flat=False):
+        self.parameters, self.steps = [], 0
+        for layer in range(1, len(widths)):
+            for part, shape in (("weight", (widths[layer], widths[layer - 1])), ("bias", (1, widths[layer]))):
+                random = Random(seed).stream("side network").stream(f"{name}.{layer}.{part}")
+                values = [2 * random.uniform() - 1 for _ in range(np.prod(shape))]
+                scale = 0 if flat and layer == len(widths) - 1 else 1 / np.sqrt(widths[layer - 1])
+                self.parameters.append(scale * np.reshape(values, shape))
+        self.moments = [(np.zeros_like(p), np.zeros_like(p)) for p in self.parameters]
+
+    def run(self, x):
+        """Outputs, and what `gradients` needs."""
+        inputs = []
+        for layer in range(0, len(self.parameters), 2):
+            x = np.maximum(x, 0) if layer else x
+            inputs.append(x)
+            x = x @ self.parameters[layer].T + self.parameters[layer + 1]
+        return x, inputs
+
+    def gradients(self, inputs, slopes):
+        found = []
+        for layer in range(len(self.parameters) - 2, -1, -2):
+            x = inputs[layer // 2]
+            found = [slopes.T @ x, slopes.sum(0, keepdims=True), *found]
+            slopes = slopes @ self.parameters[layer] * (x > 0)
+        return found
+
+    def move(self, gradients, rate):
+        self.steps += 1
+        for index, g in enumerate(gradients):
+            m, v = self.moments[index]
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            self.moments[index] = m, v
+            m, v = m / (1 - 0.9**self.steps), v / (1 - 0.999**self.steps)
+            self.parameters[index] = self.parameters[index] - rate * m / (np.sqrt(v) + 1e-8)

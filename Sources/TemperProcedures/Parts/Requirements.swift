@@ -15,6 +15,25 @@ extension Procedure {
     }
   }
 
+  /// Nothing but cross-entropy, which the method's own objective replaces.
+  func requireCrossEntropy(_ model: Model, _ loss: LossInstance) throws(TemperError) {
+    try requireClasses(model, loss)
+    guard loss.method.name == "cross_entropy" else {
+      throw TemperError(
+        .unsupported,
+        "Its objective is a cross-entropy of its own: pass the loss \"cross_entropy\"; \(loss.method.name) came.")
+    }
+  }
+
+  /// A loss that reads nothing by sample but targets: it is taken of trusted samples too.
+  func requireTargetsAlone(_ loss: LossInstance) throws(TemperError) {
+    let others = loss.method.inputs.dropFirst().filter { $0.name != "targets" && !$0.isOptional }
+    guard let other = others.first(where: { $0.forms.contains { $0.shape.first == "N" } }) else { return }
+    throw TemperError(
+      .unsupported,
+      "It takes the loss of trusted samples, for which \(loss.method.name) would need \"\(other.name)\" too.")
+  }
+
   /// A loss that has a value for each sample.
   func requireValueBySample(_ loss: LossInstance) throws(TemperError) {
     guard !loss.isBatchLoss else {

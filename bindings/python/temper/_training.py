@@ -159,6 +159,12 @@ class Trainer(Handle):
         return [self.model, *(Model._from(self.model._context, pointer, self._lock) for pointer in others)]
 
     @property
+    def state(self) -> dict[str, Result]:
+        """What loss and procedure keep, as copies by name: rows by sample, an estimated transition matrix."""
+        with self._lock:
+            return mapped(library.handle(library.trainer_state, self))
+
+    @property
     def epochs(self) -> int:
         """How many epochs are done in all."""
         return self._info().epochs
