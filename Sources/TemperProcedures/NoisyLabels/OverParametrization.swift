@@ -1,5 +1,6 @@
 import TemperCatalogue
 import TemperCore
+import TemperData
 import TemperGraph
 import TemperNetworks
 import TemperTraining
