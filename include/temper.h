@@ -672,8 +672,10 @@ int32_t temper_procedure_combine(temper_procedure **out, temper_procedure *const
 /* [one-per-handle] */
 int32_t temper_procedure_free(temper_procedure *procedure);
 
-/* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over; the state of
- * an optimizer that has made steps is not. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
+/* A trainer for `model`, whose parameters it changes. Settings of `loss` and `optimizer` are taken over, with the groups
+ * of the optimizer, whose positions count the model's trained parameters; the state of an optimizer that has made steps
+ * is not. Validation and evaluation look at the model where the optimizer wants it used: at the average that it keeps,
+ * if it keeps one. `schedule` gives the learning rate of each step; NULL: the optimizer's own,
  * constant. `options` NULL: all defaults. [one-per-handle] */
 int32_t temper_trainer_create(temper_trainer **out, temper_model *model, temper_loss *loss,
                               temper_optimizer *optimizer, temper_schedule *schedule,

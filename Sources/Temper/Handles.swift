@@ -133,6 +133,30 @@ private final class Box<Value: Handled> {
     unsafe Unmanaged<Box<Value>>.fromOpaque(object).release()
   }
 
+  /// What stands behind live handles, kept alive while the result lives.
+  func hold(_ pointers: UnsafePointer<OpaquePointer?>, _ count: Int) -> HeldHandles {
+    var objects: [(address: UInt, content: UInt)] = []
+    for index in 0..<count {
+      let address = unsafe UInt(bitPattern: pointers[index])
+      guard let slot = unsafe UnsafePointer<Slot>(bitPattern: address) else { continue }
+      objects.append((address, unsafe slot.pointee.content))
+    }
+    return HeldHandles(objects)
+  }
+
+  /// Whether these are the handles of `held`, all alive still: the objects behind them are then the same.
+  func are(_ pointers: UnsafePointer<OpaquePointer?>, _ count: Int, _ held: HeldHandles) -> Bool {
+    guard held.objects.count == count else { return false }
+    for index in 0..<count {
+      let known = held.objects[index]
+      guard unsafe UInt(bitPattern: pointers[index]) == known.address,
+        let slot = unsafe UnsafePointer<Slot>(bitPattern: known.address),
+        unsafe slot.pointee.content == known.content, unsafe slot.pointee.mark & ~0xFFFF == Handles.live
+      else { return false }
+    }
+    return true
+  }
+
   private func find(
     _ pointer: OpaquePointer?, _ kind: HandleKind, _ argument: Int32
   ) throws(TemperError) -> UnsafeMutablePointer<Slot> {
@@ -155,5 +179,21 @@ private final class Box<Value: Handled> {
     case Handles.freed: throw refuse("this handle was freed already")
     default: throw refuse("this pointer is not a handle of Temper")
     }
+  }
+}
+
+/// The objects behind handles: no other object can take the place of one meanwhile.
+@safe final class HeldHandles {
+  fileprivate let objects: [(address: UInt, content: UInt)]
+
+  fileprivate init(_ objects: [(address: UInt, content: UInt)]) {
+    self.objects = objects
+    for object in objects { _ = unsafe HeldHandles.unmanaged(object.content)?.retain() }
+  }
+
+  deinit { for object in objects { unsafe HeldHandles.unmanaged(object.content)?.release() } }
+
+  private static func unmanaged(_ content: UInt) -> Unmanaged<AnyObject>? {
+    unsafe UnsafeRawPointer(bitPattern: content).map { unsafe Unmanaged<AnyObject>.fromOpaque($0) }
   }
 }

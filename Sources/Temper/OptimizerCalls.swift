@@ -2,10 +2,16 @@ import CTemper
 import TemperCatalogue
 import TemperCore
 
-extension OptimizerInstance: Handled { static var kind: HandleKind { .optimizer } }
+/// An optimizer, and the handles of the arrays that it last moved: those are known again without a look at the arrays.
+final class CalledOptimizer: Handled {
+  static var kind: HandleKind { .optimizer }
+  let optimizer: OptimizerInstance
+  fileprivate var last: (parameters: HeldHandles, gradients: HeldHandles)?
+  init(_ optimizer: OptimizerInstance) { self.optimizer = optimizer }
+}
 
 private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> OptimizerInstance {
-  unsafe try Handles.all.value(handle, argument: argument)
+  unsafe try Handles.all.value(handle, as: CalledOptimizer.self, argument: argument).optimizer
 }
 
 @implementation @c public func temper_optimizer_create(
@@ -15,7 +21,7 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let context = unsafe try context(handle, 1)
     let (method, arguments) = unsafe try context.method(name, kinds: [.optimizer], params, paramCount)
-    return try OptimizerInstance(method, arguments, workers: context.workers)
+    return CalledOptimizer(try OptimizerInstance(method, arguments, workers: context.workers))
   }
 }
 
@@ -24,17 +30,29 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   _ count: UInt64, _ learningRate: Double, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
-    let optimizer = unsafe try optimizer(handle, 0)
-    let parameters = unsafe try tensors(parameters, count, "parameters", 1)
-    let gradients = unsafe try tensors(gradients, count, "gradients", 2)
-    if !optimizer.isBound(to: parameters, gradients) {
-      for (index, parameter) in parameters.enumerated() { try parameter.writable("parameters[\(index)]", 1) }
-      try Tensor.apart(written: parameters, read: gradients)
-    }
+    let called = unsafe try Handles.all.value(handle, as: CalledOptimizer.self, argument: 0)
+    let optimizer = called.optimizer
     guard !learningRate.isInfinite else {
       throw TemperError(.notFinite, "`learning_rate` is infinite.", argument: 4)
     }
-    try optimizer.step(parameters, gradients, learningRate: learningRate.isNaN ? nil : learningRate)
+    let rate = learningRate.isNaN ? nil : learningRate
+    if let last = called.last, let parameters = unsafe parameters, let gradients = unsafe gradients,
+      let count = Int(exactly: count), unsafe Handles.all.are(parameters, count, last.parameters),
+      unsafe Handles.all.are(gradients, count, last.gradients), try optimizer.stepAgain(learningRate: rate)
+    {
+      return
+    }
+    called.last = nil
+    let moved = unsafe try tensors(parameters, count, "parameters", 1)
+    let slopes = unsafe try tensors(gradients, count, "gradients", 2)
+    if !optimizer.isBound(to: moved, slopes) {
+      for (index, parameter) in moved.enumerated() { try parameter.writable("parameters[\(index)]", 1) }
+      try Tensor.apart(written: moved, read: slopes)
+    }
+    try optimizer.step(moved, slopes, learningRate: rate)
+    if let parameters = unsafe parameters, let gradients = unsafe gradients {
+      called.last = unsafe (Handles.all.hold(parameters, moved.count), Handles.all.hold(gradients, moved.count))
+    }
   }
 }
 
@@ -44,7 +62,9 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   _ closure: temper_closure_function?, _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
-    let optimizer = unsafe try optimizer(handle, 1)
+    let called = unsafe try Handles.all.value(handle, as: CalledOptimizer.self, argument: 1)
+    called.last = nil
+    let optimizer = called.optimizer
     let parameters = unsafe try tensors(parameters, count, "parameters", 2)
     let gradients = unsafe try tensors(gradients, count, "gradients", 3)
     for (index, parameter) in parameters.enumerated() { try parameter.writable("parameters[\(index)]", 2) }
@@ -183,5 +203,5 @@ extension Tensor {
 }
 
 @implementation @c public func temper_optimizer_free(_ handle: OpaquePointer?) -> Int32 {
-  unsafe edge(freeing: handle, OptimizerInstance.self)
+  unsafe edge(freeing: handle, CalledOptimizer.self)
 }

@@ -35,7 +35,7 @@ private func trainer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperE
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let model = unsafe try model(modelHandle, 1)
     let loss = unsafe try Handles.all.value(lossHandle, as: LossInstance.self, argument: 2)
-    let optimizer = unsafe try Handles.all.value(optimizerHandle, as: OptimizerInstance.self, argument: 3)
+    let optimizer = unsafe try Handles.all.value(optimizerHandle, as: CalledOptimizer.self, argument: 3).optimizer
     let schedule =
       unsafe scheduleHandle == nil ? nil : try Handles.all.value(scheduleHandle, as: ScheduleInstance.self, argument: 4)
     var given = unsafe temper_trainer_options()
@@ -47,8 +47,8 @@ private func trainer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperE
       try Trainer(
         unsafe try models(model, given, procedure, seed: settings.seed),
         loss: try LossInstance(loss.method, loss.arguments, schedules: loss.schedules, workers: workers),
-        optimizer: optimizer.method, optimizer.arguments, schedule: schedule, procedure: procedure, options: settings,
-        workers: workers),
+        optimizer: optimizer.method, optimizer.arguments, groups: Array(optimizer.groups.dropFirst()),
+        schedule: schedule, procedure: procedure, options: settings, workers: workers),
       model.context)
   }
 }

@@ -25,6 +25,13 @@ package final class OptimizerInstance {
     package let schedule: ScheduleInstance?
     /// Whether its learning rate is its own, not that of the whole.
     package let hasOwnRate: Bool
+
+    package init(
+      _ arguments: Arguments, positions: Set<Int> = [], schedule: ScheduleInstance? = nil, hasOwnRate: Bool = false
+    ) {
+      (self.arguments, self.positions) = (arguments, positions)
+      (self.schedule, self.hasOwnRate) = (schedule, hasOwnRate)
+    }
   }
 
   private enum Work {
@@ -37,7 +44,7 @@ package final class OptimizerInstance {
   ) throws(TemperError) {
     try clipping.validate()
     (self.method, self.arguments, self.workers, self.clipping) = (method, arguments, workers, clipping)
-    groups = [Group(positions: [], arguments: arguments, schedule: nil, hasOwnRate: false)]
+    groups = [Group(arguments)]
     if case .search(let make) = method.implementation {
       do throws(TemperError) { _ = try make(arguments) } catch { throw error.from(method.name) }
       needsClosure = true
@@ -68,7 +75,7 @@ package final class OptimizerInstance {
       let isRate = method.parameters.first { $0.name == "learning_rate" }
       groups.append(
         Group(
-          positions: Set(positions), arguments: own, schedule: schedule,
+          own, positions: Set(positions), schedule: schedule,
           hasOwnRate: schedule != nil || changes.contains { isRate?.isCalled($0.name) ?? false }))
     } catch { throw error.from(method.name) }
   }
@@ -105,39 +112,57 @@ package final class OptimizerInstance {
         work = try self.work(for: arrays)
         if arrays.areCallers { present = (parameters, gradients, arrays) }
       }
-      var loss: Double?
-      switch work {
-      case .search(let engine):
-        loss = try engine.step(arrays, learningRate: rate(groups[0], learningRate)) { () throws(TemperError) in
-          try evaluate?() ?? .nan
-        }
-      case .update(let engine):
-        if let evaluate {
-          loss = try evaluate()
-          try arrays.readGradients()
-        }
-        var again: UpdateEngine.Evaluate?
-        if let evaluate {
-          again = { [self] () throws(TemperError) in
-            try arrays.writeParameters()
-            _ = try evaluate()
-            try arrays.readGradients()
-            return clipping.scale(arrays.gradientNorm())
-          }
-        }
-        do throws(TemperError) {
-          try engine.run(
-            step: step + 1, rate: { rate(groups[$0], learningRate) },
-            scale: clipping.norm == nil ? 1 : clipping.scale(arrays.gradientNorm()), evaluate: again)
-        } catch {
-          try arrays.writeParameters()
-          throw error
-        }
-        try arrays.writeParameters()
-      }
-      step += 1
-      return loss
+      return try move(arrays, by: work, learningRate: learningRate, evaluate)
     } catch { throw error.from(method.name) }
+  }
+
+  /// A step on the arrays of the last one, which its caller knows to be the same; false, and nothing done, if they were
+  /// not used where they lie.
+  package func stepAgain(learningRate: Double? = nil) throws(TemperError) -> Bool {
+    guard let present, let work, !needsClosure, !isStepping else { return false }
+    isStepping = true
+    defer { isStepping = false }
+    do throws(TemperError) { _ = try move(present.arrays, by: work, learningRate: learningRate, nil) } catch {
+      throw error.from(method.name)
+    }
+    return true
+  }
+
+  private func move(
+    _ arrays: Arrays, by work: Work, learningRate: Double?, _ evaluate: (() throws(TemperError) -> Double)?
+  ) throws(TemperError) -> Double? {
+    var loss: Double?
+    switch work {
+    case .search(let engine):
+      loss = try engine.step(arrays, learningRate: rate(groups[0], learningRate)) { () throws(TemperError) in
+        try evaluate?() ?? .nan
+      }
+    case .update(let engine):
+      if let evaluate {
+        loss = try evaluate()
+        try arrays.readGradients()
+      }
+      var again: UpdateEngine.Evaluate?
+      if let evaluate {
+        again = { [self] () throws(TemperError) in
+          try arrays.writeParameters()
+          _ = try evaluate()
+          try arrays.readGradients()
+          return clipping.scale(arrays.gradientNorm())
+        }
+      }
+      do throws(TemperError) {
+        try engine.run(
+          step: step + 1, rate: { rate(groups[$0], learningRate) },
+          scale: clipping.norm == nil ? 1 : clipping.scale(arrays.gradientNorm()), evaluate: again)
+      } catch {
+        try arrays.writeParameters()
+        throw error
+      }
+      try arrays.writeParameters()
+    }
+    step += 1
+    return loss
   }
 
   /// Whether a step was last made on just these tensors, all of them used where they are: then nothing is to be checked.

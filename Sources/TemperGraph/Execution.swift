@@ -65,8 +65,14 @@ package final class Execution {
     return tensor
   }
 
+  /// Finds out where everything lies; the first run does it too.
+  func prepare() throws(TemperError) { if !isResolved { try resolve() } }
+
+  /// The runner of a plan of one step.
+  var onlyRunner: (any Runner)? { runners.count == 1 ? runners[0] : nil }
+
   package func run() throws(TemperError) {
-    if !isResolved { try resolve() }
+    try prepare()
     for runner in runners { try runner.run(workers, scratch) }
   }
 

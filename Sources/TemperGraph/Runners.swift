@@ -4,9 +4,9 @@ import TemperKernels
 /// Runs a fused row program in pieces.
 @safe final class RowRunner: Runner {
   private let plan: RowProgram
-  private let isDouble: Bool
-  private let program: UnsafeMutablePointer<temper_row_program>
-  private let slots: UnsafeMutablePointer<temper_slot>
+  let isDouble: Bool
+  let program: UnsafeMutablePointer<temper_row_program>
+  let slots: UnsafeMutablePointer<temper_slot>
   private let instructions: UnsafeMutablePointer<temper_instruction>
   private let registers: UnsafeMutablePointer<UInt8>
   let scratchBytes: Int
@@ -62,6 +62,33 @@ import TemperKernels
     unsafe registers.deallocate()
     unsafe slots.deallocate()
     unsafe program.deallocate()
+  }
+
+  var columns: Int { plan.columns }
+  var slotCount: Int { plan.slots.count }
+
+  /// One row, whose elements depend on nothing but those at their place, and on numbers.
+  var isElementwise: Bool {
+    plan.rows == 1 && plan.columns > 1 && plan.phases == 1 && !plan.needsWholeRows
+      && plan.slots.allSatisfy { !$0.isClock && $0.element == .real && (0...1).contains($0.view.strides.last ?? 0) }
+      && plan.instructions.allSatisfy {
+        $0.op != TEMPER_COLUMN && $0.op != TEMPER_ROW
+          && !(TEMPER_ROW_SUM.rawValue...TEMPER_PICK.rawValue).contains($0.op.rawValue)
+      }
+  }
+
+  /// Whether it does the same, but for the number of columns.
+  func isLike(_ other: RowRunner) -> Bool {
+    guard isDouble == other.isDouble, plan.registers == other.plan.registers,
+      plan.slots.count == other.plan.slots.count, plan.instructions.count == other.plan.instructions.count
+    else { return false }
+    return zip(plan.slots, other.plan.slots).allSatisfy {
+      $0.view.strides.last == $1.view.strides.last && $0.element == $1.element
+    }
+      && zip(plan.instructions, other.plan.instructions).allSatisfy {
+        $0.op == $1.op && $0.phase == $1.phase && $0.dst == $1.dst && $0.a == $1.a && $0.b == $1.b && $0.c == $1.c
+          && $0.slot == $1.slot && $0.immediate.bitPattern == $1.immediate.bitPattern
+      }
   }
 
   func resolve(_ memory: [Memory]) {

@@ -15,10 +15,14 @@ extension Trainer {
     tensors.append(("run.progress", try Tensor(run.progress)))
     for column in run.history.columns { tensors.append(("history.\(column.name)", try Tensor(column.values))) }
     if let order = run.order { tensors.append(("run.order", try Tensor(order))) }
-    for (index, network) in networks.enumerated() where !network.update.scalars[0].isEmpty {
-      tensors.append(("optimizer\(index).scalars", try Tensor(network.update.scalars[0].map(\.value))))
+    for (index, network) in networks.enumerated() {
+      let scalars = network.motion.scalars
+      if !scalars.isEmpty { tensors.append(("optimizer\(index).scalars", try Tensor(scalars))) }
+      tensors += network.motion.searchState.map { ("optimizer\(index).search.\($0.name)", $0.tensor) }
     }
-    if let schedule, schedule.isAdaptive { tensors.append(("schedule.state", try Tensor(schedule.state))) }
+    for (index, schedule) in adaptiveSchedules.enumerated() {
+      tensors.append((Trainer.stateName(schedule: index), try Tensor(schedule.state)))
+    }
     var metadata = Dictionary(uniqueKeysWithValues: settings.map { ($0.name, $0.text) })
     metadata["format"] = Trainer.format
     try Safetensors(metadata: metadata, tensors: tensors).write(to: path)
@@ -82,14 +86,22 @@ extension Trainer {
       resumed.best = best
     }
     var scalars: [[Double]] = []
+    var searches: [[(name: String, tensor: Tensor)]] = []
     for (index, network) in networks.enumerated() {
       let values = try numbers("optimizer\(index).scalars", Double.self) ?? []
-      guard values.count == network.update.scalars[0].count else {
+      guard values.count == network.motion.scalars.count else {
         throw TemperError(.malformedFile, "The checkpoint lacks numbers that the optimizer keeps.")
       }
       scalars.append(values)
+      let prefix = "optimizer\(index).search."
+      let search = file.tensors.filter { $0.name.hasPrefix(prefix) }
+      for (name, _) in search { left[name] = nil }
+      searches.append(search.map { (String($0.name.dropFirst(prefix.count)), $0.tensor) })
     }
-    let observed = try numbers("schedule.state", Double.self)
+    var observed: [[Double]] = []
+    for index in adaptiveSchedules.indices {
+      observed.append(try numbers(Trainer.stateName(schedule: index), Double.self) ?? [])
+    }
     // In the order of declaration, which the file keeps for tensors of one type.
     for (name, tensor) in file.tensors where name.hasPrefix("kept.") && left.removeValue(forKey: name) != nil {
       guard tensor.dtype == networks[0].type else {
@@ -100,11 +112,10 @@ extension Trainer {
     if let stranger = left.keys.min() {
       throw TemperError(.malformedFile, "\"\(stranger)\" does not belong into a checkpoint of this trainer.")
     }
-    if let schedule, schedule.isAdaptive { try schedule.load(observed ?? []) }
+    for (schedule, state) in zip(adaptiveSchedules, observed) { try schedule.load(state) }
+    for (network, state) in zip(networks, searches) { try network.motion.loadSearch(state) }
     for copy in copies { copy.to.copyBytes(from: copy.from) }
-    for (network, values) in zip(networks, scalars) {
-      network.update.setScalars([zip(network.update.scalars[0], values).map { ($0.name, $1) }])
-    }
+    for (network, values) in zip(networks, scalars) { network.motion.setScalars(values) }
     run = resumed
   }
 
@@ -112,6 +123,10 @@ extension Trainer {
   private var settings: [(name: String, text: String)] {
     func text(_ method: Method, _ arguments: Arguments) -> String {
       "\(method.name)(\(arguments.text))"
+    }
+    func text(_ group: OptimizerInstance.Group) -> String {
+      let schedule = group.schedule.map { " by \(text($0.method, $0.arguments))" } ?? ""
+      return "\(group.positions.sorted()): \(text(optimizer, group.arguments))\(schedule)"
     }
     let clipping = options.clipping
     return [
@@ -124,7 +139,7 @@ extension Trainer {
             "\($0.parameter) by \($0.clock): \(text($0.schedule.method, $0.schedule.arguments))"
           }).joined(separator: "; ")
       ),
-      ("optimizer", text(optimizer, optimizerArguments)),
+      ("optimizer", ([text(optimizer, optimizerArguments)] + groups.map(text)).joined(separator: "; ")),
       ("schedule", schedule.map { text($0.method, $0.arguments) } ?? "none"),
       ("procedure", "\(procedure.name)(\(procedure.settings))"),
       ("batch size", "\(options.batchSize)\(options.dropsLast ? ", last dropped" : "")"),
@@ -132,6 +147,8 @@ extension Trainer {
       ("clipping", "value \(clipping.value?.description ?? "none"), norm \(clipping.norm?.description ?? "none")"),
     ]
   }
+
+  private static func stateName(schedule index: Int) -> String { "schedule\(index == 0 ? "" : "\(index)").state" }
 
   /// In the order of `weights`, with buffers and frozen parameters by name and the trained parameters of a network as one vector.
   private var weightTensors: [(name: String, tensor: Tensor)] {

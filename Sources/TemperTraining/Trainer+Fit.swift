@@ -48,9 +48,10 @@ extension Trainer {
     return run.history
   }
 
-  /// Mean loss and accuracy of the first network on a set of samples.
+  /// Mean loss and accuracy of the first network on a set of samples, where its optimizer wants it evaluated.
   package func evaluate(_ data: Dataset) throws(TemperError) -> Measurement {
-    try Evaluation(self, data, role: "data").run()
+    let evaluation = try Evaluation(self, data, role: "data")
+    return try atEvaluationPoints { () throws(TemperError) in try evaluation.run() }
   }
 
   private func cancelled() -> History {
@@ -133,9 +134,8 @@ extension Trainer {
   /// Moves the networks. Rules that take gradients at other points run the same batch again, with the same random
   /// numbers; running statistics and what is kept follow its first run.
   private func update(_ step: Step, _ order: [Int32], from start: Int) throws(TemperError) {
-    let rate = learningRate(after: run.position.steps)
-    let number = run.position.steps + 1
-    let isRepeated = step.networks.contains { $0.update.needsClosure }
+    let steps = run.position.steps
+    let isRepeated = step.networks.contains { $0.motion.needsClosure }
     if isRepeated { try step.keepPending() }
     for (index, network) in step.networks.enumerated() {
       func again() throws(TemperError) -> Double {
@@ -150,7 +150,18 @@ extension Trainer {
       }
       // The run for the network before it left other gradients.
       let scale = isRepeated && index > 0 ? try again() : options.clipping.scale(network.norm)
-      try network.update.run(step: number, rate: { _ in rate }, scale: scale, evaluate: isRepeated ? again : nil)
+      switch network.motion {
+      case .rule(let engine):
+        try engine.run(
+          step: steps + 1, rate: { learningRate(of: $0, after: steps) }, scale: scale,
+          evaluate: isRepeated ? again : nil)
+      case .search(let engine, let arrays):
+        // A search may look where the loss is not finite; it turns back from there.
+        _ = try engine.step(arrays, learningRate: learningRate(after: steps)) { () throws(TemperError) in
+          let loss = try step.run(order, from: start, run.position, workers)
+          return loss.isFinite ? loss : .infinity
+        }
+      }
       try network.model.constrain()
     }
     if isRepeated { step.restorePending() }
@@ -163,15 +174,18 @@ extension Trainer {
     var record = EpochRecord(
       epoch: run.position.epoch, trainingLoss: run.lossCount > 0 ? run.lossSum / Double(run.lossCount) : .nan,
       learningRate: learningRate(after: max(run.position.steps - 1, 0)), seconds: 0)
-    if let validation = session.validation { record.validation = try validation.run() }
-    for (name, test) in session.tests { record.tests.append(TestRecord(name: name, measurement: try test.run())) }
-    if let schedule, schedule.isAdaptive { try schedule.observe(record) }
-    if let monitoring, let value = monitoring.quantity.value(record),
-      run.monitor.observe(value, epoch: record.epoch, monitoring)
-    {
-      try keepBest()
-      run.history.bestEpoch = record.epoch
+    // Measured, and kept as the best, is what the optimizer means to be used.
+    try atEvaluationPoints { () throws(TemperError) in
+      if let validation = session.validation { record.validation = try validation.run() }
+      for (name, test) in session.tests { record.tests.append(TestRecord(name: name, measurement: try test.run())) }
+      if let monitoring, let value = monitoring.quantity.value(record),
+        run.monitor.observe(value, epoch: record.epoch, monitoring)
+      {
+        try keepBest()
+        run.history.bestEpoch = record.epoch
+      }
     }
+    for schedule in adaptiveSchedules { try schedule.observe(record) }
     record.seconds = run.seconds + monotonicSeconds() - began
     run.history.epochs.append(record)
     run.endEpoch()

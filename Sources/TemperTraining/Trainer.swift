@@ -12,6 +12,8 @@ package final class Trainer {
   package let loss: LossInstance
   package let optimizer: Method
   package let optimizerArguments: Arguments
+  /// Parameters of every network that follow other settings, by their positions among those that it trains.
+  package let groups: [OptimizerInstance.Group]
   package let schedule: ScheduleInstance?
   package let procedure: any Procedure
   package let options: TrainerOptions
@@ -22,7 +24,8 @@ package final class Trainer {
   /// trained in place. Without a schedule the learning rate is the optimizer's own.
   package init(
     _ models: [Model], loss: LossInstance, optimizer: Method, _ optimizerArguments: Arguments,
-    schedule: ScheduleInstance? = nil, procedure: any Procedure = PlainProcedure(),
+    groups: [OptimizerInstance.Group] = [], schedule: ScheduleInstance? = nil,
+    procedure: any Procedure = PlainProcedure(),
     options: TrainerOptions = TrainerOptions(), workers: Workers
   ) throws(TemperError) {
     try options.validate()
@@ -40,12 +43,13 @@ package final class Trainer {
       throw TemperError(.invalidArgument, "Each network of a trainer is a model of its own; one came twice.")
     }
     do throws(TemperError) { try procedure.check(first, loss) } catch { throw error.from(procedure.name) }
+    let others = OptimizerInstance.Group(optimizerArguments)
     var networks: [Network] = []
     for model in models {
       networks.append(
-        try Network(model, optimizer: optimizer, optimizerArguments, clipping: options.clipping, workers: workers))
+        try Network(model, optimizer: optimizer, [others] + groups, clipping: options.clipping, workers: workers))
     }
-    self.networks = networks
+    (self.networks, self.groups) = (networks, groups)
     (self.loss, self.optimizer, self.optimizerArguments) = (loss, optimizer, optimizerArguments)
     (self.schedule, self.procedure, self.options, self.workers) = (schedule, procedure, options, workers)
   }
@@ -62,6 +66,22 @@ package final class Trainer {
     if let schedule { return schedule.value(at: Double(steps)) }
     if case .real(let rate)? = optimizerArguments.values["learning_rate"] { return rate }
     return 0
+  }
+
+  /// Of a group of parameters; 0 is all that are in none.
+  func learningRate(of group: Int, after steps: Int) -> Double {
+    if group > 0 {
+      if let schedule = groups[group - 1].schedule { return schedule.value(at: Double(steps)) }
+      if groups[group - 1].hasOwnRate, case .real(let rate)? = groups[group - 1].arguments.values["learning_rate"] {
+        return rate
+      }
+    }
+    return learningRate(after: steps)
+  }
+
+  /// The schedules that follow measurements, the groups' own too.
+  var adaptiveSchedules: [ScheduleInstance] {
+    ([schedule] + groups.map(\.schedule)).compactMap { $0 }.filter(\.isAdaptive)
   }
 
   /// Parameters and buffers, network by network: what "best" means to keep.

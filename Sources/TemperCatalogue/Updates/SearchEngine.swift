@@ -1,13 +1,13 @@
 import TemperCore
 
 /// Runs a `PointSearch` on the arrays of a caller.
-final class SearchEngine {
+package final class SearchEngine {
   private let search: any PointSearch
 
-  init(_ search: any PointSearch, _ arrays: Arrays) { self.search = search }
+  package init(_ search: any PointSearch, _ arrays: Arrays) { self.search = search }
 
   /// The loss at the first point that the search looked at.
-  func step(
+  package func step(
     _ arrays: Arrays, learningRate: Double, _ evaluate: () throws(TemperError) -> Double
   ) throws(TemperError) -> Double? {
     let start = try vector(arrays.parameters)
@@ -45,11 +45,11 @@ final class SearchEngine {
     return all
   }
 
-  var state: [(name: String, tensor: Tensor)] {
+  package var state: [(name: String, tensor: Tensor)] {
     search.state.compactMap { entry in (try? Tensor(entry.values)).map { ("0." + entry.name, $0) } }
   }
 
-  func load(_ tensors: [(name: String, tensor: Tensor)]) throws(TemperError) {
+  package func load(_ tensors: [(name: String, tensor: Tensor)]) throws(TemperError) {
     var entries: [(name: String, values: [Double])] = []
     for (name, tensor) in tensors {
       guard name.hasPrefix("0."), tensor.dtype == .float64 else {

@@ -73,10 +73,14 @@ package final class UpdateEngine {
   private let groups: [Arguments]
   private let workers: Workers
   private var parts: [Bound] = []
+  /// The updates of many small parts run together, those of the others one by one.
+  private var sweeps: [Sweep] = []
+  private var others: [Execution] = []
   private var numbers: [Numbers] = []
   /// The first execution of each plan, whose scratch memory the others use.
   private var lenders: [ObjectIdentifier: Execution] = [:]
   private let levels: Int
+  private var isRandom = false
   private let stages: [UpdateStage]
   /// What is kept beside arrays, by group.
   package private(set) var scalars: [[(name: String, value: Double)]] = [] {
@@ -127,7 +131,28 @@ package final class UpdateEngine {
       bound.append(try bind(part, plans, self.positions[index]))
     }
     self.parts = bound
+    try joinSmall()
     reset()
+  }
+
+  /// Puts the updates of small parts of one group and type together.
+  private func joinSmall() throws(TemperError) {
+    var small: [Key: [Execution]] = [:]
+    for bound in parts {
+      let key = Key(shape: [], type: bound.part.parameter.dtype, group: bound.part.group)
+      if bound.part.parameter.count > 1, bound.part.parameter.count <= Sweep.longest {
+        small[key, default: []].append(bound.update)
+      } else {
+        others.append(bound.update)
+      }
+    }
+    for executions in small.values {
+      if executions.count > 1, let sweep = try Sweep(executions, workers: workers) {
+        sweeps.append(sweep)
+      } else {
+        others += executions
+      }
+    }
   }
 
   // MARK: memory
@@ -151,6 +176,7 @@ package final class UpdateEngine {
     }
     let seed = groups[part.group].values["seed"].flatMap { if case .integer(let seed) = $0 { seed } else { nil } } ?? 0
     let isRandom = plans.levels.contains { $0.inputs.contains { $0.name == "clock" } }
+    self.isRandom = self.isRandom || isRandom
     let bound = Bound(
       part, plans, numbers, states: states, executions: executions,
       origin: plans.firstAway == nil ? nil : try Tensor(zeros: part.parameter.shape, type), kept: kept,
@@ -221,6 +247,7 @@ package final class UpdateEngine {
       parts[index].part = part
       try connect(parts[index])
     }
+    for sweep in sweeps { sweep.memoryChanged() }
   }
 
   /// State as at the beginning.
@@ -252,7 +279,7 @@ package final class UpdateEngine {
   ) throws(TemperError) {
     scales["gradient_scale"] = scale
     var isAway = false
-    for bound in parts { bound.clock?.setWords(bound.key, UInt64(step)) }
+    if isRandom { for bound in parts { bound.clock?.setWords(bound.key, UInt64(step)) } }
     func environment(_ group: Int) -> StepNumbers {
       StepNumbers(step: step, learningRate: rate(group), values: known[group])
     }
@@ -293,7 +320,8 @@ package final class UpdateEngine {
         }
       }
       setNumbers(levels - 1, environment)
-      for bound in parts { try bound.update.run() }
+      for sweep in sweeps { try sweep.run() }
+      for execution in others { try execution.run() }
     } catch {
       if isAway { for bound in parts { if let origin = bound.origin { bound.part.parameter.copyBytes(from: origin) } } }
       throw error

@@ -30,7 +30,7 @@ final class UpdatePlans {
         present.append(present[present.count - 1])
       }
     }
-    let targets = [("parameter", rule.parameter)] + rule.states.map { ("state." + $0.name, $0.value) }
+    let targets = [("parameter", rule.parameter)] + rule.states.map { ("state." + $0.name, $0.value.made($0.name)) }
     let read = Node.inputNames(targets.map(\.1))
     let isAway = firstAway != nil
     let inPlace = Set(targets.map(\.0).filter { read.contains($0) && !(isAway && $0 == "parameter") })
@@ -46,6 +46,15 @@ final class UpdatePlans {
     if let point = rule.evaluation { evaluation = try Plan([Output(point)], type: type) }
     (self.levels, self.evaluation, presentGradients, keptGradients) = (levels, evaluation, present, kept)
     updatedInPlace = inPlace
+  }
+}
+
+extension Expression {
+  /// State that becomes another input as it is (the last gradient) is made by the update's own pass: what only shows
+  /// another's elements would be copied, in a pass of its own.
+  fileprivate func made(_ state: String) -> Expression {
+    guard case .input(let name) = node.operation, name != "state." + state else { return self }
+    return TemperGraph.maximum(self, self)
   }
 }
 

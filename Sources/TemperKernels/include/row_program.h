@@ -109,7 +109,16 @@ void temper_row_program_run_f64(const temper_row_program *program, const temper_
                                 int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
                                 void *scratch);
 
-// The same on a given instruction set: for tests.
+// Runs a program of one row, which computes element by element and draws no random numbers, on the arrays [begin, end)
+// of many that lie apart: in array a, slot s lies at bases[a * slot_count + s] and has lengths[a] columns, at most
+// program->columns. The same slots share memory in all arrays, and a slot with column stride 0 is the same in all. With
+// more than 2,048 columns in the program, the way it goes is decided once for all arrays. What `slots` says of bases is not read.
+void temper_row_program_sweep_f32(const temper_row_program *program, const temper_slot *slots, void *const *bases,
+                                  const int64_t *lengths, int64_t begin, int64_t end, void *scratch);
+void temper_row_program_sweep_f64(const temper_row_program *program, const temper_slot *slots, void *const *bases,
+                                  const int64_t *lengths, int64_t begin, int64_t end, void *scratch);
+
+// `run` on a given instruction set: for tests.
 void temper_row_program_run_f32_variant(temper_variant variant, const temper_row_program *program,
                                    const temper_slot *slots, int64_t row_begin, int64_t row_end, int64_t column_begin,
                                    int64_t column_end, void *scratch);

@@ -81,25 +81,35 @@ static loop steps_of_columns(const block *k, const temper_step *step, loop l) {
   return l;
 }
 
+static void make_chain(chain *c, const block *k, const temper_step *last) {
+  c->steps_count = c->links_count = c->held_count = 0;
+  for (const temper_step *step = last->chain_head; step <= last; ++step) {
+    if (!step->chained) continue;
+    REAL *immediate = &c->immediates[c->steps_count];
+    *immediate = (REAL)step->instruction->immediate;
+    loop l = loop_of(k, step, immediate, last->segmented_chain);
+    if (k->plan->one_chain) l = steps_of_columns(k, step, l);
+    c->steps[c->steps_count] = step;
+    c->loops[c->steps_count++] = l;
+    add_step(c, k, step, &l);
+  }
+  for (int32_t h = 0; h < c->held_count; ++h) add_link(c, LINK_RELEASE + h, c->held[h].memory, no_operand);
+  add_link(c, LINK_END, no_operand, no_operand);
+}
+
+typedef int64_t chain_loop(const chain_link *, int64_t);
+
+static chain_loop *loop_for(const chain *c, bool alone) {
+  if (alone && is_adam(c->links, c->links_count)) return run_adam;
+  if (alone && is_adamw(c->links, c->links_count)) return run_adamw;
+  return run_links;
+}
+
 static void run_chain(const block *k, const temper_step *last) {
   const bool alone = k->plan->one_chain;
   chain c;
-  c.steps_count = c.links_count = c.held_count = 0;
-  for (const temper_step *step = last->chain_head; step <= last; ++step) {
-    if (!step->chained) continue;
-    REAL *immediate = &c.immediates[c.steps_count];
-    *immediate = (REAL)step->instruction->immediate;
-    loop l = loop_of(k, step, immediate, last->segmented_chain);
-    if (alone) l = steps_of_columns(k, step, l);
-    c.steps[c.steps_count] = step;
-    c.loops[c.steps_count++] = l;
-    add_step(&c, k, step, &l);
-  }
-  for (int32_t h = 0; h < c.held_count; ++h) add_link(&c, LINK_RELEASE + h, c.held[h].memory, no_operand);
-  add_link(&c, LINK_END, no_operand, no_operand);
-  int64_t (*run)(const chain_link *, int64_t) = run_links;
-  if (alone && is_adam(c.links, c.links_count)) run = run_adam;
-  if (alone && is_adamw(c.links, c.links_count)) run = run_adamw;
+  make_chain(&c, k, last);
+  chain_loop *run = loop_for(&c, alone);
   const int64_t whole = c.loops[0].length;
   const int64_t total = alone ? k->left : c.loops[0].segments * whole;
   for (int64_t begin = 0; begin < total; begin += whole) {

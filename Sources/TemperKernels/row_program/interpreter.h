@@ -117,15 +117,14 @@ static void ask_for(const streams *ahead, int64_t begin, int64_t end, int32_t pa
     for (int64_t line = from; line < to; ++line) __builtin_prefetch(ahead->base[s] + begin + line * LINE, 0, 2);
 }
 
-void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
-                                     int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
-  temper_plan plan;
-  temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
+static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                       int64_t column_end) {
+  const temper_row_program *program = plan->program;
   const int64_t width = column_end - column_begin;
-  const int64_t block_columns = plan.shape.columns < width ? plan.shape.columns : width;
-  const streams ahead = streams_of(&plan);
+  const int64_t block_columns = plan->shape.columns < width ? plan->shape.columns : width;
+  const streams ahead = streams_of(plan);
   for (int64_t row = row_begin, rows; row < row_end; row += rows) {
-    rows = plan.shape.rows < row_end - row ? plan.shape.rows : row_end - row;
+    rows = plan->shape.rows < row_end - row ? plan->shape.rows : row_end - row;
     // Only column blocks come one after the other: phase by phase.
     for (int32_t begin = 0, end; begin < program->instruction_count; begin = end) {
       end = program->instruction_count;
@@ -136,18 +135,18 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
       do {
         const int64_t columns = block_columns < column_end - column ? block_columns : column_end - column;
         const int64_t lanes_of_rows = (rows + TEMPER_ROW_LANES - 1) / TEMPER_ROW_LANES * TEMPER_ROW_LANES;
-        const block k = {.plan = &plan,
+        const block k = {.plan = plan,
                          .row = row,
                          .rows = rows,
                          .column = column,
                          .columns = columns,
-                         .pitch = plan.shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
+                         .pitch = plan->shape.layout == TEMPER_LAYOUT_TRANSPOSED ? lanes_of_rows : columns,
                          .left = column_end - column,
                          .first = column == column_begin};
-        const int64_t next = plan.one_chain ? column_end : column + columns;
+        const int64_t next = plan->one_chain ? column_end : column + columns;
         const int64_t next_end = block_columns < column_end - next ? next + block_columns : column_end;
         for (int32_t i = begin; i < end; ++i) {
-          temper_step *step = &plan.steps[i];
+          temper_step *step = &plan->steps[i];
           if (ahead.count > 0) ask_for(&ahead, next, next_end, i - begin, end - begin);
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
@@ -155,4 +154,11 @@ void VARIANT(temper_row_program_run)(const temper_row_program *program, const te
       } while (column < column_end);
     }
   }
+}
+
+void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
+                                     int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
+  temper_plan plan;
+  temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
+  run_blocks(&plan, row_begin, row_end, column_begin, column_end);
 }

@@ -30,6 +30,21 @@ typedef void interpreter(const temper_row_program *, const temper_slot *, int64_
 DEFINE_ROW_PROGRAM_RUN(f32)
 DEFINE_ROW_PROGRAM_RUN(f64)
 
+typedef void sweeper(const temper_row_program *, const temper_slot *, void *const *, const int64_t *, int64_t, int64_t,
+                     void *);
+
+#define DEFINE_ROW_PROGRAM_SWEEP(type)                                                                              \
+  DECLARE(sweeper, temper_row_program_sweep_##type)                                                                 \
+  void temper_row_program_sweep_##type(const temper_row_program *program, const temper_slot *slots,                 \
+                                       void *const *bases, const int64_t *lengths, int64_t begin, int64_t end,      \
+                                       void *scratch) {                                                             \
+    const temper_variant best = temper_variant_resolve(TEMPER_VARIANT_BEST);                                        \
+    CHOOSE(best, temper_row_program_sweep_##type)(program, slots, bases, lengths, begin, end, scratch);             \
+  }
+
+DEFINE_ROW_PROGRAM_SWEEP(f32)
+DEFINE_ROW_PROGRAM_SWEEP(f64)
+
 // A kernel whose job names the element type and the variant.
 #define DEFINE_KERNEL(name, job_type)                                     \
   typedef void name##_function(const job_type *, int64_t, int64_t);       \

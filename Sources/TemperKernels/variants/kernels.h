@@ -29,6 +29,7 @@
 #include "../row_program/memory.h"
 #include "../row_program/reductions.h"
 #include "../row_program/interpreter.h"
+#include "../row_program/sweep.h"
 #include "../rows/softmax_kernels.h"
 #include "../rows/softmax_topk_kernel.h"
 // clang-format on

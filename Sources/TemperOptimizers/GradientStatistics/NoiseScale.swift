@@ -6,7 +6,7 @@ import TemperGraph
 enum GradientStatistics {
   static let all: [Method] = [
     noiseScale, noiseScaleTradeoff, coordinateMedian, geometricMedian, tailIndex, productNorms, convolutionNorms,
-    tableNorms, normalizationNorms,
+    tableNorms, normalizationNorms, vanishingGradients,
   ]
 
   private static let reference = Reference(

@@ -48,6 +48,36 @@ enum MatrixFunctions {
   }
 }
 
+extension MatrixFunctions {
+  /// Of each matrix of a stack (N, rows, columns), over its Frobenius norm: the roots of the eigenvalues of the smaller of
+  /// M M^T and M^T M.
+  static func normalisedSingularValues(of stack: Tensor) throws(TemperError) -> [Double] {
+    let (rows, columns) = (stack.shape[1], stack.shape[2])
+    let all = try stack.array(of: Double.self)
+    let (n, length) = (min(rows, columns), max(rows, columns))
+    var singular: [Double] = []
+    for index in 0..<stack.shape[0] {
+      let start = index * rows * columns
+      func element(_ i: Int, _ k: Int) -> Double { all[start + (rows <= columns ? i * columns + k : k * columns + i)] }
+      var gram = [Double](repeating: 0, count: n * n)
+      for i in 0..<n {
+        for j in 0...i {
+          var sum = 0.0
+          for k in 0..<length { sum += element(i, k) * element(j, k) }
+          (gram[i * n + j], gram[j * n + i]) = (sum, sum)
+        }
+      }
+      let trace = (0..<n).reduce(0) { $0 + gram[$1 * n + $1] }
+      guard trace > 0, trace.isFinite else { continue }
+      let matrix = try Tensor(gram.map { $0 / trace }, shape: [n, n])
+      let (vectors, values) = (try Tensor(zeros: [n, n], .float64), try Tensor(zeros: [n], .float64))
+      unsafe temper_symmetric_eigen(matrix.doubles, vectors.doubles, values.doubles, Int64(n))
+      singular += try values.array(of: Double.self).map { max($0, 0).squareRoot() }
+    }
+    return singular
+  }
+}
+
 extension Tensor {
   @unsafe fileprivate var doubles: UnsafeMutablePointer<Double> {
     unsafe pointer.assumingMemoryBound(to: Double.self)

@@ -86,9 +86,8 @@ class Optimizer(Method):
         """
         if callable(grads):
             grads, closure = None, grads
-        parameters = [writable(array) for array in params]
         if closure is not None:
-            return self._step_closure(parameters, grads, learning_rate, closure)
+            return self._step_closure([writable(array) for array in params], grads, learning_rate, closure)
         if grads is None:
             raise errors.InvalidArgument("A step needs gradients, or a closure that computes them.")
         rate = math.nan if learning_rate is None else learning_rate
@@ -96,6 +95,7 @@ class Optimizer(Method):
             with self._lock:
                 library.optimizer_step(self, *self._kept.pointers, rate)
             return None
+        parameters = [writable(array) for array in params]
         gradients = [readable(array) for array in grads]
         if len(parameters) != len(gradients):
             raise errors.InvalidArgument(
