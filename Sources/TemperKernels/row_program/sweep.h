@@ -70,12 +70,12 @@ static void sweep_rest(swept_chain *swept, REAL *const *places, int64_t column, 
     if (swept->written[p]) __builtin_memcpy(places[p] + column, room[p], (size_t)length * sizeof(REAL));
 }
 
-// The next array's memory is asked for while this one's is worked on: each is too short for the processor to see it come.
+// The next array's memory is asked for while this one's is worked on: each is too short for the processor to see it
+// come.
 static void ask_for_places(const swept_chain *swept, void *const *bases, int64_t length) {
   const int64_t bytes = length * (int64_t)sizeof(REAL) < 4096 ? length * (int64_t)sizeof(REAL) : 4096;
   for (int32_t p = 0; p < swept->places; ++p)
-    for (int64_t byte = 0; byte < bytes; byte += 64)
-      __builtin_prefetch((const char *)bases[swept->slots[p]] + byte);
+    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch((const char *)bases[swept->slots[p]] + byte);
 }
 
 static void sweep_chain(swept_chain *swept, const temper_plan *plan, void *const *bases, const int64_t *lengths,
@@ -105,8 +105,12 @@ void VARIANT(temper_row_program_sweep)(const temper_row_program *program, const 
   temper_plan plan;
   temper_row_program_plan(&plan, program, here, 0, program->columns, sizeof(REAL), scratch);
   if (plan.one_chain) {
-    const block k = {.plan = &plan, .rows = 1, .columns = plan.shape.columns, .pitch = plan.shape.columns,
-                     .left = program->columns, .first = true};
+    const block k = {.plan = &plan,
+                     .rows = 1,
+                     .columns = plan.shape.columns,
+                     .pitch = plan.shape.columns,
+                     .left = program->columns,
+                     .first = true};
     swept_chain swept;
     temper_step *last = NULL;
     for (int32_t i = 0; i < program->instruction_count; ++i) {

@@ -20,11 +20,10 @@ extension GradientStatistics {
       let errors = x["errors"].stopGradient
       let back = Expression.matmul(errors, x["weight"]) * x["slopes"].stopGradient
       let (size, reached) = (square(errors).sum(), square(back).sum())
-      let isThere = size .> 0
       // The root's slope at 0 is infinite: a signal that is lost altogether gives no direction.
-      let length =
-        sqrt(.select(reached .> 0, reached, .constant(1))) * .select(reached .> 0, .constant(1), .constant(0))
-      let ratio = length / sqrt(.select(isThere, size, .constant(1)))
-      return (isThere * square(ratio - 1)).sumAll().reshaped([])
+      let (isSilent, isLost) = (size .== 0, reached .== 0)
+      let length = Expression.select(isLost, .constant(0), sqrt(.select(isLost, .constant(1), reached)))
+      let ratio = length / sqrt(.select(isSilent, .constant(1), size))
+      return Expression.select(isSilent, .constant(0), square(ratio - 1)).sumAll().reshaped([])
     })
 }
