@@ -107,7 +107,7 @@ def test_clipping_walks_past_a_cliff():
 
     plain, clipped = run("sgd"), run("clip_by_global_norm", base="sgd", max_norm=1.0)
     assert plain[1] > 30  # thrown far off by one step
-    assert clipped[1] < 1 and clipped[0] < 0.02
+    assert clipped[1] < 3 and clipped[0] < 0.02
 
 
 def test_root_holds_where_gradient_entries_explode(rng):
