@@ -62,6 +62,22 @@ extension Tensor {
     }
   }
 
+  /// self <- self + share * (other - self), element by element; both dense and of one real type and shape.
+  func move(toward other: Tensor, by share: Double) {
+    precondition(dtype == other.dtype && shape == other.shape && isDense && other.isDense && dtype.isFloating)
+    if dtype == .float64 {
+      let (to, from) = unsafe (
+        pointer.assumingMemoryBound(to: Double.self), other.pointer.assumingMemoryBound(to: Double.self)
+      )
+      for index in 0..<count { unsafe to[index] += share * (from[index] - to[index]) }
+    } else {
+      let (to, from) = unsafe (
+        pointer.assumingMemoryBound(to: Float.self), other.pointer.assumingMemoryBound(to: Float.self)
+      )
+      for index in 0..<count { unsafe to[index] += Float(share) * (from[index] - to[index]) }
+    }
+  }
+
   /// The number in a tensor with one real element.
   var number: Double {
     precondition(count == 1)

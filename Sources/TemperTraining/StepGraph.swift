@@ -45,7 +45,7 @@ package final class StepGraph {
     case number((Position) -> Double)
   }
 
-  init(count: Int, phase: Int = 0, training: Training, loss: LossInstance, arguments: Arguments? = nil) {
+  package init(count: Int, phase: Int = 0, training: Training, loss: LossInstance, arguments: Arguments? = nil) {
     (self.count, self.phase, self.training, lossInstance) = (count, phase, training, loss)
     self.arguments = arguments ?? loss.arguments
   }

@@ -81,6 +81,27 @@ def slopes(logits, y, weights=None):
     return np.asarray(weights)[:, None] * (softmax(logits) - (one_hot(y) if np.ndim(y) == 1 else y))
 
 
+def order(epoch, seed=3, count=24):
+    """In which the samples of an epoch are visited."""
+    return np.array(Random(seed).stream("shuffle").stream(epoch).permutation(count))
+
+
+def mixing_share(alpha, steps, seed=3):
+    random = Random(seed).stream("mixup").stream(steps)
+    x, y = random.gamma(alpha), random.gamma(alpha)
+    return max(x / (x + y), y / (x + y))
+
+
+def mixed(rows, share):
+    """Each with the next one."""
+    return share * rows + (1 - share) * np.roll(rows, -1, axis=0)
+
+
+def through_softmax(p, slope):
+    """The gradient by logits of what has this gradient by p."""
+    return p * (slope - (slope * p).sum(axis=1, keepdims=True))
+
+
 def make(procedure, seed=3, dtype="float64", layers=LAYERS, batch_size=1000, **options):
     """A trainer whose steps see all samples, by gradient descent."""
     model = temper.Model(layers, input=(4,), seed=seed, dtype=dtype)
@@ -96,6 +117,8 @@ def follow(trainer, reference, x, y, epochs, **inputs):
     networks = [Network(model) for model in trainer.networks]
     worst = 0.0
     for epoch in range(1, epochs + 1):
+        if hasattr(reference, "state"):
+            reference.state = trainer.state
         trainer.fit(x, y, epochs=epoch, **inputs)
         reference(networks, x, y, epoch)
         for network, model in zip(networks, trainer.networks):
@@ -153,6 +176,21 @@ class Random:
     def normal(self):
         radius = np.sqrt(-2 * np.log(1 - self.uniform()))
         return radius * np.cos(2 * np.pi * self.uniform())
+
+    def gamma(self, shape):
+        """Marsaglia and Tsang's method."""
+        boost = self.uniform() ** (1 / shape) if shape < 1 else 1
+        d = (shape + 1 if shape < 1 else shape) - 1 / 3
+        while True:
+            x = self.normal()
+            v = (1 + x / np.sqrt(9 * d)) ** 3
+            if v > 0 and np.log(1 - self.uniform()) < 0.5 * x * x + d * (1 - v + np.log(v)):
+                return boost * d * v
+
+    def draws(self, count, weights):
+        """With replacement, in proportion to weights."""
+        sums = np.cumsum(weights)
+        return [int(np.searchsorted(sums, self.uniform() * sums[-1], side="right")) for _ in range(count)]
 
     def below(self, bound):
         if bound <= 1:

@@ -3,7 +3,10 @@
 import numpy as np
 import procedures as reference
 import pytest
-from procedures import Random, SideNetwork, cross_entropy, follow, log_softmax, make, slopes, softmax
+from procedures import (
+    RATE, Random, SideNetwork, cross_entropy, follow, log_softmax, make, mixed, mixing_share, one_hot, order, slopes,
+    softmax, through_softmax,
+)  # fmt: skip
 
 import temper
 
@@ -101,7 +104,7 @@ class OverParametrization:
 
     def __call__(self, networks, x, y, epoch):
         logits = networks[0].logits(x)
-        p, y, count = softmax(logits), reference.one_hot(y), len(x)
+        p, y, count = softmax(logits), one_hot(y), len(x)
         up, down = np.clip(self.u**2 * y, 0, 1), np.clip(self.v**2 * (1 - y), 0, 1)
         shifted = p + up - down
         raised = np.maximum(shifted, 1e-4)
@@ -110,10 +113,10 @@ class OverParametrization:
         # d(-sum y log e)/d raised = -y / e / total + sum(y) / total, where nothing was raised.
         slope = -y / np.maximum(explained, 1e-4) * (explained > 1e-4)
         slope = (slope - (slope * explained).sum(1, keepdims=True)) / total * (shifted > 1e-4) / count
-        residual = 2 * (reference.one_hot(logits.argmax(1)) + up - down - y) / count
+        residual = 2 * (one_hot(logits.argmax(1)) + up - down - y) / count
         self.u = self.u - 0.5 * ((slope + residual) * y * 2 * self.u).sum(1, keepdims=True)
         self.v = self.v - 0.3 * (-residual * (1 - y) * 2 * self.v)
-        networks[0].move(x, p * (slope - (slope * p).sum(1, keepdims=True)))
+        networks[0].move(x, through_softmax(p, slope))
 
 
 def learning_to_reweight(networks, x, y, epoch):
@@ -140,16 +143,276 @@ class MetaWeightNet:
         trusted = slopes(tried.logits(TRUSTED["trusted_x"]), TRUSTED["trusted_y"])
         towards = tried.sample_gradients(TRUSTED["trusted_x"], trusted).sum(0)
         # d J / d w_i = -(rate / n) <grad J at the tried step, grad l_i>
-        slope = -reference.RATE / count * (each @ towards)[:, None] * weights * (1 - weights)
+        slope = -RATE / count * (each @ towards)[:, None] * weights * (1 - weights)
         self.side.move(self.side.gradients(inputs, slope), 0.05)
         weights = 1 / (1 + np.exp(-self.side.run(losses)[0]))
         network.move(x, slopes(logits, y, weights[:, 0] / count))
 
 
+class EarlyLearningPlus:
+    def __init__(self):
+        self.believed = [np.zeros((len(X), 3)) for _ in range(2)]
+
+    def __call__(self, networks, x, y, epoch):
+        if epoch == 1:
+            for network in range(2):
+                networks[network + 2].values = list(networks[network].values)
+        visits, share = order(epoch), mixing_share(1.0, epoch - 1)
+        x, y = x[visits], mixed(one_hot(y[visits]), share)
+        for network in range(2):
+            other = np.clip(softmax(networks[3 - network].logits(x)), 1e-4, 1 - 1e-4)
+            rows = 0.7 * self.believed[network][visits] + 0.3 * other / other.sum(1, keepdims=True)
+            self.believed[network][visits] = rows
+            own = networks[network]
+            logits, rows = own.logits(mixed(x, share)), mixed(rows, share)
+            p = softmax(logits)
+            agreed = (np.clip(p, 1e-4, 1 - 1e-4) * rows).sum(1, keepdims=True)
+            pull = through_softmax(p, -rows / (1 - agreed) * (p > 1e-4) * (p < 1 - 1e-4))
+            own.move(mixed(x, share), slopes(logits, y) + 3 * pull / len(x))
+        for network in range(2):
+            pairs = zip(networks[network + 2].values, networks[network].values)
+            networks[network + 2].values = [0.9 * a + 0.1 * b for a, b in pairs]
+
+
+class DivideMix:
+    state = None
+
+    def __call__(self, networks, x, y, epoch):
+        if epoch <= 2:
+            for network in networks:
+                network.move(x, slopes(network.logits(x), y))
+            return
+        visits, share = order(epoch), mixing_share(4.0, epoch - 1)
+        x, y = x[visits], one_hot(y[visits])
+        guesses = [softmax(network.logits(x)) for network in networks]
+        for index, network in enumerate(networks):
+            clean = self.state[f"clean.{index}"][visits]
+            refined = clean * y + (1 - clean) * guesses[index]
+            targets = np.where(clean > 0.5, refined, (guesses[0] + guesses[1]) / 2) ** 2
+            targets = mixed(targets / targets.sum(1, keepdims=True), share)
+            labelled = (clean > 0.5).astype(float)
+            logits = network.logits(mixed(x, share))
+            p = softmax(logits)
+            fit = slopes(logits, targets, (labelled / max(labelled.sum(), 1e-12))[:, 0])
+            weight = 5 * min((epoch - 2) / 3, 1) * (1 - labelled) / max((1 - labelled).sum(), 1e-12)
+            apart = through_softmax(p, weight * 2 * (p - targets) / 3)
+            balance = through_softmax(p, np.broadcast_to(-1 / (3 * p.mean(0)) / len(x), p.shape))
+            network.move(mixed(x, share), fit + apart + balance)
+
+
+class EstimatedTransition:
+    def __init__(self, is_dual):
+        self.is_dual = is_dual
+
+    def __call__(self, networks, x, y, epoch):
+        network = networks[0]
+        logits = network.logits(x)
+        p = softmax(logits)
+        if epoch <= 2:
+            network.move(x, slopes(logits, y))
+        else:
+            noisy = p @ self.transition
+            network.move(x, through_softmax(p, -one_hot(y) / noisy / len(x) @ self.transition.T))
+        if epoch == 2:
+            p = softmax(network.logits(x))
+            self.transition = np.array([p[np.argsort(p[:, c])[int(0.9 * len(x))]] for c in range(3)])
+            if self.is_dual:
+                counts = one_hot(p.argmax(1)).T @ one_hot(y)
+                counts = np.where(counts.sum(1, keepdims=True) > 0, counts, np.eye(3))
+                self.transition = self.transition @ (counts / counts.sum(1, keepdims=True))
+
+
+class VolumeMinimization:
+    def __init__(self):
+        self.w, self.m, self.v = np.full((3, 3), -2.0), 0, 0
+
+    def __call__(self, networks, x, y, epoch):
+        s = 1 / (1 + np.exp(-self.w))
+        raw = np.where(np.eye(3) == 1, 1, s)
+        total = raw.sum(1, keepdims=True)
+        transition = raw / total
+        logits = networks[0].logits(x)
+        p = softmax(logits)
+        by_noisy = -one_hot(y) / (p @ transition) / len(x)
+        slope = p.T @ by_noisy + 0.1 * np.linalg.inv(transition).T
+        slope = (slope - (slope * transition).sum(1, keepdims=True)) / total
+        slope = np.where(np.eye(3) == 1, 0, slope * s * (1 - s))
+        self.m, self.v = 0.9 * self.m + 0.1 * slope, 0.999 * self.v + 0.001 * slope**2
+        m, v = self.m / (1 - 0.9**epoch), self.v / (1 - 0.999**epoch)
+        self.w = self.w - 0.1 * m / (np.sqrt(v) + 1e-8)
+        networks[0].move(x, through_softmax(p, by_noisy @ transition.T))
+
+
+class Alim:
+    def __init__(self, lam, is_onehot=False):
+        self.lam, self.is_onehot = lam, is_onehot
+
+    def __call__(self, networks, x, sets, epoch):
+        logits = networks[0].logits(x)
+        p, lam = softmax(logits), 0
+        if epoch > 2:
+            ratios = (p * sets).max(1) / np.maximum((p * (1 - sets)).max(1), 1e-300)
+            lam = min(np.sort(ratios)[int(0.2 * len(x))], 1) if self.lam is None else self.lam
+        belief = (sets + lam * (1 - sets)) * p
+        if self.is_onehot:
+            belief = one_hot(belief.argmax(1))
+        networks[0].move(x, slopes(logits, belief / belief.sum(1, keepdims=True)))
+
+
+class Privileged:
+    def __init__(self):
+        random = Random(3).stream("privileged")
+        self.drawn = np.array([random.normal() for _ in range(2 * len(X))]).reshape(-1, 2)
+        self.side = SideNetwork(3, "head", [6 + 2 + 2, 5, 3])
+
+    def __call__(self, networks, x, y, epoch):
+        network = networks[0]
+        hidden, logits = network.hidden(x), network.logits(x)
+        outputs, inputs = self.side.run(np.concatenate([hidden, PRIVILEGED, self.drawn], axis=1))
+        slope = slopes(outputs, y)
+        inner = (slope @ self.side.parameters[2] * (inputs[1] > 0)) @ self.side.parameters[0]
+        self.side.move(self.side.gradients(inputs, slope), 0.01)
+        back = inner[:, :6] * (1 - hidden**2)
+        classifier = network.gradients(x, slopes(logits, y))
+        network.values = network.moved([back.T @ x, back.sum(0), *classifier[2:]]).values
+
+
+class LateStopping:
+    def __init__(self):
+        self.kept = np.arange(len(X))
+        self.round, self.epochs, self.right, self.learned = 0, 0, np.zeros(len(X)), np.zeros(len(X), bool)
+
+    def __call__(self, networks, x, y, epoch):
+        network = networks[0]
+        if epoch == 1:
+            self.first = list(network.values)
+        network.move(x[self.kept], slopes(network.logits(x[self.kept]), y[self.kept]))
+        self.epochs += 1
+        if self.round == 4 or self.epochs <= 1:
+            return
+        for i in self.kept:
+            self.right[i] = self.right[i] + 1 if network.logits(x[i : i + 1]).argmax() == y[i] else 0
+            self.learned[i] |= self.right[i] >= 1 + self.round // 2
+        if self.learned.sum() >= min(len(x) * 0.6 ** (self.round + 1), len(self.kept)) or self.epochs >= 5:
+            if self.learned.any():
+                self.kept = np.flatnonzero(self.learned)
+            network.values = list(self.first)
+            self.round, self.epochs = self.round + 1, 0
+            self.right[:], self.learned[:] = 0, False
+
+
+class MetaLossRescaling:
+    def __init__(self):
+        self.side = SideNetwork(3, "weights", [7, 4, 1], flat=True)
+        self.mean, self.square = np.zeros(7), np.ones(7)
+
+    def features(self, logits, y):
+        logp = log_softmax(logits)
+        label = one_hot(y) == 1
+        p = np.exp(logp)
+        share = np.bincount(y)[y] / len(y)
+        margin = logits[label] - np.where(label, -np.inf, logits).max(1)
+        entropy = -(p * logp).sum(1)
+        return np.stack([-logp[label], p[label], p.max(1), entropy, margin, logits.argmax(1) != y, share], axis=1)
+
+    def weights(self, features):
+        """The weights, and the gradient by the small network's parameters for one by the weights."""
+        scores, inputs = self.side.run((features - self.mean) / self.deviation)
+        s = 1 / (1 + np.exp(-scores[:, 0]))
+        a = s / s.mean()
+
+        def back(slope):
+            return self.side.gradients(inputs, ((slope - (slope * a).mean()) / s.mean() * s * (1 - s))[:, None])
+
+        return a, back
+
+    def __call__(self, networks, x, y, epoch):
+        network, count = networks[0], len(x)
+        logits = network.logits(x)
+        self.deviation = np.sqrt(np.maximum(self.square - self.mean**2, 1e-4))
+        features = self.features(logits, y)
+        a, by_a = self.weights(features)
+        tried = network.moved(network.gradients(x, slopes(logits, y, a / count)))
+        judged = tried.logits(x)
+        b, by_b = self.weights(self.features(judged, y))
+        losses = cross_entropy(judged, y)
+        value = (b * losses).sum() / b.sum()
+        towards = tried.sample_gradients(x, slopes(judged, y, b / b.sum())).sum(0)
+        each = network.sample_gradients(x, slopes(logits, y, np.ones(count)))
+        meta, outer = by_a(-RATE / count * (each @ towards)), by_b((losses - value) / b.sum())
+        self.side.move([m + o for m, o in zip(meta, outer)], 0.05)
+        self.mean = 0.9 * self.mean + 0.1 * features.mean(0)
+        self.square = 0.9 * self.square + 0.1 * (features**2).mean(0)
+        network.move(x, slopes(logits, y, a / count))
+
+
+def drawn(y, epoch, q, t):
+    """Weights of a mean over draws by class."""
+    sizes = np.bincount(y)
+    shares = ((1 - t) * sizes**q / (sizes**q).sum() + t / 3) / sizes
+    draws = Random(3).stream("class draws").stream(epoch).draws(len(y), shares[y])
+    return np.bincount(draws, minlength=len(y)) / len(y)
+
+
+def class_balanced(networks, x, y, epoch):
+    networks[0].move(x, slopes(networks[0].logits(x), y, drawn(y, epoch, 0.5, 0)))
+
+
+def progressively_balanced(networks, x, y, epoch):
+    networks[0].move(x, slopes(networks[0].logits(x), y, drawn(y, epoch, 1, min((epoch - 1) / 3, 1))))
+
+
+class Retraining:
+    def __call__(self, networks, x, y, epoch):
+        network = networks[0]
+        if epoch == 1:
+            self.first = network.values[2:]
+        if epoch == 4:
+            network.values = [*network.values[:2], *self.first]
+        weights = drawn(y, epoch, 0, 0) if epoch > 3 else None
+        moved = network.moved(network.gradients(x, slopes(network.logits(x), y, weights))).values
+        network.values = [*network.values[:2], *moved[2:]] if epoch > 3 else moved
+
+
+def reweighting(networks, x, y, epoch):
+    logits = networks[0].logits(x)
+    weights = (0.1 / (1 - 0.9 ** np.bincount(y)))[y] if epoch > 2 else np.ones(len(x))
+    networks[0].move(x, slopes(logits, y, weights / weights.sum()))
+
+
+def tau_normalization(networks, x, y, epoch):
+    shown, trained = networks
+    if epoch == 1:
+        trained.values = list(shown.values)
+    trained.move(x, slopes(trained.logits(x), y))
+    w = trained.values[2]
+    scaled = w / np.linalg.norm(w, axis=1, keepdims=True) ** 0.7
+    shown.values = [*trained.values[:2], scaled, np.zeros(3)]
+
+
+PRIVILEGED = np.stack([np.arange(len(X)) % 2, Y != TRUTH], axis=1).astype(float)
+CANDIDATES = {"y": np.maximum(one_hot(Y), np.random.default_rng(2).random((len(X), 3)) < 0.3).astype(float)}
 TRUSTED = {"trusted_x": X[:9] + 0.1, "trusted_y": TRUTH[:9]}
 SHARE = {"forget_rate": 0.4, "ramp": 3}
 # Name: parameters for small data, what fit takes beside x and y, and what makes the step in NumPy.
 CASES = {
+    "alim": ({"noise_rate": 0.2, "e0": 2}, CANDIDATES, lambda: Alim(None)),
+    "class_balanced_sampling": ({"q": 0.5}, {}, lambda: class_balanced),
+    "classifier_retraining": ({"representation_epochs": 3}, {}, Retraining),
+    "deferred_reweighting": ({"defer_epochs": 2, "beta": 0.9}, {}, lambda: reweighting),
+    "divide_mix": ({"warmup_epochs": 2, "lambda_u": 5, "ramp": 3}, {}, DivideMix),
+    "elr_plus": ({"ema": 0.9}, {}, EarlyLearningPlus),
+    "estimated_transition": ({"warmup_epochs": 2, "percentile": 0.9}, {}, lambda: EstimatedTransition(True)),
+    "late_stopping": (
+        {"rounds_each": 2, "largest_k": 2, "keep_rate": 0.6, "warmup_epochs": 1, "max_epochs": 5}, {}, LateStopping
+    ),
+    "progressively_balanced_sampling": ({"ramp": 4}, {}, lambda: progressively_balanced),
+    "storm_meta_loss_rescaling": ({"G": 1, "hidden": 4, "outer_lr": 0.05}, {}, MetaLossRescaling),
+    "tau_normalization": ({"tau": 0.7}, {}, lambda: tau_normalization),
+    "tram_privileged": (
+        {"random_pi_dim": 2, "pi_head_width": 5, "pi_lr": 0.01}, {"privileged": PRIVILEGED}, Privileged
+    ),
+    "volume_minimization": ({"lam": 0.1, "transition_lr": 0.1}, {}, VolumeMinimization),
     "adaptive_k": ({"beta1": 0.7, "beta2": 0.9, "warmup_epochs": 2}, {}, AdaptiveK),
     "co_teaching": (SHARE, {}, lambda: co_teaching),
     "co_teaching_plus": ({**SHARE, "warmup_epochs": 2}, {}, lambda: co_teaching_plus),
@@ -175,11 +438,12 @@ def test_every_procedure_is_here():
 
 @pytest.mark.parametrize("name", CASES)
 def test_steps(name):
-    """Parameters of all networks after each of six steps on all samples."""
+    """Parameters of all networks after each of twelve steps on all samples."""
     procedure, inputs, step = case(name)
     trainer = make(procedure)
     start = np.array(trainer.model.parameters()["0.weight"])
-    assert follow(trainer, step, X, Y, 6, **inputs) < 1e-9
+    inputs = dict(inputs)
+    assert follow(trainer, step, X, inputs.pop("y", Y), 12, **inputs) < 1e-9
     assert np.abs(trainer.model.parameters()["0.weight"] - start).max() > 1e-3
 
 
@@ -193,11 +457,12 @@ def test_resuming(name, tmp_path):
         return temper.Trainer(model, procedure=procedure, batch_size=10, seed=4, threads=threads)
 
     whole, first, second = trainer(), trainer(), trainer(threads=2)
-    history = whole.fit(X, Y, epochs=5, **inputs)
-    first.fit(X, Y, epochs=2, **inputs)
+    inputs = {"y": Y, **inputs}
+    history = whole.fit(X, epochs=5, **inputs)
+    first.fit(X, epochs=2, **inputs)
     first.save(tmp_path / "run")
     second.resume(tmp_path / "run")
-    resumed = second.fit(X, Y, epochs=5, **inputs)
+    resumed = second.fit(X, epochs=5, **inputs)
     assert np.isfinite(history["training_loss"]).all()
     assert np.array_equal(history["training_loss"], resumed["training_loss"])
     for a, b in zip(whole.networks, second.networks):

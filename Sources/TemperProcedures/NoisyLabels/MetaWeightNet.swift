@@ -41,7 +41,7 @@ final class MetaWeightNet: RecordedProcedure {
     let tried = zip(parameters, slopes).map { $0 - step.learningRate * $1 }
     let trusted = try step.trustedLoss(parameters: tried)
     let new = try side.moved(
-      step, old, by: try Differentiate.gradients(of: trusted, withRespectTo: old), rate: arguments.real("meta_lr"))
+      step, by: try Differentiate.gradients(of: trusted, withRespectTo: old), rate: arguments.real("meta_lr"))
     return (weights(new).stopGradient * losses).meanAll()
   }
 }

@@ -28,17 +28,13 @@ struct SideNetwork {
   func prepare(_ training: Training) throws(TemperError) {
     for (index, (name, shape)) in shapes.enumerated() {
       let layer = index / 2 + 1
-      let tensor = try training.keep(name, shape)
-      if !(beginsFlat && layer == widths.count - 1) {
-        var random = training.random("side network").stream(name)
-        let bound = 1 / Double(widths[layer - 1]).squareRoot()
-        let values = (0..<shape.count).map { _ in bound * (2 * random.uniform() - 1) }
-        try tensor.assign(from: try Tensor(values, shape: shape))
-      }
-      try training.keep(name + ".m", shape)
-      try training.keep(name + ".v", shape)
+      let tensor = try KeptAdam(name, shape).prepare(training)
+      if beginsFlat && layer == widths.count - 1 { continue }
+      var random = training.random("side network").stream(name)
+      let bound = 1 / Double(widths[layer - 1]).squareRoot()
+      let values = (0..<shape.count).map { _ in bound * (2 * random.uniform() - 1) }
+      try tensor.assign(from: try Tensor(values, shape: shape))
     }
-    try training.keep(name + ".steps")
   }
 
   func parameters(_ step: StepGraph) throws(TemperError) -> [Expression] {
@@ -58,23 +54,11 @@ struct SideNetwork {
   }
 
   /// The parameters after a step of Adam, which the run takes over.
-  func moved(
-    _ step: StepGraph, _ parameters: [Expression], by slopes: [Expression], rate: Double
-  ) throws(TemperError) -> [Expression] {
-    let steps = try step.whole(name + ".steps") + 1
-    try step.update(name + ".steps", to: steps)
+  @discardableResult
+  func moved(_ step: StepGraph, by slopes: [Expression], rate: Double) throws(TemperError) -> [Expression] {
     var moved: [Expression] = []
-    for (index, (name, _)) in shapes.enumerated() {
-      let slope = slopes[index].stopGradient
-      let m = 0.9 * (try step.whole(name + ".m")) + 0.1 * slope
-      let v = 0.999 * (try step.whole(name + ".v")) + 0.001 * square(slope)
-      // 1 - b^steps
-      let (first, second) = (1 - exp(steps * logarithm(0.9)), 1 - exp(steps * logarithm(0.999)))
-      let new = parameters[index] - rate * (m / first) / (sqrt(v / second) + 1e-8)
-      try step.update(name + ".m", to: m)
-      try step.update(name + ".v", to: v)
-      try step.update(name, to: new)
-      moved.append(new.stopGradient)
+    for ((name, shape), slope) in zip(shapes, slopes) {
+      moved.append(try KeptAdam(name, shape).move(step, by: slope, rate: rate))
     }
     return moved
   }
