@@ -7,6 +7,7 @@
 #include "cholesky.h"
 #include "column_reduce.h"
 #include "gather.h"
+#include "gguf_blocks.h"
 #include "convolution.h"
 #include "matmul.h"
 #include "nearest.h"
