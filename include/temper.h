@@ -116,6 +116,7 @@ typedef struct temper_trainer temper_trainer;
 typedef struct temper_quantizer temper_quantizer;
 typedef struct temper_quantized temper_quantized;   /* one quantized matrix, packed */
 typedef struct temper_plugin temper_plugin;         /* a loaded plug-in */
+typedef struct temper_file temper_file;             /* a file of tensors and metadata, open for reading */
 typedef struct temper_procedure temper_procedure;   /* what a trainer does otherwise than plain training */
 
 /* ---------------------------------------------------------------------------------------------------- Context */
@@ -570,12 +571,19 @@ int32_t temper_model_create(temper_model **out, temper_context *context, const c
                             const int64_t *input_sizes, int32_t input_rank, int32_t dtype, uint64_t seed,
                             temper_error *error);
 
-/* A model from a file that temper_model_save wrote, quantized or not. The file is checked in full before use.
- * [any] */
+/* A model from a file that temper_model_save wrote, safetensors or GGUF, quantized or not; one from a GGUF file has
+ * float parameters. The file is checked in full before use. [any] */
 int32_t temper_model_load(temper_model **out, temper_context *context, const char *path, temper_error *error);
 
-/* Writes the model as safetensors with its description. The file appears whole or not at all. [one-per-handle] */
+/* Writes the model with its description: a path that ends in ".gguf" becomes a GGUF file, one in ".onnx" an ONNX model,
+ * any other a safetensors file. The file appears whole or not at all. [one-per-handle] */
 int32_t temper_model_save(temper_model *model, const char *path, temper_error *error);
+
+/* The same with options, which are those of the format. GGUF: `type`, text: how a float model's matrices are stored, such
+ * as "Q4_K"; matrices without whole blocks of it get a smaller type or float32. Without it float32; a quantized model's
+ * matrices are stored in the type that holds their codes, with scales in float16. [one-per-handle] */
+int32_t temper_model_export(temper_model *model, const char *path, const temper_param *params, uint64_t param_count,
+                            temper_error *error);
 
 /* Outputs (such as logits) for inputs `x` (N, ...), as in evaluation, into `result` (N, ...): float32 or float64.
  * `mask` (N, T), 1 where attention may look: for models that need one, else NULL. [one-per-handle] */
@@ -817,6 +825,38 @@ int32_t temper_quantized_matmul(temper_tensor *result, temper_quantized *quantiz
 
 /* [one-per-handle] */
 int32_t temper_quantized_free(temper_quantized *quantized);
+
+/* ---------------------------------------------------------------------------------------------------- Files */
+
+/* Opens a file of named tensors, GGUF or safetensors as its first bytes say. Its header is checked in full; data is read
+ * when it is asked for. [any] */
+int32_t temper_file_open(temper_file **out, temper_context *context, const char *path, temper_error *error);
+
+/* As TEMPER_FORMAT_JSON {"format": "gguf", "metadata": {...}, "tensors": [{"name": ..., "type": "Q4_0", "shape": [...],
+ * "byte_count": ...}, ...]}; as TEMPER_FORMAT_TEXT a table of the tensors. [any] */
+int32_t temper_file_describe(char *text, uint64_t capacity, uint64_t *length, temper_file *file, int32_t format,
+                             temper_error *error);
+
+/* The numbers of one tensor, decoded: float32 for all low-bit and half-precision types. An own copy. [any] */
+int32_t temper_file_tensor(temper_tensor **out, temper_file *file, const char *name, temper_error *error);
+
+/* [one-per-handle] */
+int32_t temper_file_free(temper_file *file);
+
+/* A tensor that goes into a file: floats or integers, or a quantized matrix, one of the two. */
+typedef struct temper_stored_tensor {
+  const char *name;
+  temper_tensor *tensor;
+  temper_quantized *quantized;
+  const char *type; /* GGUF: such as "Q4_K", found by a search of least squared error; NULL: the type of the tensor, or
+                       the one that holds the matrix's codes */
+} temper_stored_tensor;
+
+/* Writes a GGUF file where the path ends in ".gguf", else a safetensors file, whose metadata are texts. Rows of low-bit
+ * GGUF types are whole blocks: 32 columns or 256. The file appears whole or not at all. [any] */
+int32_t temper_file_write(temper_context *context, const char *path, const temper_stored_tensor *tensors,
+                          uint64_t tensor_count, const temper_param *metadata, uint64_t metadata_count,
+                          temper_error *error);
 
 /* ---------------------------------------------------------------------------------------------------- Plug-ins */
 

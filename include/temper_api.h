@@ -159,6 +159,8 @@ typedef struct temper_api {
   int32_t (*schedule_observe)(temper_schedule *schedule, const char *name, double value, temper_error *error);
   int32_t (*schedule_get_state)(temper_tensor **out, temper_schedule *schedule, temper_error *error);
   int32_t (*schedule_set_state)(temper_schedule *schedule, temper_tensor *state, temper_error *error);
+  int32_t (*model_export)(temper_model *model, const char *path, const temper_param *params, uint64_t param_count,
+    temper_error *error);
   int32_t (*model_gradient_norms)(const temper_named_tensor *norms, uint64_t norm_count, temper_model *model,
     temper_tensor *x, temper_tensor *mask, temper_tensor *dy, temper_error *error);
   int32_t (*procedure_create)(temper_procedure **out, temper_context *context, const char *name,
@@ -168,6 +170,13 @@ typedef struct temper_api {
   int32_t (*procedure_free)(temper_procedure *procedure);
   int32_t (*trainer_network)(temper_model **out, temper_trainer *trainer, uint64_t index, temper_error *error);
   int32_t (*trainer_state)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
+  int32_t (*file_open)(temper_file **out, temper_context *context, const char *path, temper_error *error);
+  int32_t (*file_describe)(char *text, uint64_t capacity, uint64_t *length, temper_file *file, int32_t format,
+    temper_error *error);
+  int32_t (*file_tensor)(temper_tensor **out, temper_file *file, const char *name, temper_error *error);
+  int32_t (*file_free)(temper_file *file);
+  int32_t (*file_write)(temper_context *context, const char *path, const temper_stored_tensor *tensors,
+    uint64_t tensor_count, const temper_param *metadata, uint64_t metadata_count, temper_error *error);
   int32_t (*plugin_list)(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,
     temper_error *error);
   int32_t (*plugin_define)(temper_plugin **out, temper_context *context, const char *declaration,

@@ -12,6 +12,7 @@ enum HandleKind: UInt64 {
   case tensor, tensorMap, loss, op, optimizer, schedule, model, trainer, quantizer, quantized, plugin, decoder, metric
   case procedure
   case sampler, generator, detector, calibrator
+  case file
 
   var typeName: String {
     switch self {
@@ -34,6 +35,7 @@ enum HandleKind: UInt64 {
     case .generator: "temper_generator"
     case .detector: "temper_detector"
     case .calibrator: "temper_calibrator"
+    case .file: "temper_file"
     }
   }
 }

@@ -16,8 +16,15 @@ final class ContextModel: Handled {
     (model, self.packed, self.context) = (packed.model, packed, context)
   }
 
-  /// From a file of either kind.
+  /// From a file of any kind.
   convenience init(loading path: String, _ context: Context) throws(TemperError) {
+    if try GGUF.begins(try ReadableFile(path)) {
+      let file = try GGUF(reading: path)
+      do throws(TemperError) {
+        self.init(try file.model(catalogue: context.catalogue, workers: context.workers), context)
+      } catch { throw error.from(path) }
+      return
+    }
     let file = try Safetensors(reading: path)
     do throws(TemperError) {
       if QuantizedModel.isDescribed(by: file) {
@@ -29,8 +36,17 @@ final class ContextModel: Handled {
     } catch { throw error.from(path) }
   }
 
-  func save(to path: String) throws(TemperError) {
-    if let packed { try packed.save(to: path, workers: context.workers) } else { try model.save(to: path) }
+  func save(to path: String, options: [(name: String, value: Value)] = []) throws(TemperError) {
+    let format = ModelFormat(path)
+    let arguments = try Arguments(options, for: format.options)
+    switch (format, packed) {
+    case (.gguf, let packed?): try GGUF.write(packed, to: path, workers: context.workers)
+    case (.gguf, nil):
+      let type = try GGUFType(named: arguments.text("type"))
+      try GGUF.write(model, to: path, type: type, workers: context.workers)
+    case (.safetensors, let packed?): try packed.save(to: path, workers: context.workers)
+    case (.safetensors, nil): try model.save(to: path)
+    }
   }
 
   /// Parameters by name: those of the model itself share its memory, packed ones come dequantized.
@@ -50,6 +66,20 @@ final class ContextModel: Handled {
   /// Parameters and running statistics as they are held.
   var byteCount: Int {
     packed?.byteCount ?? (model.parameters + model.buffers).reduce(0) { $0 + ($1.tensor?.byteCount ?? 0) }
+  }
+}
+
+/// How a model is written, by the end of the path.
+private enum ModelFormat {
+  case safetensors, gguf
+
+  init(_ path: String) { self = StoredTensor.isGGUF(path) ? .gguf : .safetensors }
+
+  var options: [Parameter] {
+    switch self {
+    case .safetensors: []
+    case .gguf: [.text("type", "F32", "How matrices are stored.")]
+    }
   }
 }
 
@@ -91,6 +121,17 @@ func model(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> C
   _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in unsafe try model(handle, 0).save(to: try path(file, 1)) }
+}
+
+@implementation @c public func temper_model_export(
+  _ handle: OpaquePointer?, _ file: UnsafePointer<CChar>?, _ params: UnsafePointer<temper_param>?,
+  _ paramCount: UInt64, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (model, path) = unsafe (try model(handle, 0), try path(file, 1))
+    let given = unsafe try parameters(params, paramCount, 2)
+    try model.save(to: path, options: given)
+  }
 }
 
 @implementation @c public func temper_model_predict(

@@ -24,7 +24,7 @@ private func quantizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   unsafe try Handles.all.value(handle, argument: argument)
 }
 
-private func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantized {
+func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantized {
   unsafe try Handles.all.value(handle, argument: argument)
 }
 

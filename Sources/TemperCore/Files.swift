@@ -1,32 +1,11 @@
 import Glibc
 
 /// Files as whole things: read at once, replaced at once.
-///
-/// Reading copies: a mapped file that another program cuts short would kill the process at the next access.
 public enum File {
   /// The bytes of a regular file, 64-byte aligned.
   public static func read(_ path: String) throws(TemperError) -> Tensor {
-    try checkPath(path)
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw failure("cannot be opened", path) }
-    defer { close(descriptor) }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0 else { throw failure("cannot be read", path) }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw TemperError(.inputOutput, "\"\(path)\" is not a regular file.")
-    }
-    let bytes = try Tensor(zeros: try Shape(validating: [Int(status.st_size)]), .uint8)
-    var filled = 0
-    while filled < bytes.count {
-      let count = unsafe Glibc.read(descriptor, bytes.pointer + filled, bytes.count - filled)
-      if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else { throw failure("cannot be read", path) }
-      guard count > 0 else {
-        throw TemperError(.inputOutput, "\"\(path)\" became shorter while it was read.")
-      }
-      filled += count
-    }
-    return bytes
+    let file = try ReadableFile(path)
+    return try file.read(0..<file.byteCount)
   }
 
   /// Writes a file that is there whole or not at all, whatever happens meanwhile: a temporary file beside it, flushed
@@ -71,7 +50,7 @@ public enum File {
     }
   }
 
-  private static func checkPath(_ path: String) throws(TemperError) {
+  static func checkPath(_ path: String) throws(TemperError) {
     guard !path.isEmpty, !path.utf8.contains(0) else {
       throw TemperError(.invalidArgument, "A path has at least one character and no zero byte.")
     }

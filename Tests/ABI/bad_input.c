@@ -47,6 +47,7 @@ static void handles(void) {
   STATUS(TEMPER_OK, temper_trainer_free(NULL));
   STATUS(TEMPER_OK, temper_quantizer_free(NULL));
   STATUS(TEMPER_OK, temper_quantized_free(NULL));
+  STATUS(TEMPER_OK, temper_file_free(NULL));
   STATUS(TEMPER_OK, temper_plugin_free(NULL));
   STATUS(TEMPER_OK, temper_context_free(NULL));
   TRUE(temper_tensor_data(NULL) == NULL);
@@ -709,6 +710,53 @@ static void trainers(const char *folder) {
   unlink(path);
 }
 
+/* Files of tensors: what is written, and what is asked of one that is open. */
+static void files(const char *folder) {
+  char path[512], text[64];
+  uint64_t length = 0;
+  temper_file *file = NULL;
+  temper_tensor *weight = floats(4, 32), *got = NULL;
+  snprintf(path, sizeof path, "%s/weights.gguf", folder);
+  temper_stored_tensor stored = {.name = "weight", .tensor = weight, .type = "Q4_0"};
+  temper_param metadata[] = {temper_text("by", "test"), temper_integer("count", 3)};
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_file_write(NULL, path, &stored, 1, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_write(context, NULL, &stored, 1, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_write(context, path, NULL, 1, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_file_write(context, path, &stored, UINT64_MAX, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INPUT_OUTPUT, temper_file_write(context, "/nowhere/at/all.gguf", &stored, 1, NULL, 0, &error));
+  stored.type = "Q99";
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.type = "Q4_K";
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.type = "Q4_0", stored.tensor = NULL;
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.tensor = weight, stored.quantized = (temper_quantized *)weight;
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.tensor = NULL;
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.tensor = weight, stored.quantized = NULL, stored.name = NULL;
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_write(context, path, &stored, 1, NULL, 0, &error));
+  stored.name = "weight";
+  OK(temper_file_write(context, path, &stored, 1, metadata, 2, &error));
+
+  FAILS(TEMPER_ERROR_INPUT_OUTPUT, temper_file_open(&file, context, "/nowhere/at/all", &error));
+  FAILS(TEMPER_ERROR_INPUT_OUTPUT, temper_file_open(&file, context, folder, &error));
+  TRUE(file == NULL);
+  OK(temper_file_open(&file, context, path, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_file_describe(text, sizeof text, &length, file, TEMPER_FORMAT_JSON, &error));
+  TRUE(length > sizeof text);
+  OK(temper_file_describe(text, sizeof text, &length, file, TEMPER_FORMAT_TEXT, &error));
+  TRUE(strstr(text, "weight  Q4_0") != NULL);
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_describe(text, sizeof text, &length, file, 9, &error));
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_file_tensor(&got, file, "wait", &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_tensor(&got, file, NULL, &error));
+  OK(temper_file_tensor(&got, file, "weight", &error));
+  STATUS(TEMPER_OK, temper_tensor_free(got));
+  STATUS(TEMPER_OK, temper_file_free(file));
+  STATUS(TEMPER_ERROR_INVALID_HANDLE, temper_file_free(file));
+  STATUS(TEMPER_OK, temper_tensor_free(weight));
+}
+
 static void quantizers(void) {
   temper_quantizer *quantizer = NULL;
   temper_quantized *packed = NULL;
@@ -754,6 +802,6 @@ int main(int count, char **arguments) {
   const temper_context_options options = {.struct_size = sizeof options, .threads = 2};
   OK(temper_context_create(&context, &options, &error));
   handles(), nulls(), structs(), tensors(), methods(), array_methods(), losses(), operators(), optimizers();
-  models(arguments[1]), trainers(arguments[1]), quantizers();
+  models(arguments[1]), trainers(arguments[1]), files(arguments[1]), quantizers();
   return check_result("bad_input");
 }

@@ -12,18 +12,43 @@ extension Safetensors {
 
   /// `file` is dense uint8; tensors are views of it where their type and place allow.
   package init(parsing file: Tensor) throws(TemperError) {
-    guard file.count >= 8 else {
-      throw Safetensors.malformed("it has \(file.count) bytes and needs at least 8")
-    }
-    let lengthBytes = try file.slice(0..<8).array(of: UInt8.self)
+    let listing = try SafetensorsListing(byteCount: file.count) { range throws(TemperError) in try file.slice(range) }
+    metadata = listing.metadata
+    tensors = []
+    for entry in listing.entries { tensors.append((entry.name, try entry.tensor(try file.slice(entry.range)))) }
+  }
+
+  static func malformed(_ what: String) -> TemperError {
+    TemperError(.malformedFile, "This is not a valid safetensors file: \(what).")
+  }
+}
+
+/// What a safetensors file holds, without its data.
+package struct SafetensorsListing: Sendable {
+  package let metadata: [String: String]
+  /// In the order of their data.
+  package let entries: [Entry]
+
+  package init(reading file: ReadableFile) throws(TemperError) {
+    do throws(TemperError) {
+      try self.init(byteCount: file.byteCount) { range throws(TemperError) in try file.read(range) }
+    } catch { throw error.from(file.path) }
+  }
+
+  /// `read`: bytes of the file, dense uint8.
+  fileprivate init(
+    byteCount: Int, _ read: (Range<Int>) throws(TemperError) -> Tensor
+  ) throws(TemperError) {
+    guard byteCount >= 8 else { throw Safetensors.malformed("it has \(byteCount) bytes and needs at least 8") }
+    let lengthBytes = try read(0..<8).array(of: UInt8.self)
     let length = lengthBytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-    guard length <= UInt64(Safetensors.maximumHeader), Int(length) <= file.count - 8 else {
-      throw Safetensors.malformed("the header is said to have \(length) bytes; \(file.count - 8) follow")
+    guard length <= UInt64(Safetensors.maximumHeader), Int(length) <= byteCount - 8 else {
+      throw Safetensors.malformed("the header is said to have \(length) bytes; \(byteCount - 8) follow")
     }
     let start = 8 + Int(length)
     let json: JSON
     do throws(TemperError) {
-      json = try JSON(parsing: try file.slice(8..<start).array(of: UInt8.self), maximumDepth: 4)
+      json = try JSON(parsing: try read(8..<start).array(of: UInt8.self), maximumDepth: 4)
     } catch {
       throw Safetensors.malformed("its header is not valid: " + error.message)
     }
@@ -46,39 +71,39 @@ extension Safetensors {
       }
     }
     // Ranges must follow each other without gap or overlap and fill the rest of the file.
-    entries.sort { ($0.begin, $0.end) < ($1.begin, $1.end) }
+    entries.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
     var expected = 0
-    for entry in entries {
-      guard entry.begin == expected else {
+    for (index, entry) in entries.enumerated() {
+      guard entry.range.lowerBound == expected else {
         throw Safetensors.malformed(
-          "the data of \"\(entry.name)\" begins at byte \(entry.begin), and byte \(expected) comes next")
+          "the data of \"\(entry.name)\" begins at byte \(entry.range.lowerBound), and byte \(expected) comes next")
       }
-      expected = entry.end
+      expected = entry.range.upperBound
+      entries[index].range = (start + entry.range.lowerBound)..<(start + expected)
     }
-    guard expected == file.count - start else {
-      throw Safetensors.malformed("its tensors take \(expected) bytes; \(file.count - start) follow the header")
+    guard expected == byteCount - start else {
+      throw Safetensors.malformed("its tensors take \(expected) bytes; \(byteCount - start) follow the header")
     }
-    self.metadata = metadata
-    tensors = []
-    for entry in entries {
-      let data = try file.slice((start + entry.begin)..<(start + entry.end))
-      tensors.append((entry.name, try entry.tensor(data)))
-    }
-  }
-
-  static func malformed(_ what: String) -> TemperError {
-    TemperError(.malformedFile, "This is not a valid safetensors file: \(what).")
+    (self.metadata, self.entries) = (metadata, entries)
   }
 }
 
-/// One tensor as the header describes it.
-private struct Entry {
-  let name: String
-  let type: StoredType
-  let shape: Shape
-  let begin: Int, end: Int
+extension SafetensorsListing {
+  /// One tensor as the header describes it.
+  package struct Entry: Sendable {
+    package let name: String
+    fileprivate let type: StoredType
+    package let shape: Shape
+    /// In the file.
+    package fileprivate(set) var range: Range<Int>
 
-  init(_ member: JSON.Member) throws(TemperError) {
+    package var typeName: String { type.rawValue }
+    package var byteCount: Int { range.count }
+  }
+}
+
+extension SafetensorsListing.Entry {
+  fileprivate init(_ member: JSON.Member) throws(TemperError) {
     name = member.name
     func malformed(_ what: String) -> TemperError { Safetensors.malformed("the tensor \"\(member.name)\" \(what)") }
     guard case .object(let fields) = member.value,
@@ -108,10 +133,11 @@ private struct Entry {
         "of shape \(shape) and type \(typeName) needs \(shape.count * type.byteCount) bytes; its range is \(begin) to \(end)"
       )
     }
-    (self.type, self.begin, self.end) = (type, begin, end)
+    (self.type, range) = (type, begin..<end)
   }
 
-  func tensor(_ data: Tensor) throws(TemperError) -> Tensor {
+  /// What these bytes of the file hold.
+  package func tensor(_ data: Tensor) throws(TemperError) -> Tensor {
     if let dtype = type.dtype {
       let isAligned = data.byteOffset % dtype.byteCount == 0
       let bytes = isAligned ? data : try data.copy()

@@ -7,19 +7,14 @@ import TemperNetworks
 /// {"version": 1, "weights": {"0.weight": {"shape": [...], "bits": 4, "levels": "symmetric", "group_size": 64}, ...}}.
 extension QuantizedModel {
   package static let metadataName = "temper.quantization"
-  private static let formatVersion = 1
+  fileprivate static let formatVersion = 1
 
   /// Whether a file holds a quantized model.
   package static func isDescribed(by file: Safetensors) -> Bool { file.metadata[metadataName] != nil }
 
   package func fileContents(workers: Workers) throws(TemperError) -> Safetensors {
     var file = model.fileContents
-    file.metadata[QuantizedModel.metadataName] =
-      JSON.object([
-        JSON.Member("version", .integer(QuantizedModel.formatVersion)),
-        JSON.Member("weights", .object(weights.map { JSON.Member($0.name, $0.matrix.storedDescription) })),
-      ]).serialized
-    for (name, matrix) in weights { file.tensors += try matrix.storedTensors(of: name, workers: workers) }
+    try file.add(weights, workers: workers)
     return file
   }
 
@@ -67,5 +62,17 @@ extension QuantizedModel {
       weights.append((member.name, try QuantizedMatrix(stored: member.name, member.value, in: file, workers: workers)))
     }
     try self.init(model, weights)
+  }
+}
+
+extension Safetensors {
+  /// Adds quantized weights, with the metadata that describes them.
+  mutating func add(_ weights: [(name: String, matrix: QuantizedMatrix)], workers: Workers) throws(TemperError) {
+    metadata[QuantizedModel.metadataName] =
+      JSON.object([
+        JSON.Member("version", .integer(QuantizedModel.formatVersion)),
+        JSON.Member("weights", .object(weights.map { JSON.Member($0.name, $0.matrix.storedDescription) })),
+      ]).serialized
+    for (name, matrix) in weights { tensors += try matrix.storedTensors(of: name, workers: workers) }
   }
 }

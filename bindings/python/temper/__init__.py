@@ -23,6 +23,7 @@ from ._catalogue import (
     quantizer, sampler, schedule, weighted_sum,
 )  # fmt: skip
 from ._context import Context
+from ._files import File, open_file, save_file
 from ._library import library as _library
 from ._losses import Loss
 from ._models import Model, load
@@ -36,12 +37,13 @@ from ._values import Decoder, Metric
 from .errors import Error
 
 __all__ = [
-    "Calibrator", "Context", "Decoder", "Detector", "Error", "Generator", "Loss", "Metric", "Model", "Operator",
-    "Optimizer", "Plugin", "Procedure", "Quantized", "Quantizer", "Sampler", "Schedule", "Trainer", "calibrator",
-    "calibrators", "catalog", "decoder", "decoders", "define_plugin", "describe", "detector", "detectors", "errors",
-    "experiment", "generator", "generators", "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses",
-    "metric", "metrics", "op", "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers",
-    "register_loss", "sampler", "samplers", "schedule", "schedules", "weighted_sum",
+    "Calibrator", "Context", "Decoder", "Detector", "Error", "File", "Generator", "Loss", "Metric", "Model",
+    "Operator", "Optimizer", "Plugin", "Procedure", "Quantized", "Quantizer", "Sampler", "Schedule", "Trainer",
+    "calibrator", "calibrators", "catalog", "decoder", "decoders", "define_plugin", "describe", "detector",
+    "detectors", "errors", "experiment", "generator", "generators", "inspect_plugin", "list_plugins", "load",
+    "load_plugin", "loss", "losses", "metric", "metrics", "op", "open_file", "ops", "optimizer", "optimizers",
+    "procedure", "procedures", "quantizer", "quantizers", "register_loss", "sampler", "samplers", "save_file",
+    "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

@@ -13,13 +13,14 @@ from . import _context
 from ._arrays import _CODES, _DTYPES, Borrow, mapped, readable, writable
 from ._handles import Handle
 from ._library import library
+from ._parameters import params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
-    from ._types import Array, Out, Path, Result
+    from ._types import Array, Out, Parameter, Path, Result
 
 
 class Model(Handle):
@@ -127,10 +128,14 @@ class Model(Handle):
         with self._lock:
             return mapped(library.handle(library.model_parameters, self))
 
-    def save(self, path: Path) -> None:
-        """Writes the model as safetensors; the file appears whole or not at all."""
+    def save(self, path: Path, **options: Parameter) -> None:
+        """Writes the model: as GGUF where the path ends in .gguf, else as safetensors. It appears whole or not at all.
+
+        type, for GGUF: how a float model's matrices are stored, such as "Q4_K". A quantized model's are stored in the
+        type that holds their codes, with scales in float16.
+        """
         with self._lock:
-            library.model_save(self, os.fsencode(path))
+            library.model_export(self, os.fsencode(path), *params(options))
 
     def summary(self) -> str:
         """A table of layers, shapes and parameters, as text."""
@@ -168,6 +173,6 @@ class Model(Handle):
 
 
 def load(path: Path, context: _context.Context | None = None) -> Model:
-    """A model from a file that Model.save wrote, quantized or not."""
+    """A model from a file that Model.save wrote, quantized or not; one from a GGUF file has float parameters."""
     context = context or _context.default()
     return Model._from(context, library.handle(library.model_load, context, os.fsencode(path)))

@@ -1,0 +1,47 @@
+import Glibc
+
+/// A regular file, read piece by piece.
+///
+/// Reading copies: a mapped file that another program cuts short would kill the process at the next access.
+public final class ReadableFile: Sendable {
+  public let path: String
+  public let byteCount: Int
+  private let descriptor: Int32
+
+  public init(_ path: String) throws(TemperError) {
+    try File.checkPath(path)
+    descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw File.failure("cannot be opened", path) }
+    self.path = path
+    var status = stat()
+    let state = unsafe fstat(descriptor, &status)
+    byteCount = Int(status.st_size)
+    guard state == 0 else { throw File.failure("cannot be read", path) }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw TemperError(.inputOutput, "\"\(path)\" is not a regular file.")
+    }
+  }
+
+  deinit { close(descriptor) }
+
+  /// These bytes, uint8, 64-byte aligned; all must be there.
+  public func read(_ range: Range<Int>) throws(TemperError) -> Tensor {
+    guard range.lowerBound >= 0, range.upperBound <= byteCount else {
+      throw TemperError(
+        .malformedFile,
+        "\"\(path)\" has \(byteCount) bytes; bytes \(range.lowerBound) to \(range.upperBound) are asked for.")
+    }
+    let bytes = try Tensor(zeros: try Shape(validating: [range.count]), .uint8)
+    var filled = 0
+    while filled < bytes.count {
+      let count = unsafe pread(descriptor, bytes.pointer + filled, bytes.count - filled, range.lowerBound + filled)
+      if count < 0 && errno == EINTR { continue }
+      guard count >= 0 else { throw File.failure("cannot be read", path) }
+      guard count > 0 else {
+        throw TemperError(.inputOutput, "\"\(path)\" became shorter while it was read.")
+      }
+      filled += count
+    }
+    return bytes
+  }
+}
