@@ -1,4 +1,4 @@
-"""The catalogue, plug-ins, experiments and studies, on the command line."""
+"""The catalogue, plug-ins, quantized files, experiments and studies, on the command line."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 
 import temper
 
-from . import _experiment_commands, _plugin_commands, study
+from . import _experiment_commands, _plugin_commands, _quantize_commands, study
 
 
 def _catalog(options):
@@ -42,6 +42,7 @@ def _parser():
     _plugin_commands.add(commands)
     study.add(commands)
     _experiment_commands.add(commands)
+    _quantize_commands.add(commands)
     version = commands.add_parser("version", help="print the version of the library")
     version.set_defaults(run=_version)
     return parser

@@ -37,8 +37,13 @@ class Bar:
         self._numbers = "".join(f"  {name.replace('_', ' ')} {value:.4f}" for name, value in shown)
         self._draw(numbers["epoch"], numbers["epoch"], numbers["epochs"])
 
+    def part(self, done, parts):
+        """So many of the parts are done."""
+        if self._is_drawn:
+            self._draw(done, done, parts)
+
     def _draw(self, done, epoch, epochs):
-        filled = round(_WIDTH * done / epochs)
+        filled = round(_WIDTH * done / max(epochs, 1))
         title = self._title and self._title + " "
         line = f"{title}[{'#' * filled}{'.' * (_WIDTH - filled)}] {epoch}/{epochs}{self._numbers}"
         # A shorter line covers what the longer one before it left.

@@ -14,8 +14,24 @@ def write(path, panels, baseline):
         x, y = (index % columns) * (LABELS + WIDTH + 20), (index // columns) * height
         parts += _panel(x + LABELS, y, title, points, baseline)
     size = (columns * (LABELS + WIDTH + 20), -(-len(panels) // columns) * height)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" font-family="sans-serif" '
+    path.write_text(_page(*size, parts))
+
+
+def bars(path, title, rows):
+    """A bar for each row (label, value, text), values of at least 0; the longest has the whole width."""
+    height, longest = TOP + LINE * len(rows) + 8, max(max(value for _, value, _ in rows), 1e-9)
+    parts = [f'<text x="{LABELS}" y="22" font-size="13" font-weight="bold">{escape(title)}</text>']
+    for index, (label, value, text) in enumerate(rows):
+        y, length = TOP + LINE * index, WIDTH * max(value, 0) / longest
+        parts.append(f'<text x="{LABELS - 8}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
+        parts.append(f'<rect x="{LABELS}" y="{y - 5}" width="{length:.1f}" height="10" fill="#247"/>')
+        parts.append(f'<text x="{LABELS + length + 4:.1f}" y="{y + 4}" fill="#555">{escape(text)}</text>')
+    path.write_text(_page(LABELS + WIDTH + 80, height, parts))
+
+
+def _page(width, height, parts):
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
         f'font-size="11">\n<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 

@@ -1,0 +1,212 @@
+"""python -m temper quantize: a saved model, or any file of weights, in few bits."""
+
+import fnmatch
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+from . import _context, errors
+from ._files import open_file, save_file
+from ._models import load
+from ._progress import Bar
+from .study import picture
+
+SAMPLES = 256  # of stand-in calibration inputs
+
+
+def add(commands):
+    quantize = commands.add_parser("quantize", help="put a saved model, or a file of weights, into few bits")
+    quantize.add_argument("input", help="a .safetensors or .gguf file; with a Temper model in it, or plain tensors")
+    quantize.add_argument("--out", required=True, metavar="PATH", help=".gguf, .safetensors, or .onnx for models")
+    quantize.add_argument("--method", metavar="NAME", help="a quantizer of the catalogue (round_to_nearest)")
+    quantize.add_argument("--bits", type=int)
+    quantize.add_argument("--group-size", type=int, metavar="N", help="weights that share a scale")
+    quantize.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter")
+    quantize.add_argument("--type", metavar="NAME", help="a GGUF type, such as Q4_K; without --method, by search alone")
+    quantize.add_argument("--calibration", metavar="PATH", help="inputs of the model, as .npy")
+    quantize.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="tensors that stay floats")
+    quantize.add_argument("--picture", metavar="PATH", help="the errors as SVG (beside --out)")
+    quantize.add_argument("--quiet", action="store_true", help="no bar and no table")
+    quantize.set_defaults(run=_run)
+
+
+def _run(options):
+    try:
+        rows, bar = _quantize(options)
+    except KeyboardInterrupt:
+        print(f"\ncancelled; {options.out} was not written", file=sys.stderr)
+        sys.exit(130)
+    if options.quiet:
+        return
+    width = max(len("tensor"), *(len(row.name) for row in rows)) if rows else 6
+    print(f"{'tensor':{width}}  {'shape':>14}  {'type':>18}  {'bytes':>11}  {'bits':>5}  {'relative error':>14}  {'dB':>5}")
+    for row in rows:
+        print(row.line(width))
+    before, after = sum(row.before for row in rows), sum(row.nbytes for row in rows)
+    print(f"{before} bytes in float32 became {after}, {100 * after / max(before, 1):.1f}%; {bar:.1f} seconds")
+    measured = [row for row in rows if row.error is not None]
+    if measured:
+        path = pathlib.Path(options.picture or pathlib.Path(options.out).with_suffix(".svg"))
+        bars = [(row.name, -_decibels(row.error), f"{-_decibels(row.error):.1f} dB") for row in measured]
+        picture.bars(path, "signal over quantization noise", bars)
+        print(f"{options.out} and {path}")
+
+
+class _Row:
+    """What became of one tensor. error: of its weights, relative; None where none were rounded."""
+
+    def __init__(self, name, shape, kind, nbytes, error):
+        self.name, self.shape, self.kind, self.nbytes, self.error = name, shape, kind, nbytes, error
+
+    before = property(lambda self: 4 * int(np.prod(self.shape)))
+
+    def line(self, width):
+        shape = "x".join(map(str, self.shape))
+        bits = 32 * self.nbytes / max(self.before, 1)
+        text = f"{self.name:{width}}  {shape:>14}  {self.kind:>18}  {self.nbytes:>11}  {bits:>5.2f}"
+        return text if self.error is None else f"{text}  {self.error:>14.3e}  {-_decibels(self.error):>5.1f}"
+
+
+def _decibels(error):
+    return 10 * np.log10(max(error, 1e-30))
+
+
+def _error(weight, packed):
+    """Sum of squared errors over the sum of squares."""
+    weight, packed = weight.astype(np.float64), packed.astype(np.float64).reshape(weight.shape)
+    energy = np.square(weight).sum()
+    return float(np.square(weight - packed).sum() / energy) if energy else 0.0
+
+
+def _quantizer(options):
+    """The quantizer, or None where a GGUF type alone is asked for."""
+    if options.type and not options.method:
+        return None
+    name = options.method or "round_to_nearest"
+    parameters = {"bits": options.bits, "group_size": options.group_size}
+    parameters = {key: value for key, value in parameters.items() if value is not None}
+    types = {entry["name"]: entry["type"] for entry in _context.default().record(name)["parameters"]}
+    for setting in options.set:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            sys.exit(f"Parameters come as NAME=VALUE; {setting} came.")
+        read = {"integer": int, "real": float, "boolean": lambda text: text.lower() == "true"}
+        try:
+            parameters[key] = read.get(types.get(key), str)(value)
+        except ValueError:
+            sys.exit(f"{name}: {key} is no {value}.")
+    return _context.default().quantizer(name, **parameters)
+
+
+def _quantize(options):
+    """A row for each tensor, and the seconds that it took."""
+    start, out = time.perf_counter(), str(options.out)
+    quantizer = _quantizer(options)
+    if options.type and not out.endswith(".gguf"):
+        sys.exit(f"--type is for GGUF files; {out} is none.")
+    source = open_file(options.input)
+    with Bar(not options.quiet and "quantizing") as bar:
+        if "temper.model" in source.metadata:
+            if options.skip:
+                sys.exit("--skip is for files of plain tensors.")
+            rows = _model(options, source, quantizer, out, bar)
+        else:
+            rows = _tensors(options, source, quantizer, out, bar)
+    return rows, time.perf_counter() - start
+
+
+def _model(options, source, quantizer, out, bar):
+    model = load(options.input)
+    if model.is_quantized:
+        sys.exit(f"{options.input} is quantized already.")
+    bar.part(0, 3)
+    packed = model if quantizer is None else _packed(options, source, quantizer, model)
+    bar.part(1, 3)
+    packed.save(out, **({"type": options.type} if options.type else {}))
+    bar.part(2, 3)
+    before, rows = model.parameters(), []
+    # What the file holds is measured, where it is one that is read.
+    stored = None if out.endswith(".onnx") else open_file(out)
+    after = (packed if stored is None else load(out)).parameters()
+    for name, weight in before.items():
+        kind, nbytes = _stored(stored, name) if stored is not None else ("onnx", after[name].nbytes)
+        changed = not np.array_equal(weight, after[name])
+        rows.append(_Row(name, weight.shape, kind, nbytes, _error(weight, after[name]) if changed else None))
+    bar.part(3, 3)
+    return rows
+
+
+def _stored(file, name):
+    """Type and bytes of a weight in a file: of its tensor, or of the codes, scales and others named after it."""
+    if name in file:
+        return file.tensors[name].type, file.tensors[name].nbytes
+    parts = [entry for key, entry in file.tensors.items() if key.startswith(name + ".")]
+    described = json.loads(file.metadata["temper.quantization"])["weights"][name]
+    kind = described.get("levels") or described.get("form", "quantized")
+    return f"{kind} {described['bits']}" if "bits" in described else kind, sum(part.nbytes for part in parts)
+
+
+def _packed(options, source, quantizer, model):
+    if options.calibration:
+        return quantizer.quantize_model(model, np.load(options.calibration, allow_pickle=False))
+    try:
+        return quantizer.quantize_model(model)
+    except errors.InvalidArgument as error:
+        if "calibration" not in str(error):
+            raise
+    print(f"{quantizer.name} looks at inputs and --calibration gives none: {SAMPLES} random ones stand for them.",
+          file=sys.stderr)  # fmt: skip
+    return quantizer.quantize_model(model, _stand_in(source))
+
+
+def _stand_in(source):
+    """Normal numbers, or ids, in the shape of the model's input."""
+    described, rng = json.loads(source.metadata["temper.model"]), np.random.default_rng(0)
+    shape, first = (SAMPLES, *described["input"]), described["layers"][0]
+    entries = first.get("embedding", {}).get("entries") if isinstance(first, dict) else None
+    if entries:
+        return rng.integers(0, entries, shape, dtype=np.int32)
+    return rng.standard_normal(shape).astype(described["dtype"])
+
+
+def _tensors(options, source, quantizer, out, bar):
+    if out.endswith(".onnx"):
+        sys.exit("An ONNX file holds a model; this file holds tensors only.")
+    tensors, types, errors_of = {}, {}, {}
+    for index, (name, entry) in enumerate(source.tensors.items()):
+        bar.part(index, len(source.tensors))
+        weight = source[name]
+        skipped = any(fnmatch.fnmatchcase(name, pattern) for pattern in options.skip)
+        if weight.ndim != 2 or weight.dtype.kind != "f" or skipped:
+            tensors[name] = weight
+            continue
+        if quantizer is None:
+            tensors[name] = weight
+        else:
+            try:
+                tensors[name] = quantizer.quantize(weight)
+            except errors.InvalidArgument as error:
+                if "calibration" in str(error):
+                    sys.exit(f"{quantizer.name} looks at the inputs of layers, and only a Temper model has them.")
+                raise
+            if not out.endswith(".gguf"):
+                errors_of[name] = _error(weight, tensors[name].dequantize())
+        if options.type:
+            types[name] = options.type
+    save_file(tensors, out, {} if out.endswith(".gguf") else _texts(source.metadata), types)
+    stored, rows = open_file(out), []
+    for name, entry in source.tensors.items():
+        kind, nbytes = _stored(stored, name)
+        error = errors_of.get(name)
+        if out.endswith(".gguf") and (name in types or hasattr(tensors[name], "dequantize")):
+            error = _error(source[name], stored[name])
+        rows.append(_Row(name, entry.shape, kind, nbytes, error))
+    bar.part(1, 1)
+    return rows
+
+
+def _texts(metadata):
+    return {key: value for key, value in metadata.items() if isinstance(value, str)}
