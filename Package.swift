@@ -52,6 +52,7 @@ let package = Package(
       ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
       isSmall: true),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room("TemperAutomatic", ["TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperCore"], isSmall: true),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
     // libffi comes from its archive (libffi_pic.a): one file less that must be there when a program starts.
     .target(name: "TemperForeign", cSettings: kernelSettings, linkerSettings: [.linkedLibrary("ffi_pic")]),
@@ -61,7 +62,8 @@ let package = Package(
     .target(
       name: "Temper",
       dependencies: [
-        "CTemper", "TemperEdge", "TemperPlugins", "TemperQuantization", "TemperProcedures", "TemperTraining",
+        "CTemper", "TemperEdge", "TemperAutomatic", "TemperPlugins", "TemperQuantization", "TemperProcedures",
+        "TemperTraining",
         "TemperAssurance", "TemperData",
         "TemperOptimizers", "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],

@@ -1037,6 +1037,60 @@ int32_t temper_calibrator_load(temper_calibrator *calibrator, const char *path, 
 /* [one-per-handle] */
 int32_t temper_calibrator_free(temper_calibrator *calibrator);
 
+/* ---------------------------------------------------------------------------------------------------- Automatic mode */
+
+/* Called now and then during long work: how much of it is done, 0 to 1, and what is being done. 0 goes on; 1 stops with
+ * TEMPER_ERROR_CANCELLED. [callback] */
+typedef int32_t (*temper_work_function)(void *user, double done, const char *what);
+
+#define TEMPER_BALANCED_AUTO 0   /* where one class has at least three times the samples of another */
+#define TEMPER_BALANCED_ALWAYS 1
+#define TEMPER_BALANCED_NEVER 2
+
+typedef struct temper_robust_options {
+  uint32_t struct_size;
+  int32_t folds;                 /* parts of the data that take turns in not being learnt from; 0: 4 */
+  int32_t hidden;                /* units of the one hidden layer; 0: 128 */
+  int32_t epochs;                /* at most so many; 0: enough for 1,500 steps, and at least 10 */
+  int32_t batch_size;            /* 0: a tenth of the samples, from 16 to 128 */
+  int32_t balanced;              /* TEMPER_BALANCED_*: whether every class counts alike, however rare */
+  uint64_t seed;                 /* 0: the context's */
+  temper_work_function progress; /* NULL: none */
+  void *progress_user;
+  int32_t threads;               /* 0: those of the context; at most 256 */
+  int32_t reserved;              /* 0 */
+} temper_robust_options;
+
+/* Scores are accuracies (of all samples, or the mean over classes if is_balanced), or minus a mean squared error with
+ * residuals cut at three deviations, in units of the numbers' own spread; on samples not learnt from, by given labels. */
+typedef struct temper_robust_report {
+  uint32_t struct_size;     /* set by the caller */
+  int32_t class_count;      /* 0: numbers were learnt */
+  int64_t sample_count;
+  int64_t feature_count;
+  int64_t suspected_count;  /* samples whose label is more probably wrong than right */
+  double noise_rate;        /* estimated share of wrong labels, or of numbers far off */
+  double temperature;       /* that the model's logits were divided by, so that probabilities mean what they say */
+  double score;             /* of the approach that was chosen */
+  double plain_score;       /* of plain training */
+  int32_t epochs;           /* of the training of the model */
+  int32_t is_balanced;      /* 1: every class counted alike in the choice */
+  char approach[64];        /* what the model was trained with: "early_learning_regularization" */
+  char text[2048];          /* all of it in plain words */
+} temper_robust_report;
+
+/* Trains on data as they are: tries a few ways, plain ones and such that do not trust every label, on parts of the data,
+ * takes the one that does best on samples it did not learn from (plain training unless another is clearly better), and
+ * trains a model with it that standardizes its inputs itself. x (N, D) floats; y (N,) class ids below `class_count`, or
+ * with class_count 0 numbers. The model gives logits (N, class_count), calibrated, or numbers (N, 1).
+ * `report` may be NULL; so may `details`: "suspicion" (N,), how probable it is that a sample's label or number is wrong;
+ * "believed" (N,), the class or number that the model believes; "losses" (N,); of classes "class_counts" (C,) and
+ * "transition" (C, C), P(given label | true class); for each approach "trial: <approach>", its epochs and its score.
+ * `options` NULL: all defaults. Long: the progress callback may stop it. [any] */
+int32_t temper_robust_fit(temper_model **out, temper_robust_report *report, temper_tensor_map **details,
+                          temper_context *context, temper_tensor *x, temper_tensor *y, int32_t class_count,
+                          const temper_robust_options *options, temper_error *error);
+
 #ifdef __cplusplus
 }
 #endif

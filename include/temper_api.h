@@ -221,6 +221,9 @@ typedef struct temper_api {
   int32_t (*calibrator_save)(temper_calibrator *calibrator, const char *path, temper_error *error);
   int32_t (*calibrator_load)(temper_calibrator *calibrator, const char *path, temper_error *error);
   int32_t (*calibrator_free)(temper_calibrator *calibrator);
+  int32_t (*robust_fit)(temper_model **out, temper_robust_report *report, temper_tensor_map **details,
+    temper_context *context, temper_tensor *x, temper_tensor *y, int32_t class_count,
+    const temper_robust_options *options, temper_error *error);
 } temper_api;
 
 /* The type of temper_get_api, for dlsym. */

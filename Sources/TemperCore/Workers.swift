@@ -5,7 +5,9 @@ import TemperKernels
 /// A small pool of threads that runs the pieces of one job at a time.
 ///
 /// Work is cut into pieces by shape, never by the number of threads, so results do not depend on that number. Workers
-/// spin for some microseconds before they sleep: the steps of a training run follow each other closely.
+/// spin for some microseconds before they sleep: the steps of a training run follow each other closely. Where other
+/// programs hold the processors, the caller works alone for a while: a thread put aside inside a piece keeps it waiting
+/// for the scheduler's next turn, a thousand times the piece.
 @safe public final class Workers: @unchecked Sendable {
   public let count: Int
   private let shared: Shared
@@ -75,6 +77,11 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let wake: UnsafeMutablePointer<pthread_cond_t>
   private static let spins = 4000
+  /// Jobs that the caller still does alone, and how many it will after the next long wait.
+  private var alone = 0
+  private var nextAlone = fewestAlone
+  private static let fewestAlone = 16
+  private static let mostAlone = 4096
 
   init() {
     unsafe mutex = .allocate(capacity: 1)
@@ -91,6 +98,12 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   }
 
   func run(_ pieces: Int, _ body: @escaping (Int, Int) -> Void) {
+    if alone > 0 {
+      alone -= 1
+      for piece in 0..<pieces { body(piece, 0) }
+      return
+    }
+    let begun = monotonicSeconds()
     self.pieces = pieces
     self.body = body
     nextPiece.store(0, ordering: .relaxed)
@@ -99,8 +112,25 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     announce()
     drain(as: 0, body)
     isOpen.store(false, ordering: .sequentiallyConsistent)
-    while active.load(ordering: .sequentiallyConsistent) > 0 { pause() }
+    awaitHelpers(since: begun)
     self.body = nil
+  }
+
+  /// Waits until nobody is in the job. A wait longer than the caller's own share of the work was for a thread that did
+  /// not run.
+  private func awaitHelpers(since begun: Double) {
+    let waiting = monotonicSeconds()
+    var spins = 0
+    while active.load(ordering: .sequentiallyConsistent) > 0 {
+      spins += 1
+      if spins < Shared.spins { pause() } else { sched_yield() }
+    }
+    if spins >= Shared.spins, monotonicSeconds() - waiting > max(3e-4, 2 * (waiting - begun)) {
+      alone = nextAlone
+      nextAlone = min(2 * nextAlone, Shared.mostAlone)
+    } else {
+      nextAlone = max(nextAlone - nextAlone / 4, Shared.fewestAlone)
+    }
   }
 
   func stop() {

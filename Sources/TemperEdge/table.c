@@ -142,6 +142,7 @@ static const temper_api api = {
     temper_calibrator_save,
     temper_calibrator_load,
     temper_calibrator_free,
+    temper_robust_fit,
 };
 
 const struct temper_api *temper_get_api(uint32_t wanted, uint32_t *granted) {

@@ -113,10 +113,3 @@ extension Tensor {
     return position == count ? nil : position
   }
 }
-
-/// Seconds on a clock that never runs backwards.
-func monotonicSeconds() -> Double {
-  var time = timespec()
-  unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-}

@@ -5,7 +5,7 @@ package enum Layers {
   package static let all: [Method] =
     [
       dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm,
-      groupNorm, rmsNorm, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
+      groupNorm, rmsNorm, standardize, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
     ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles + attention
 
   private static let attention = [decayedLinearAttention, gaussianAttention, slidingWindowAttention]

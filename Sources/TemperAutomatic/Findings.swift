@@ -1,0 +1,58 @@
+import Glibc
+
+/// What outputs of networks that did not see a sample say of its label.
+struct Findings {
+  private var noiseRate = 0.0
+  private var transition: [Double] = []
+  private var suspicion: [Double] = []
+  private var believed: [Double] = []
+  private var losses: [Double] = []
+  private var temperature = 1.0
+
+  var suspected: [Int] { suspicion.indices.filter { suspicion[$0] > 0.5 } }
+
+  /// logits: (N, C), or nothing where no sample could be held back.
+  init(logits: [Double], labels: [Int32], classes: Int) {
+    guard !logits.isEmpty else {
+      (suspicion, losses) = (
+        [Double](repeating: 0, count: labels.count), [Double](repeating: .nan, count: labels.count)
+      )
+      believed = labels.map(Double.init)
+      transition = (0..<classes * classes).map { $0 % (classes + 1) == 0 ? 1 : 0 }
+      return
+    }
+    // The temperature needs the transition, and the transition probabilities at the right temperature.
+    var noise = LabelNoise(probabilities: softmax(logits, classes), labels: labels, classes: classes)
+    temperature = noise.temperature(logits: logits, labels: labels)
+    let probabilities = softmax(logits, classes, temperature: temperature)
+    noise = LabelNoise(probabilities: probabilities, labels: labels, classes: classes)
+    (noiseRate, transition) = (noise.rate, noise.transition.flatMap { $0 })
+    for (sample, label) in labels.enumerated() {
+      let row = probabilities[sample * classes..<(sample + 1) * classes]
+      let posterior = noise.posterior(row, given: Int(label))
+      suspicion.append(1 - posterior[Int(label)])
+      believed.append(Double(posterior.indices.max { posterior[$0] < posterior[$1] } ?? Int(label)))
+      losses.append(-log(max(row[row.startIndex + Int(label)], 1e-12)))
+    }
+  }
+
+  /// outputs: standardized numbers (N,), or nothing where no sample could be held back.
+  init(outputs: [Double], values: [Double], target: (mean: Double, scale: Double)) {
+    guard !outputs.isEmpty else {
+      (suspicion, losses) = (
+        [Double](repeating: 0, count: values.count), [Double](repeating: .nan, count: values.count)
+      )
+      believed = values
+      return
+    }
+    believed = outputs.map { $0 * target.scale + target.mean }
+    losses = zip(values, believed).map { $0 - $1 }
+    let outliers = TargetOutliers(residuals: losses)
+    (noiseRate, suspicion) = (outliers.rate, outliers.posteriors)
+  }
+
+  func write(to report: inout RobustReport) {
+    (report.noiseRate, report.transition, report.suspicion) = (noiseRate, transition, suspicion)
+    (report.believed, report.losses, report.temperature) = (believed, losses, temperature)
+  }
+}

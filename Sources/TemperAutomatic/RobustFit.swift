@@ -1,0 +1,65 @@
+import Glibc
+import TemperCatalogue
+import TemperCore
+import TemperNetworks
+
+/// The automatic mode: tries a few ways to train on the data as they are, keeps the one that does best on samples it did
+/// not learn from, and says what it found.
+///
+/// Given labels are all there is to judge by. Where wrong labels fall evenly, accuracy by given labels grows with accuracy
+/// by true ones, so the better approach is the better one by both.
+package enum RobustFit {
+  package static func run(
+    _ problem: Problem, _ options: RobustOptions, catalogue: Catalogue, workers: Workers,
+    progress: RobustProgress? = nil
+  ) throws(TemperError) -> (model: Model, report: RobustReport) {
+    try options.validate()
+    let trials = Trials(problem, options, catalogue, workers)
+    var report = RobustReport()
+    (report.sampleCount, report.featureCount) = (problem.count, problem.width)
+    report.classCounts = problem.classCounts
+    let present = report.classCounts.filter { $0 > 0 }
+    report.isBalanced = options.isBalanced ?? ((present.max() ?? 1) >= 3 * (present.min() ?? 1))
+    let judge = Judge(problem, isBalanced: report.isBalanced, target: trials.target)
+    let approaches =
+      present.isEmpty ? Approach.regression : Approach.classification + (report.isBalanced ? Approach.imbalanced : [])
+
+    var contest = Contest(judge)
+    let turns = Double(approaches.count + 1)
+    func stop(_ turn: Int, _ what: String) -> (Double) throws(TemperError) -> Bool {
+      { (done) throws(TemperError) in try progress?((Double(turn) + done) / turns, what) ?? false }
+    }
+    // A single sample of each class, or of all, cannot be held back.
+    if problem.count >= 2 * max(present.count, 2) {
+      for (turn, approach) in approaches.enumerated() {
+        let leftOut = approach.leavesOut ? Set(findings(contest, trials).suspected) : []
+        contest.add(try trials.run(approach, leftOut: leftOut, stop: stop(turn, "trying \(approach.name)")))
+      }
+    }
+    let found = findings(contest, trials)
+    let chosen = contest.chosen
+    let approach = chosen?.approach ?? approaches[0]
+    let leftOut = approach.leavesOut ? Set(found.suspected) : []
+    let model = try trials.train(
+      approach, (0..<problem.count).filter { !leftOut.contains($0) }, ends: [chosen?.epochs ?? trials.epochs],
+      stop: stop(approaches.count, "training with \(approach.name)"))
+    found.write(to: &report)
+    report.trials = contest.summary
+    report.plainScore = contest.plainScore
+    if present.isEmpty {
+      try trials.rescale(model, by: trials.target.scale, plus: trials.target.mean)
+    } else {
+      try trials.rescale(model, by: 1 / report.temperature)
+    }
+    return (model, report)
+  }
+
+  /// What the outputs of the best approach so far say of the labels.
+  private static func findings(_ contest: Contest, _ trials: Trials) -> Findings {
+    let outputs = contest.chosen?.outputs ?? []
+    switch trials.problem.targets {
+    case .classes(let ids, let classes): return Findings(logits: outputs, labels: ids, classes: classes)
+    case .numbers(let values): return Findings(outputs: outputs, values: values, target: trials.target)
+    }
+  }
+}
