@@ -679,6 +679,57 @@ static void trainers(const char *folder) {
   TRUE(!memcmp(temper_tensor_data(results[0]), temper_tensor_data(results[2]), 400));
 }
 
+static int32_t stop_late(void *user, double done, const char *what) {
+  *(double *)user = done;
+  return *what == 0 || done > 0.5;
+}
+
+static void robust(void) {
+  temper_tensor *x = floats(60, 3), *y = make(TEMPER_INT32, 1, 60, 0), *found = NULL, *logits = floats(60, 2);
+  fill(x, 21);
+  for (int i = 0; i < 60; ++i) ((int32_t *)temper_tensor_data(y))[i] = (float_data(x)[3 * i] > 0) != (i % 10 == 0);
+  temper_model *model = NULL;
+  temper_tensor_map *details = NULL;
+  double done = 0;
+  temper_robust_report report = {.struct_size = sizeof report};
+  temper_robust_options options = {.struct_size = sizeof options, .epochs = 40, .hidden = 16, .seed = 3};
+  OK(temper_robust_fit(&model, &report, &details, context, x, y, 2, &options, &error));
+  TRUE(report.class_count == 2 && report.sample_count == 60 && report.feature_count == 3 && strlen(report.text) > 100);
+  TRUE(report.noise_rate > 0.02 && report.noise_rate < 0.3 && report.score >= report.plain_score - 0.05);
+  OK(temper_tensor_map_find(&found, details, "suspicion", &error));
+  int64_t above = 0;
+  for (int i = 0; i < 60; ++i) above += ((double *)temper_tensor_data(found))[i] > 0.5;
+  TRUE(above == report.suspected_count);
+  OK(temper_tensor_map_find(&found, details, "transition", &error));
+  const double *transition = temper_tensor_data(found);
+  NEAR(transition[0] + transition[1], 1, 1e-12);
+  OK(temper_model_predict(logits, model, x, NULL, &error));
+  int right = 0;
+  for (int i = 0; i < 60; ++i) right += (float_data(logits)[2 * i + 1] > float_data(logits)[2 * i]) == (float_data(x)[3 * i] > 0);
+  TRUE(right >= 50);
+  temper_model_free(model), temper_tensor_map_free(details);
+  /* Numbers; no report, no details. */
+  temper_tensor *numbers = floats(60, 1), *flat = NULL;
+  for (int i = 0; i < 60; ++i) float_data(numbers)[i] = 100 + 7 * float_data(x)[3 * i];
+  OK(temper_tensor_reshape(&flat, numbers, 1, (const int64_t[]){60}, &error));
+  OK(temper_robust_fit(&model, NULL, NULL, context, x, flat, 0, &options, &error));
+  temper_tensor *predicted = floats(60, 1);
+  OK(temper_model_predict(predicted, model, x, NULL, &error));
+  for (int i = 0; i < 60; ++i) NEAR(float_data(predicted)[i], float_data(numbers)[i], 6);
+  temper_model_free(model);
+  options.progress = stop_late, options.progress_user = &done;
+  FAILS(TEMPER_ERROR_CANCELLED, temper_robust_fit(&model, &report, &details, context, x, y, 2, &options, &error));
+  TRUE(done > 0.5 && done < 0.7 && !model && !details);
+  options.progress = NULL;
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_robust_fit(&model, &report, NULL, context, x, y, 1, &options, &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_robust_fit(&model, &report, NULL, context, x, flat, 2, &options, &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_robust_fit(&model, &report, NULL, context, x, numbers, 0, &options, &error));
+  options.balanced = 9;
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_robust_fit(&model, &report, NULL, context, x, y, 2, &options, &error));
+  float_data(x)[7] = NAN;
+  FAILS(TEMPER_ERROR_NOT_FINITE, temper_robust_fit(&model, &report, NULL, context, x, y, 2, NULL, &error));
+}
+
 int main(int count, char **arguments) {
   if (count != 2) return 2;
   const temper_context_options options = {.struct_size = sizeof options, .threads = 2};
@@ -686,7 +737,7 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), array_methods(arguments[1]), optimizers(), models(arguments[1]), trainers(arguments[1]);
+  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), array_methods(arguments[1]), optimizers(), models(arguments[1]), trainers(arguments[1]), robust();
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

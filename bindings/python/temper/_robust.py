@@ -261,7 +261,7 @@ def _table(x):
         raise TypeError("Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert it.")
     x = np.asarray(x)
     if np.iscomplexobj(x):
-        raise errors.InvalidType("Complex data not supported")
+        raise errors.InvalidArgument("Complex data not supported")
     if x.dtype.kind not in "fiub":
         x = x.astype(np.float64)
     x = np.ascontiguousarray(x, None if x.dtype in (np.float32, np.float64) else np.float64)

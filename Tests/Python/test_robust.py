@@ -1,0 +1,175 @@
+"""The automatic mode: what it finds in spoilt data, and scikit-learn's conventions."""
+
+import pickle
+import signal
+import threading
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+
+import temper
+from temper.study import digits
+
+SMALL = {"epochs": 20, "folds": 2, "hidden": 32}
+(TRAIN_X, TRAIN_Y), (TEST_X, TEST_Y) = digits.load(digits.find())
+
+
+def spoilt(rate, seed=1):
+    return digits.with_noise(TRAIN_Y, digits.symmetric(rate), np.random.default_rng(seed))
+
+
+def plain(y):
+    model = temper.Model([{"dense": 128}, "relu", {"dense": 10}], input=(64,), seed=0)
+    temper.Trainer(model, optimizer=temper.optimizer("adam", learning_rate=0.003)).fit(TRAIN_X, y, epochs=60)
+    return np.mean(model.predict(TEST_X).argmax(axis=1) == TEST_Y)
+
+
+@pytest.fixture(scope="module")
+def found():
+    y = spoilt(0.4)
+    return y, temper.RobustClassifier(epochs=60).fit(TRAIN_X, y)
+
+
+def test_wrong_labels_are_found_and_not_learnt(found):
+    y, classifier = found
+    report, wrong = classifier.report_, y != TRAIN_Y
+    assert classifier.score(TEST_X, TEST_Y) > plain(y) + 0.03
+    assert abs(report.noise_rate - wrong.mean()) < 0.05
+    assert wrong[report.suspected].mean() > 0.95 and len(report.suspected) > 0.9 * wrong.sum()
+    assert np.mean(report.believed == TRAIN_Y) > 0.93
+    true = np.array([[np.mean(y[TRAIN_Y == i] == j) for j in range(10)] for i in range(10)])
+    assert abs(report.transition_matrix - true).max() < 0.12
+    assert report.transition_matrix.sum(axis=1) == pytest.approx(1)
+    assert report.score > report.plain_score and report.approach in report.trials
+    assert "suspected" in str(report) and report.approach in str(report)
+
+
+def test_clean_labels_cost_nothing():
+    classifier = temper.RobustClassifier(epochs=60).fit(TRAIN_X, TRAIN_Y)
+    assert classifier.score(TEST_X, TEST_Y) > plain(TRAIN_Y) - 0.01
+    assert classifier.report_.noise_rate < 0.01 and len(classifier.report_.suspected) < 10
+
+
+def test_probabilities_mean_what_they_say(found):
+    _, classifier = found
+    probabilities = classifier.predict_proba(TEST_X)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    right = classifier.predict(TEST_X) == TEST_Y
+    assert abs(probabilities.max(axis=1).mean() - right.mean()) < 0.08
+    assert np.array_equal(classifier.classes_[probabilities.argmax(axis=1)], classifier.predict(TEST_X))
+
+
+def test_rare_classes_count_alike():
+    x, y, classes = digits.with_tail(TRAIN_X, TRAIN_Y, 50, np.random.default_rng(3))
+    classifier = temper.RobustClassifier(epochs=60).fit(x, y)
+    rare = np.isin(TEST_Y, classes[-3:])
+    model = temper.Model([{"dense": 128}, "relu", {"dense": 10}], input=(64,), seed=0)
+    temper.Trainer(model, optimizer=temper.optimizer("adam", learning_rate=0.003), batch_size=64).fit(x, y, epochs=60)
+    alone = np.mean(model.predict(TEST_X[rare]).argmax(axis=1) == TEST_Y[rare])
+    assert classifier.score(TEST_X[rare], TEST_Y[rare]) >= alone
+    report = classifier.report_
+    assert report.class_weights @ report.class_counts == pytest.approx(len(y))
+    assert temper.RobustClassifier(balanced=False, **SMALL).fit(x, y).report_.class_weights is None
+
+
+def test_numbers_far_off_are_found():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(400, 5))
+    y = x @ [1.0, -2, 3, 0, 0.5] + 0.1 * rng.normal(size=400) + 1000
+    given, wrong = y.copy(), rng.random(400) < 0.15
+    given[wrong] += rng.choice([-1, 1], wrong.sum()) * rng.uniform(20, 60, wrong.sum())
+    regressor = temper.RobustRegressor(epochs=100).fit(x[:300], given[:300])
+    assert regressor.score(x[300:], y[300:]) > 0.95
+    report = regressor.report_
+    assert abs(report.noise_rate - wrong[:300].mean()) < 0.03
+    assert set(report.suspected) == set(np.flatnonzero(wrong[:300]))
+    assert report.transition_matrix is None and report.classes is None
+
+
+def test_the_same_bits_with_any_number_of_threads(found):
+    y = spoilt(0.2)[:200]
+    first = temper.RobustClassifier(**SMALL).fit(TRAIN_X[:200], y)
+    again = temper.RobustClassifier(**SMALL).fit(TRAIN_X[:200], y)
+    for name, array in first.model_.parameters().items():
+        assert np.array_equal(array, again.model_.parameters()[name]), name
+    assert np.array_equal(first.report_.suspicion, again.report_.suspicion)
+    other = temper.RobustClassifier(random_state=7, **SMALL).fit(TRAIN_X[:200], y)
+    assert not np.array_equal(first.report_.suspicion, other.report_.suspicion)
+
+
+def test_the_model_is_whole_without_the_estimator(found, tmp_path):
+    _, classifier = found
+    classifier.model_.save(tmp_path / "digits.safetensors")
+    logits = temper.load(tmp_path / "digits.safetensors").predict(TEST_X)
+    assert np.array_equal(logits, classifier.decision_function(TEST_X))
+    back = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(back.predict_proba(TEST_X), classifier.predict_proba(TEST_X))
+    assert str(back.report_) == str(classifier.report_)
+
+
+def test_pictures(found, tmp_path):
+    _, classifier = found
+    names = [path.name for path in classifier.report_.save_pictures(tmp_path / "pictures")]
+    assert names == ["losses.svg", "labels.svg"]
+    for name in names:
+        picture = xml.etree.ElementTree.parse(tmp_path / "pictures" / name).getroot()
+        assert len(picture) > 40
+
+
+def test_labels_are_of_any_kind():
+    x = np.r_[np.zeros((30, 2)), np.ones((30, 2))] + 0.1 * np.random.default_rng(0).normal(size=(60, 2))
+    for labels in (["spam", "ham"], [7, -3], [True, False]):
+        y = np.repeat(labels, 30)
+        classifier = temper.RobustClassifier(**SMALL).fit(x, y)
+        assert classifier.score(x, y) == 1 and set(classifier.classes_) == set(labels)
+        assert classifier.decision_function(x).shape == (60,)
+
+
+def test_few_samples():
+    x, y = np.array([[0.0], [1.0], [0.1]]), np.array([0, 1, 0])
+    classifier = temper.RobustClassifier(**SMALL).fit(x, y)
+    assert classifier.report_.noise_rate == 0 and not len(classifier.report_.suspected)
+    assert classifier.predict(x).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.ones(3), [0, 1, 0], "2D array"),
+        (np.ones((3, 1)), [0, 1], "as many"),
+        (np.full((3, 1), np.nan), [0, 1, 0], "NaN"),
+        (np.ones((3, 1)), [0, 0, 0], "two or more"),
+        (np.ones((3, 1)), [0.5, 1.5, 0.5], "whole numbers"),
+    ],
+)
+def test_bad_input(x, y, message):
+    with pytest.raises(ValueError, match=message):
+        temper.RobustClassifier().fit(x, y)
+
+
+def test_bad_parameters():
+    for name, value in (("folds", 1), ("hidden", -1), ("epochs", -2), ("batch_size", -1)):
+        with pytest.raises(temper.errors.OutOfRange, match=name):
+            temper.RobustClassifier(**{name: value}).fit(TRAIN_X[:50], TRAIN_Y[:50])
+    with pytest.raises(temper.errors.InvalidArgument, match="hidden"):
+        temper.RobustClassifier().set_params(unknown=1)
+    with pytest.raises(Exception, match="fit first"):
+        temper.RobustRegressor().predict(TRAIN_X)
+
+
+def test_control_c_stops():
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        temper.RobustClassifier(epochs=10_000).fit(TRAIN_X, TRAIN_Y)
+    timer.join()
+
+
+@pytest.mark.parametrize("estimator", [temper.RobustClassifier(**SMALL), temper.RobustRegressor(**SMALL)], ids=repr)
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_checks(estimator):
+    checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="scikit-learn is not installed")
+    results = checks.check_estimator(estimator, on_fail=None, on_skip=None)
+    failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] == "failed"}
+    assert not failed and len(results) > 30
