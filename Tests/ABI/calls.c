@@ -721,7 +721,7 @@ static void robust(void) {
   FAILS(TEMPER_ERROR_CANCELLED, temper_robust_fit(&model, &report, &details, context, x, y, 2, &options, &error));
   TRUE(done > 0.5 && done < 0.7 && !model && !details);
   options.progress = NULL;
-  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_robust_fit(&model, &report, NULL, context, x, y, 1, &options, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_robust_fit(&model, &report, NULL, context, x, y, 1, &options, &error));
   FAILS(TEMPER_ERROR_INVALID_TYPE, temper_robust_fit(&model, &report, NULL, context, x, flat, 2, &options, &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_robust_fit(&model, &report, NULL, context, x, numbers, 0, &options, &error));
   options.balanced = 9;
