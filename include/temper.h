@@ -581,7 +581,11 @@ int32_t temper_model_save(temper_model *model, const char *path, temper_error *e
 
 /* The same with options, which are those of the format. GGUF: `type`, text: how a float model's matrices are stored, such
  * as "Q4_K"; matrices without whole blocks of it get a smaller type or float32. Without it float32; a quantized model's
- * matrices are stored in the type that holds their codes, with scales in float16. [one-per-handle] */
+ * matrices are stored in the type that holds their codes, with scales in float16. ONNX: none; the graph has operators of
+ * opset 21 and takes batches of any size, indices are int64, and weights of uniform grids are codes of 4 or 8 bits with a
+ * DequantizeLinear each (onnxruntime rounds the other factor of their products to 8 bits too, unless its session option
+ * session.qdq_matmulnbits_accuracy_level is "1"). What a layer does that ONNX has no form for is
+ * TEMPER_ERROR_UNSUPPORTED. [one-per-handle] */
 int32_t temper_model_export(temper_model *model, const char *path, const temper_param *params, uint64_t param_count,
                             temper_error *error);
 

@@ -44,6 +44,7 @@ final class ContextModel: Handled {
     case (.gguf, nil):
       let type = try GGUFType(named: arguments.text("type"))
       try GGUF.write(model, to: path, type: type, workers: context.workers)
+    case (.onnx, _): try model.exportONNX(to: path, packed: packed, workers: context.workers)
     case (.safetensors, let packed?): try packed.save(to: path, workers: context.workers)
     case (.safetensors, nil): try model.save(to: path)
     }
@@ -71,13 +72,13 @@ final class ContextModel: Handled {
 
 /// How a model is written, by the end of the path.
 private enum ModelFormat {
-  case safetensors, gguf
+  case safetensors, gguf, onnx
 
-  init(_ path: String) { self = StoredTensor.isGGUF(path) ? .gguf : .safetensors }
+  init(_ path: String) { self = StoredTensor.isGGUF(path) ? .gguf : path.hasSuffix(".onnx") ? .onnx : .safetensors }
 
   var options: [Parameter] {
     switch self {
-    case .safetensors: []
+    case .safetensors, .onnx: []
     case .gguf: [.text("type", "F32", "How matrices are stored.")]
     }
   }

@@ -79,3 +79,24 @@ def test_a_quick_run(tmp_path):
     assert len(circles) == 3 * 4 + 2
     wrong = subprocess.run([*command, "--only", "focsl"], capture_output=True, text=True)
     assert wrong.returncode and "focsl" in wrong.stderr
+
+
+def test_a_quick_run_of_quantizers(tmp_path):
+    command = [sys.executable, "-m", "temper", "study", "quantization", "--quick", "--threads", "1"]
+    command += ["--output", str(tmp_path), "--only", "round_to_nearest", "--only", "nf4"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with open(tmp_path / "quantization.csv") as file:
+        rows = list(csv.DictReader(file))
+    runs = {(row["setting"], row["method"], row["bits"]): row for row in rows}
+    for setting in ("mlp", "conv", "letters"):
+        assert f"{setting}: " in text
+        base = runs[setting, "float32", "32"]
+        sizes = [int(runs[setting, "round_to_nearest", bits]["bytes"]) for bits in "8432"] + [int(base["bytes"])]
+        assert sizes[3] < sizes[2] < sizes[1] < sizes[0] < sizes[4]
+        assert abs(float(runs[setting, "round_to_nearest", "8"]["accuracy"]) - float(base["accuracy"])) < 0.03
+        assert 4 <= float(runs[setting, "nf4", ""]["measured_bits"]) < 6
+    assert float(runs["letters", "float32", "32"]["perplexity"]) < 130
+    circles = [node for node in xml.parse(tmp_path / "quantization.svg").iter() if node.tag.endswith("circle")]
+    assert len(circles) == len(rows)
+    wrong = subprocess.run([*command, "--only", "nf5"], capture_output=True, text=True)
+    assert wrong.returncode and "nf5" in wrong.stderr

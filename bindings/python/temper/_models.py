@@ -129,7 +129,8 @@ class Model(Handle):
             return mapped(library.handle(library.model_parameters, self))
 
     def save(self, path: Path, **options: Parameter) -> None:
-        """Writes the model: as GGUF where the path ends in .gguf, else as safetensors. It appears whole or not at all.
+        """Writes the model: as GGUF where the path ends in .gguf, as an ONNX graph where it ends in .onnx, else as
+        safetensors. It appears whole or not at all.
 
         type, for GGUF: how a float model's matrices are stored, such as "Q4_K". A quantized model's are stored in the
         type that holds their codes, with scales in float16.

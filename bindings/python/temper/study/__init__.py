@@ -6,18 +6,33 @@ They use the library as anyone would; nothing else in it uses them.
 
 def add(commands):
     """The command `study`."""
-    study = commands.add_parser("study", help="measure what methods claim, on digits")
-    study.add_argument("study", choices=["losses"], help="losses: with wrong labels, and with a long tail")
-    study.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
-    study.add_argument("--epochs", type=int, default=200, help="of each run (200)")
-    study.add_argument("--quick", action="store_true", help="2 seeds, 10 epochs: a try, no result")
-    study.add_argument("--only", action="append", metavar="LOSS", help="this one beside cross_entropy; may come again")
-    study.add_argument("--data", metavar="PATH", help="another digits.bin")
-    study.add_argument("--output", metavar="FOLDER", default="study", help="where CSV and picture go (study)")
-    study.set_defaults(run=_run)
+    study = commands.add_parser("study", help="measure what methods claim, on small data")
+    studies = study.add_subparsers(required=True, metavar="STUDY")
+    losses = studies.add_parser("losses", help="with wrong labels, and with a long tail, on digits")
+    losses.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
+    losses.add_argument("--epochs", type=int, default=200, help="of each run (200)")
+    losses.add_argument("--quick", action="store_true", help="2 seeds, 10 epochs: a try, no result")
+    losses.add_argument("--only", action="append", metavar="LOSS", help="this one beside cross_entropy; may come again")
+    losses.add_argument("--data", metavar="PATH", help="another digits.bin")
+    quantization = studies.add_parser("quantization", help="every quantizer at 8 to 1 bits, on three small networks")
+    quantization.add_argument("--seeds", type=int, default=3, choices=range(1, 11), metavar="N", help="runs each (3)")
+    quantization.add_argument("--epochs", type=int, default=60, help="of training on digits (60)")
+    quantization.add_argument("--steps", type=int, default=400, help="of training on letters (400)")
+    quantization.add_argument("--threads", type=int, help="those that share the work (one for each processor)")
+    quantization.add_argument("--quick", action="store_true", help="1 seed, hardly trained: a try, no result")
+    quantization.add_argument("--only", action="append", metavar="QUANTIZER", help="this one alone; may come again")
+    for parser, run in ((losses, _losses), (quantization, _quantization)):
+        parser.add_argument("--output", metavar="FOLDER", default="study", help="where CSV and picture go (study)")
+        parser.set_defaults(run=run)
 
 
-def _run(options):
+def _losses(options):
     from . import losses
 
     losses.run(options)
+
+
+def _quantization(options):
+    from . import quantization
+
+    quantization.run(options)

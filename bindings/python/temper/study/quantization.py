@@ -1,0 +1,249 @@
+"""What do quantizers cost on small networks? Two of digits, and a transformer that predicts the next letter.
+
+mlp: 64-128-128-10 on digits; conv: two convolutions and a dense layer on digits; letters: a causal transformer over the
+texts that come with Python (the documentation strings of its standard library). Each is trained in float32, then every
+quantizer of the catalogue packs all of its matrices, at 8, 4, 3, 2 and 1 bits or at the bits that it has, with its
+default parameters and the same calibration inputs; none is tuned. Accuracy on held-out digits; perplexity, and share of
+letters predicted, on held-out text. Bytes are those of the whole model, biases and tables included; seconds those of
+packing it.
+"""
+
+import csv
+import pathlib
+import pkgutil
+import sys
+import time
+
+import numpy as np
+
+import temper
+
+from . import digits, picture
+from .losses import interval
+
+BITS = (8, 4, 3, 2, 1)
+FLOAT = "float32"
+STEPS, LENGTH, BATCH = 64, 250_000, 32
+MLP = [{"dense": 128}, "relu", {"dense": 128}, "relu", {"dense": digits.CLASSES}]
+CONV = [
+    {"conv2d": {"channels": 16, "padding": "same"}}, "relu", {"max_pool": 2},
+    {"conv2d": {"channels": 32, "padding": "same"}}, "relu", {"max_pool": 2}, "flatten", {"dense": digits.CLASSES},
+]  # fmt: skip
+
+
+def transformer(entries, width=128, blocks=4, heads=4):
+    block = [
+        {"residual": ["layer_norm", {"multi_head_attention": {"heads": heads, "causal": True}}]},
+        {"residual": ["layer_norm", {"dense": 4 * width}, "gelu", {"dense": width}]},
+    ]
+    start = {"embedding": {"entries": entries, "size": width, "initializer": {"normal": {"std": 0.1}}}}
+    return [start, "positional_embedding", *block * blocks, "layer_norm", {"dense": entries}]
+
+
+def text(length=LENGTH):
+    """Documentation strings of the standard library, in the order of the modules' names, up to so many letters."""
+    found, total = [], 0
+    for entry in sorted(pkgutil.iter_modules([str(pathlib.Path(pathlib.__file__).parent)]), key=lambda e: e.name):
+        spec = entry.module_finder.find_spec(entry.name)
+        if not spec or not spec.origin or not spec.origin.endswith(".py"):
+            continue
+        tree = _parsed(pathlib.Path(spec.origin))
+        if tree:
+            found.append(tree)
+            total += len(tree)
+        if total >= length:
+            break
+    return "\n".join(found)[:length]
+
+
+def _parsed(path):
+    import ast
+
+    try:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    except (SyntaxError, UnicodeDecodeError):
+        return ""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return "\n".join(filter(None, (ast.get_docstring(node) for node in nodes if isinstance(node, kinds))))
+
+
+class Letters:
+    """The text as ids of its letters; those that are not ASCII are one id. The last tenth is for the test."""
+
+    def __init__(self, length):
+        ids = np.minimum(np.frombuffer(text(length).encode("latin-1", "replace"), np.uint8), 127)
+        self.alphabet, ids = np.unique(ids, return_inverse=True)
+        cut = len(ids) * 9 // 10
+        self.train, self.test = ids[:cut].astype(np.int32), ids[cut:].astype(np.int32)
+
+    def batch(self, rng, count=BATCH):
+        """(x, y): each letter's next one."""
+        starts = rng.integers(0, len(self.train) - STEPS - 1, count)
+        windows = self.train[starts[:, None] + np.arange(STEPS + 1)]
+        return windows[:, :-1], windows[:, 1:]
+
+    def held_out(self, count=64):
+        count = min(count, len(self.test) // (STEPS + 1))
+        windows = self.test[: count * (STEPS + 1)].reshape(count, STEPS + 1)
+        return windows[:, :-1], windows[:, 1:]
+
+
+class Setting:
+    """A trained network, what it is measured on, and inputs to calibrate with."""
+
+    def __init__(self, name, model, calibration, measure):
+        self.name, self.model, self.calibration, self.measure = name, model, calibration, measure
+
+
+def _digits(context, name, layers, shape, epochs, seed):
+    (x, y), (test_x, test_y) = digits.load(digits.find())
+    x, test_x = x.reshape(-1, *shape), test_x.reshape(-1, *shape)
+    model = temper.Model(layers, input=shape, seed=seed, context=context)
+    optimizer = context.optimizer("adam", learning_rate=0.003)
+    temper.Trainer(model, loss=context.loss("cross_entropy"), optimizer=optimizer, seed=seed).fit(x, y, epochs=epochs)
+
+    def measure(model):
+        return {"accuracy": float((model.predict(test_x).argmax(axis=1) == test_y).mean())}
+
+    return Setting(name, model, x[:512], measure)
+
+
+def _letters(context, letters, steps, seed):
+    rng = np.random.default_rng([seed, 1])
+    model = temper.Model(transformer(len(letters.alphabet)), input=(STEPS,), seed=seed, context=context)
+    parameters = model.parameters()
+    loss = context.loss("cross_entropy")
+    optimizer = context.optimizer("adamw", learning_rate=0.001)
+
+    def loss_of(logits, y):
+        return loss.value_and_grad(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
+
+    for _ in range(steps):
+        x, y = letters.batch(rng)
+        logits = model.predict(x)
+        _, gradients = loss_of(logits, y)
+        dy = gradients["logits"].reshape(logits.shape)
+        made = model.vjp(x, dy, wrt=list(parameters))
+        optimizer.step(list(parameters.values()), [made[name] for name in parameters])
+
+    def measure(model):
+        x, y = letters.held_out()
+        logits = model.predict(x)
+        right = float((logits.argmax(axis=-1) == y).mean())
+        return {"accuracy": right, "perplexity": float(np.exp(min(loss_of(logits, y)[0], 50)))}
+
+    return Setting("letters", model, letters.batch(rng, 16)[0], measure)
+
+
+def methods():
+    """(label, bits or None, what makes the quantizer from a context): every quantizer at every number of bits it has."""
+    for record in temper.catalog("quantizer"):
+        bits = next((entry for entry in record["parameters"] if entry["name"] == "bits"), None)
+        if bits is None or bits["type"] != "integer":
+            yield record["name"], None, {}
+            continue
+        for count in BITS:
+            if bits.get("minimum", 1) <= count <= bits.get("maximum", 8):
+                yield record["name"], count, {"bits": count}
+
+
+def _bits(packed, model):
+    """Bits of a number over the packed matrices, scales included; biases, norms and tables of floats as they are."""
+    rest = sum(4 * value.size for value in model.parameters().values() if value.ndim < 2)
+    weights = sum(value.size for value in model.parameters().values() if value.ndim >= 2)
+    return 8 * (packed.nbytes - rest) / max(weights, 1)
+
+
+def rows(context, setting, seed, only, say):
+    """(setting, method, bits asked for, seed, bits measured, accuracy, perplexity, bytes, seconds) for each method."""
+
+    def row(name, bits, model, seconds):
+        measured = setting.measure(model)
+        return [setting.name, name, bits or "", seed, round(_bits(model, setting.model), 3), measured["accuracy"],
+                measured.get("perplexity", ""), model.nbytes, round(seconds, 3)]  # fmt: skip
+
+    yield row(FLOAT, 32, setting.model, 0)
+    for name, bits, parameters in methods():
+        if only and name not in only:
+            continue
+        say(f"seed {seed}: {setting.name}, {name} {bits or ''}")
+        start = time.perf_counter()
+        try:
+            packed = context.quantizer(name, **parameters).quantize_model(setting.model, setting.calibration)
+        except temper.Error as error:
+            print(f"{setting.name}, {name} {bits or ''}: {error}", file=sys.stderr)
+            continue
+        yield row(name, bits, packed, time.perf_counter() - start)
+
+
+HEAD = ("setting", "method", "bits", "seed", "measured_bits", "accuracy", "perplexity", "bytes", "seconds")
+
+
+def table(found, setting):
+    """Lines of text: a line for each method, a column for each number of bits."""
+    measure = 6 if any(row[6] != "" for row in found if row[0] == setting) else 5
+    of = {}
+    for row in found:
+        if row[0] == setting:
+            of.setdefault((row[1], row[2]), []).append(row)
+    # A method that has bits of its own stands in the column of the number next to those measured.
+    cells = {}
+    for (name, bits), runs in of.items():
+        column = bits or min(BITS, key=lambda count: abs(count - runs[0][4]))
+        mean, half = interval([run[measure] for run in runs])
+        factor, places = (100, 1) if measure == 5 else (1, 2)
+        cells[name, column] = f"{factor * mean:.{places}f}" + (f" ± {factor * half:.{places}f}" if half == half else "")
+    names = list(dict.fromkeys(name for name, _ in cells if name != FLOAT))
+    width = max(map(len, [*names, "method"]))
+    what = "accuracy in percent" if measure == 5 else "perplexity"
+    head = cells.get((FLOAT, 32), "")
+    lines = ["", f"{setting}: {what}; in float32 {head}, {of[FLOAT, 32][0][7]} bytes"]
+    lines.append(f"{'method':{width}}" + "".join(f"{f'{bits} bits':>16}" for bits in BITS))
+    for name in names:
+        lines.append(f"{name:{width}}" + "".join(f"{cells.get((name, bits), '-'):>16}" for bits in BITS))
+    return lines
+
+
+def panels(found, settings):
+    for setting in settings:
+        of = {}
+        for row in found:
+            if row[0] == setting:
+                of.setdefault(f"{row[1]} {row[2]}".strip(), []).append(row[5])
+        points = [(FLOAT if label == f"{FLOAT} 32" else label, *interval(values)) for label, values in of.items()]
+        yield f"{setting}: accuracy", sorted(points, key=lambda point: -point[1])
+
+
+def run(options):
+    start, folder = time.perf_counter(), pathlib.Path(options.output)
+    seeds = 1 if options.quick else options.seeds or 3
+    epochs, steps = (5, 2) if options.quick else (options.epochs or 60, options.steps)
+    unknown = set(options.only or ()) - {record["name"] for record in temper.catalog("quantizer")}
+    if unknown:
+        sys.exit(f"The study has no quantizer {', '.join(sorted(unknown))}.")
+    context, letters = temper.Context(threads=options.threads), Letters(20_000 if options.quick else LENGTH)
+
+    def say(words):
+        if sys.stderr.isatty():
+            print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
+
+    found = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(1, seeds + 1):
+        for make in (
+            lambda seed: _digits(context, "mlp", MLP, (64,), epochs, seed),
+            lambda seed: _digits(context, "conv", CONV, (1, 8, 8), max(1, epochs // 3), seed),
+            lambda seed: _letters(context, letters, steps, seed),
+        ):
+            say(f"seed {seed}: training")
+            found += rows(context, make(seed), seed, options.only, say)
+            # What is there so far: the study is long.
+            with open(folder / "quantization.csv", "w", newline="") as file:
+                csv.writer(file).writerows([HEAD, *found])
+    say("")
+    settings = list(dict.fromkeys(row[0] for row in found))
+    picture.write(folder / "quantization.svg", list(panels(found, settings)), FLOAT)
+    print(f"{seeds} seeds, ± half a 95% interval; {epochs} epochs on digits, {steps} steps on {len(letters.train)} letters")
+    print("\n".join(line for setting in settings for line in table(found, setting)))
+    files = f"{folder / 'quantization.csv'} and {folder / 'quantization.svg'}"
+    print(f"\n{files}; {time.perf_counter() - start:.0f} seconds")
