@@ -19,7 +19,8 @@ MODELS = {
          {"average_pool": 2}, "flatten", {"dense": 6}], (3, 12, 12), None),
     "even kernels": ([{"conv2d": {"channels": 4, "kernel_size": 4, "padding": "same", "dilation": [1, 2]}},
                       {"group_norm": 2}, "global_average_pool"], (2, 9, 11), None),
-    "norms": (["layer_norm", {"dense": 16}, "rms_norm", "gelu", {"residual": [{"dense": 16}, "sigmoid"]}], (5, 8), None),
+    "norms": (["layer_norm", {"dense": 16}, "rms_norm", "gelu", {"residual": [{"dense": 16}, "sigmoid"]}], (5, 8),
+              None),
     "transformer": (
         [{"embedding": {"entries": 20, "size": 16}}, "positional_embedding",
          {"residual": ["layer_norm", {"multi_head_attention": {"heads": 4, "causal": True}}]},
