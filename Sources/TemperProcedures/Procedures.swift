@@ -2,7 +2,7 @@ import TemperCatalogue
 
 /// The training procedures of the catalogue.
 package enum Procedures {
-  package static let all: [Method] = noisyLabels + imbalance
+  package static let all: [Method] = noisyLabels + imbalance + optimization + regularization
 
   private static let noisyLabels = [
     AdaptiveK.method, AlimPartialLabels.method, CoTeaching.method, CoTeachingPlus.method, Decoupling.method,
@@ -14,5 +14,14 @@ package enum Procedures {
   private static let imbalance = [
     ClassBalancedSampling.method, ClassifierRetraining.method, DeferredReweighting.method,
     ProgressivelyBalancedSampling.method, TauNormalization.method,
+  ]
+
+  private static let optimization = [
+    FeasibleLearning.method, MonoForward.method, SharpUnlearning.method, SurrogateSharpness.method,
+  ]
+
+  private static let regularization = [
+    CascadeRefinement.method, DynamicSparseTraining.method, NoiseMaskPolicy.method, QuickSelection.method,
+    WeightEnsemble.method,
   ]
 }

@@ -74,6 +74,27 @@ package final class Network {
     return states.enumerated().flatMap { index, list in list.map { ("\(index).\($0.name)", $0.tensor) } }
   }
 
+  /// The gradient of one of the trained parameters.
+  package func gradient(of position: Int) -> Tensor { gradients[position] }
+
+  /// What the optimizer keeps of one of the trained parameters, in the parameter's shape, by name.
+  package func optimizerStates(of position: Int) throws(TemperError) -> [(name: String, tensor: Tensor)] {
+    guard case .rule(let engine) = motion else { return [] }
+    guard isWhole else { return engine.states[position] }
+    let place = gradients[position]
+    var found: [(name: String, tensor: Tensor)] = []
+    for (name, state) in engine.states[0] where state.count == parameters.count {
+      found.append(
+        (
+          name,
+          try Tensor(
+            storage: state.storage, byteOffset: state.byteOffset + place.byteOffset - gradient.byteOffset,
+            dtype: place.dtype, shape: place.shape, strides: place.strides)
+        ))
+    }
+    return found
+  }
+
   /// Euclidean norm of the gradient, in double precision; not finite if any element is not.
   func gradientNorm(_ workers: Workers) -> Double {
     gradient.sumOfSquares(workers, partial: &partialSums).squareRoot()

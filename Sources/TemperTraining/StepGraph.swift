@@ -23,8 +23,8 @@ package final class StepGraph {
   /// What layers made of the passes besides their outputs.
   private var views: [ObjectIdentifier: View] = [:]
   private var penalties: [Expression] = []
-  /// What the last layer took to make an output.
-  private var lastInputs: [ObjectIdentifier: (output: Expression, input: Expression)] = [:]
+  /// What the last layer took to make an output, and what each layer of the description gave on the way.
+  private var lastInputs: [ObjectIdentifier: (output: Expression, input: Expression, layers: [Int: Expression])] = [:]
   private var draws: UInt32 = 0
 
   /// How the loss of a network's outputs is taken.
@@ -119,6 +119,14 @@ package final class StepGraph {
     return found.input
   }
 
+  /// What the layers of the description gave on the way to an output of `forward`, by their place in it.
+  package func layerOutputs(of output: Expression) throws(TemperError) -> [Int: Expression] {
+    guard let found = lastInputs[ObjectIdentifier(output.node)] else {
+      throw TemperError(.internalFault, "Layers are asked for of something that is no network's output.")
+    }
+    return found.layers
+  }
+
   /// A network's output for the batch, or for `x`: another view of it, or other samples. Running statistics follow what
   /// passes through, unless `parameters` stand in for the network's own (after a step that is only tried), or the pass
   /// is one of inference (a teacher).
@@ -153,7 +161,9 @@ package final class StepGraph {
     }
     passes += 1
     let last = model.description.layers.count - 1
-    lastInputs[ObjectIdentifier(output.node)] = (output, last > 0 ? pass.outputs["\(last - 1)"] ?? view : view)
+    var layers: [Int: Expression] = [:]
+    for layer in 0...max(last, 0) { layers[layer] = pass.outputs["\(layer)"] }
+    lastInputs[ObjectIdentifier(output.node)] = (output, last > 0 ? layers[last - 1] ?? view : view, layers)
     if heads.count > 1 || pass.mixing != nil {
       views[ObjectIdentifier(output.node)] = View(output: output, heads: heads, mixing: pass.mixing)
     }

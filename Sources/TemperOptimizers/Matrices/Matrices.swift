@@ -6,7 +6,7 @@ import TemperGraph
 /// Methods whose steps are made of whole matrices: every parameter of two or more axes, all but the first taken together.
 /// The others follow AdamW with a learning rate of their own.
 extension Optimizers {
-  static let matrixMethods = [muon, root, shampoo, soap, rootPolynomialFit]
+  static let matrixMethods = [muon, root, shampoo, soap, rootPolynomialFit, lpDictionaryLearning]
 
   private static let beside: [Parameter] = [
     .real("adamw_learning_rate", 3e-4, in: .nonNegative, "Of AdamW on vectors; a schedule moves it too."),

@@ -78,6 +78,46 @@ extension MatrixFunctions {
   }
 }
 
+extension MatrixFunctions {
+  /// A^(-1/2) of a symmetric matrix (n, n) without negative eigenvalues.
+  static func inverseRoot(_ matrix: [Double], _ n: Int) throws(TemperError) -> [Double] {
+    let tensor = try Tensor(matrix, shape: [n, n])
+    let (vectors, values) = (try Tensor(zeros: [n, n], .float64), try Tensor(zeros: [n], .float64))
+    unsafe temper_symmetric_eigen(tensor.doubles, vectors.doubles, values.doubles, Int64(n))
+    let (rows, all) = (try vectors.array(of: Double.self), try values.array(of: Double.self))
+    let least = max(all.max() ?? 0, 1e-300) * 1e-14
+    var result = [Double](repeating: 0, count: n * n)
+    for k in 0..<n {
+      let factor = 1 / max(all[k], least).squareRoot()
+      for i in 0..<n {
+        for j in 0..<n { result[i * n + j] += rows[k * n + i] * factor * rows[k * n + j] }
+      }
+    }
+    return result
+  }
+
+  /// U V^T of U S V^T: M (M^T M)^(-1/2), made orthogonal to the last digit by Newton and Schulz's steps.
+  static func nearestOrthogonal(_ matrix: [Double], _ n: Int) throws(TemperError) -> [Double] {
+    func product(_ a: [Double], _ b: [Double]) -> [Double] {
+      var result = [Double](repeating: 0, count: n * n)
+      for i in 0..<n {
+        for k in 0..<n {
+          let value = a[i * n + k]
+          for j in 0..<n { result[i * n + j] += value * b[k * n + j] }
+        }
+      }
+      return result
+    }
+    func transposed(_ a: [Double]) -> [Double] { (0..<n * n).map { a[$0 % n * n + $0 / n] } }
+    var q = product(matrix, try inverseRoot(product(transposed(matrix), matrix), n))
+    for _ in 0..<3 {
+      let cube = product(q, product(transposed(q), q))
+      q = zip(q, cube).map { 1.5 * $0 - 0.5 * $1 }
+    }
+    return q
+  }
+}
+
 extension Tensor {
   @unsafe fileprivate var doubles: UnsafeMutablePointer<Double> {
     unsafe pointer.assumingMemoryBound(to: Double.self)

@@ -19,12 +19,15 @@ extension StepGraph {
     return try loss(of: outputs, inputs: ["targets": y]).reduced(.mean)
   }
 
-  func trustedX(_ network: Int = 0) throws(TemperError) -> Expression {
-    let x = try whole("trusted_x")
+  func trustedX(_ network: Int = 0) throws(TemperError) -> Expression { try wholeSamples("trusted_x", network) }
+
+  /// Samples beside the data, as a network takes them.
+  func wholeSamples(_ name: String, _ network: Int = 0) throws(TemperError) -> Expression {
+    let x = try whole(name)
     let shape = training.networks[network].model.input.shape
     guard x.shape.count == x.shape[0] * shape.count else {
       throw TemperError(
-        .invalidShape, "trusted_x must be samples like x, of shape \(shape) each; it has \(x.shape.count) elements.")
+        .invalidShape, "\(name) must be samples like x, of shape \(shape) each; it has \(x.shape.count) elements.")
     }
     return x.reshaped(Shape([x.shape[0]] + shape.sizes))
   }
