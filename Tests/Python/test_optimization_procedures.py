@@ -1,11 +1,12 @@
 """Procedures of the pages on optimization and regularization: their steps in NumPy, exact properties, behaviour."""
 
 import math
+import pathlib
 
 import numpy as np
 import procedures as reference
 import pytest
-from procedures import RATE, Random, SideNetwork, cross_entropy, follow, log_softmax, make, slopes, softmax
+from procedures import RATE, SideNetwork, cross_entropy, follow, make, slopes
 
 import temper
 
@@ -139,10 +140,7 @@ def test_resuming(name, tmp_path):
         )
 
     whole, first, second = trainer(), trainer(), trainer(threads=2)
-    if name == "bang_weight_ensemble":  # its average belongs to the last epoch of a fit
-        first.fit(x, y, epochs=5, callback=lambda progress: progress["epoch"] == 2, **inputs)
-    else:
-        first.fit(x, y, epochs=5, callback=lambda progress: progress["epoch"] == 2, **inputs)
+    first.fit(x, y, epochs=5, callback=lambda progress: progress["epoch"] == 2, **inputs)
     assert first.epochs == 2
     history = whole.fit(x, y, epochs=5, **inputs)
     first.save(tmp_path / "run")
@@ -190,19 +188,19 @@ def test_infeasible_bounds_grow_without_slack_and_settle_with_it():
 
 
 def test_feasible_learning_lowers_the_worst_losses():
-    """The 95th percentile of the training losses is below that of plain training, at 5 seeds of 5."""
+    """The largest training loss is below half of that of plain training, at 5 seeds of 5."""
     for seed in range(5):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(120, 4)) + 2 * np.eye(4)[np.arange(120) % 3]
         y = np.arange(120) % 3
         y[:6] = (y[:6] + 1) % 3
         worst = []
-        for procedure in (None, temper.procedure("feasible_learning", dual_lr=0.02, dual_decay=0.0, target_prob=0.4)):
+        for procedure in (None, temper.procedure("feasible_learning", dual_lr=0.5, dual_decay=0.0, target_prob=0.5)):
             model = temper.Model([{"dense": 24}, "tanh", {"dense": 3}], input=(4,), seed=seed)
             optimizer = temper.optimizer("adam", lr=0.01)
             temper.Trainer(model, optimizer=optimizer, procedure=procedure, batch_size=40).fit(x, y, epochs=150)
-            worst.append(np.quantile(cross_entropy(model.predict(x.astype(np.float32)), y), 0.97))
-        assert worst[1] < worst[0], (seed, worst)
+            worst.append(cross_entropy(model.predict(x.astype(np.float32)), y).max())
+        assert worst[1] < worst[0] / 2, (seed, worst)
 
 
 # MARK: surrogate sharpness
@@ -331,20 +329,20 @@ def test_connections_move_and_stay_as_many(growth, optimizer):
 
 def test_strong_features_are_the_real_ones():
     """Digits' pixels beside as many columns of noise: nearly all of the strongest inputs are pixels."""
-    import pathlib
-
     records = np.fromfile(pathlib.Path(__file__).resolve().parents[2] / "examples/data/digits.bin", np.uint8)
     pixels = records.reshape(-1, 65)[:600, :64].astype(np.float32)
     for seed in range(2):
         rng = np.random.default_rng(seed)
         x = np.c_[pixels, rng.normal(size=pixels.shape)].astype(np.float32)
         x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
-        model = temper.Model([{"dense": 64}, "sigmoid", {"dense": 128}], input=(128,), seed=seed)
+        model = temper.Model([{"dense": 200}, "sigmoid", {"dense": 128}], input=(128,), seed=seed)
+        for value in model.parameters().values():
+            value *= 0.1  # connections begin weak
         trainer = temper.Trainer(
-            model, loss="mse", optimizer=temper.optimizer("sgd", lr=2.0, momentum=0.9),
+            model, loss="mse", optimizer=temper.optimizer("sgd", lr=6.0, momentum=0.9),
             procedure=temper.procedure("quick_selection", eps=13), batch_size=50, seed=seed,
         )  # fmt: skip
-        trainer.fit(x, x, epochs=25)
+        trainer.fit(x, x, epochs=20)
         strength = np.abs(model.parameters()["0.weight"]).sum(0)
         assert (np.argsort(-strength)[:32] < 64).sum() >= 28
 
