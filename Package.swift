@@ -52,7 +52,9 @@ let package = Package(
       ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
       isSmall: true),
     room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
-    room("TemperAutomatic", ["TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperCore"], isSmall: true),
+    room(
+      "TemperAutomatic", ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperCore"],
+      isSmall: true),
     .target(name: "TemperIsolation", cSettings: kernelSettings),
     // libffi comes from its archive (libffi_pic.a): one file less that must be there when a program starts.
     .target(name: "TemperForeign", cSettings: kernelSettings, linkerSettings: [.linkedLibrary("ffi_pic")]),

@@ -1073,6 +1073,7 @@ typedef struct temper_robust_report {
   int64_t sample_count;
   int64_t feature_count;
   int64_t suspected_count;  /* samples whose label is more probably wrong than right */
+  int64_t outlier_count;    /* samples that lie far from all others */
   double noise_rate;        /* estimated share of wrong labels, or of numbers far off */
   double temperature;       /* that the model's logits were divided by, so that probabilities mean what they say */
   double score;             /* of the approach that was chosen */
@@ -1088,8 +1089,11 @@ typedef struct temper_robust_report {
  * trains a model with it that standardizes its inputs itself. x (N, D) floats; y (N,) class ids below `class_count`, or
  * with class_count 0 numbers. The model gives logits (N, class_count), calibrated, or numbers (N, 1).
  * `report` may be NULL; so may `details`: "suspicion" (N,), how probable it is that a sample's label or number is wrong;
- * "believed" (N,), the class or number that the model believes; "losses" (N,); of classes "class_counts" (C,) and
- * "transition" (C, C), P(given label | true class); for each approach "trial: <approach>", its epochs and its score.
+ * "believed" (N,), the class or number that the model believes; "losses" (N,); "remoteness" (N,), how many robust
+ * deviations a sample's distance to its neighbours lies above the median (outliers: above 6), empty for few samples; of
+ * classes "class_counts" (C,), "transition" (C, C), P(given label | true class), and "loss_mixture" (3, 2), weights, means
+ * and deviations of two normal distributions fitted to the losses; for each approach "trial: <approach>", its epochs and
+ * its score.
  * `options` NULL: all defaults. Long: the progress callback may stop it. [any] */
 int32_t temper_robust_fit(temper_model **out, temper_robust_report *report, temper_tensor_map **details,
                           temper_context *context, temper_tensor *x, temper_tensor *y, int32_t class_count,

@@ -78,7 +78,7 @@ extension RobustReport {
     var result = temper_robust_report()
     result.class_count = Int32(classCounts.count)
     (result.sample_count, result.feature_count) = (Int64(sampleCount), Int64(featureCount))
-    result.suspected_count = Int64(suspected.count)
+    (result.suspected_count, result.outlier_count) = (Int64(suspected.count), Int64(outliers.count))
     (result.noise_rate, result.temperature) = (noiseRate, temperature)
     (result.score, result.plain_score) = (chosen.score, plainScore)
     (result.epochs, result.is_balanced) = (Int32(chosen.epochs), isBalanced ? 1 : 0)
@@ -91,7 +91,9 @@ extension RobustReport {
     get throws(TemperError) {
       var tensors: [(name: String, tensor: Tensor)] = [
         ("suspicion", try Tensor(suspicion)), ("believed", try Tensor(believed)), ("losses", try Tensor(losses)),
+        ("remoteness", try Tensor(remoteness)),
       ]
+      if !lossMixture.isEmpty { tensors.append(("loss_mixture", try Tensor(lossMixture, shape: [3, 2]))) }
       if !classCounts.isEmpty {
         let classes = classCounts.count
         tensors.append(("class_counts", try Tensor(classCounts.map(Double.init))))

@@ -1,6 +1,7 @@
 import Glibc
 import TemperCatalogue
 import TemperCore
+import TemperData
 import TemperNetworks
 
 /// The automatic mode: tries a few ways to train on the data as they are, keeps the one that does best on samples it did
@@ -44,6 +45,8 @@ package enum RobustFit {
       approach, (0..<problem.count).filter { !leftOut.contains($0) }, ends: [chosen?.epochs ?? trials.epochs],
       stop: stop(approaches.count, "training with \(approach.name)"))
     found.write(to: &report)
+    report.remoteness = try FeatureOutliers.scores(problem, trials.standard, seed: options.seed, workers)
+    if !present.isEmpty { report.lossMixture = mixture(report.losses.filter(\.isFinite)) }
     report.trials = contest.summary
     report.plainScore = contest.plainScore
     if present.isEmpty {
@@ -61,5 +64,12 @@ package enum RobustFit {
     case .classes(let ids, let classes): return Findings(logits: outputs, labels: ids, classes: classes)
     case .numbers(let values): return Findings(outputs: outputs, values: values, target: trials.target)
     }
+  }
+
+  /// Of small and large losses. Right labels pile up at 0: a part is at least a fiftieth of the range wide.
+  private static func mixture(_ losses: [Double]) -> [Double] {
+    let width = ((losses.max() ?? 0) - (losses.min() ?? 0)) / 50
+    guard let mixture = try? GaussianMixture(fitting: losses, floor: max(width * width, 1e-12)) else { return [] }
+    return mixture.weights + mixture.means + mixture.variances.map { sqrt($0) }
   }
 }

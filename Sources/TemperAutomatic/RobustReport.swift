@@ -28,11 +28,17 @@ package struct RobustReport: Sendable {
   /// For each sample minus the logarithm of its given label's probability, or its residual; both from networks that did
   /// not see it.
   package var losses: [Double] = []
+  /// Two normal distributions fitted to the losses, ascending: weights, means, deviations; empty for numbers.
+  package var lossMixture: [Double] = []
+  /// For each sample how many robust deviations its distance to its nearest neighbours lies above the median of all.
+  package var remoteness: [Double] = []
   /// Of the logits of the trained model, divided out of its last layer.
   package var temperature = 1.0
 
   /// Samples whose label is more probably wrong than right.
   package var suspected: [Int] { suspicion.indices.filter { suspicion[$0] > 0.5 } }
+  /// Samples that lie far from all others.
+  package var outliers: [Int] { remoteness.indices.filter { remoteness[$0] > 6 } }
   package var chosen: Trial { trials.first ?? Trial(approach: "", epochs: 0, score: 0) }
 
   /// In plain words.
@@ -50,6 +56,9 @@ package struct RobustReport: Sendable {
       noiseRate < 0.005
         ? "Almost none of the \(what)."
         : "About \(share) of the \(what); \(suspected.count) samples are suspected one by one.")
+    if let farthest = outliers.max(by: { remoteness[$0] < remoteness[$1] }) {
+      lines.append("\(outliers.count) samples lie far from all others; the farthest is sample \(farthest).")
+    }
     let best = chosen
     let measure = isClassification ? (isBalanced ? "mean accuracy of the classes" : "accuracy") : "error"
     func shown(_ score: Double) -> String { isClassification ? percent(score) : rounded(-score) }

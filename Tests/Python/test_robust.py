@@ -42,6 +42,9 @@ def test_wrong_labels_are_found_and_not_learnt(found):
     assert abs(report.transition_matrix - true).max() < 0.12
     assert report.transition_matrix.sum(axis=1) == pytest.approx(1)
     assert report.score > report.plain_score and report.approach in report.trials
+    weights, means, deviations = report.loss_mixture
+    assert weights.sum() == pytest.approx(1) and means[0] < means[1] and (deviations > 0).all()
+    assert abs(weights[1] - wrong.mean()) < 0.15
     assert "suspected" in str(report) and report.approach in str(report)
 
 
@@ -85,6 +88,15 @@ def test_numbers_far_off_are_found():
     assert abs(report.noise_rate - wrong[:300].mean()) < 0.03
     assert set(report.suspected) == set(np.flatnonzero(wrong[:300]))
     assert report.transition_matrix is None and report.classes is None
+
+
+def test_samples_far_from_all_others_are_found():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(200, 4))
+    y = (x[:, 0] > 0).astype(int)
+    x[[3, 50]] += 30
+    report = temper.RobustClassifier(**SMALL).fit(x, y).report_
+    assert set(report.outliers) == {3, 50} and "2 samples lie far from all others" in str(report)
 
 
 def test_the_same_bits_with_any_number_of_threads(found):

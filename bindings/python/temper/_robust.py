@@ -27,7 +27,9 @@ class RobustReport:
     noise_rate: estimated share of wrong labels, or of numbers far off. transition_matrix (C, C): P(given label | true
     class). suspicion (N,): how probable it is that a sample's label or number is wrong; suspected: the samples above
     one half, the most suspect first. believed (N,): the class or number that the model believes. losses (N,): minus the
-    logarithm of the given label's probability, or the residual, by networks that did not see the sample. class_counts,
+    logarithm of the given label's probability, or the residual, by networks that did not see the sample. loss_mixture:
+    (weights, means, deviations) of two normal distributions fitted to the losses of labels. remoteness (N,): how far a
+    sample lies from its neighbours, in robust deviations from the median; outliers: the samples above 6. class_counts,
     class_weights: by class; weights are those of the choice, None where samples counted alike. temperature: that the
     logits were divided by. given (N,): what came, as class numbers. approach, epochs: what the model was trained with. trials: {approach: (epochs, score)} of all
     that was tried. score, plain_score: of the chosen approach and of plain training, on samples not learnt from.
@@ -41,6 +43,8 @@ class RobustReport:
         self.suspicion, self.losses = details["suspicion"], details["losses"]
         order = np.argsort(-self.suspicion, kind="stable")
         self.suspected = order[self.suspicion[order] > 0.5]
+        self.remoteness, self.loss_mixture = details["remoteness"], details.get("loss_mixture")
+        self.outliers = np.flatnonzero(self.remoteness > 6)
         self.trials = {
             name.removeprefix("trial: "): (int(values[0]), float(values[1]))
             for name, values in details.items()

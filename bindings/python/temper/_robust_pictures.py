@@ -21,7 +21,8 @@ def write(report, folder):
 
 
 def _losses(report):
-    """A histogram of the losses; each bar parted by how many of its samples are probably wrong."""
+    """A histogram of the losses with the mixture fitted to them; each bar parted by how many of its samples are probably
+    wrong."""
     is_regression = report.classes is None
     values = np.abs(report.losses) if is_regression else report.losses
     known = np.isfinite(values)
@@ -37,6 +38,13 @@ def _losses(report):
         for count, color in ((total[index], BELIEVED), (bad[index], SUSPECTED)):
             tall = HEIGHT * count / high
             parts.append(f'<rect x="{x:.1f}" y="{y - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}" fill="{color}"/>')
+    if report.loss_mixture is not None:
+        x = np.linspace(0, limit, 200)
+        for weight, mean, deviation in report.loss_mixture.T:
+            curve = weight * np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+            tall = np.minimum(HEIGHT * curve * len(values) * limit / 40 / high, HEIGHT)
+            points = " ".join(f"{MARGIN + WIDTH * a / limit:.1f},{MARGIN + HEIGHT - b:.1f}" for a, b in zip(x, tall))
+            parts.append(f'<polyline points="{points}" fill="none" stroke="#e90" stroke-width="1.5"/>')
     for tick in range(5):
         x = MARGIN + WIDTH * tick / 4
         parts.append(_text(x, MARGIN + HEIGHT + 16, f"{limit * tick / 4:.3g}", "middle"))
