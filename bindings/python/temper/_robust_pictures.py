@@ -36,13 +36,13 @@ def _losses(report):
     for index in range(40):
         x, y = MARGIN + index * step, MARGIN + HEIGHT
         for count, color in ((total[index], BELIEVED), (bad[index], SUSPECTED)):
-            tall = HEIGHT * count / high
+            tall = HEIGHT * (count / high) ** 0.5
             parts.append(f'<rect x="{x:.1f}" y="{y - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}" fill="{color}"/>')
     if report.loss_mixture is not None:
         x = np.linspace(0, limit, 200)
         for weight, mean, deviation in report.loss_mixture.T:
             curve = weight * np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
-            tall = np.minimum(HEIGHT * curve * len(values) * limit / 40 / high, HEIGHT)
+            tall = HEIGHT * np.minimum(curve * len(values) * limit / 40 / high, 1) ** 0.5
             points = " ".join(f"{MARGIN + WIDTH * a / limit:.1f},{MARGIN + HEIGHT - b:.1f}" for a, b in zip(x, tall))
             parts.append(f'<polyline points="{points}" fill="none" stroke="#e90" stroke-width="1.5"/>')
     for tick in range(5):
@@ -50,7 +50,7 @@ def _losses(report):
         parts.append(_text(x, MARGIN + HEIGHT + 16, f"{limit * tick / 4:.3g}", "middle"))
     what = "size of the residual" if is_regression else "loss of the given label"
     parts.append(_text(MARGIN + WIDTH / 2, MARGIN + HEIGHT + 36, f"{what}, samples not learnt from", "middle"))
-    parts.append(_text(MARGIN, MARGIN - 14, f"most in one bar: {high}; red: share that is probably wrong"))
+    parts.append(_text(MARGIN, MARGIN - 14, f"heights are square roots, the highest of {high} samples; red: probably wrong"))
     return _svg(WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN, "Losses", parts)
 
 
