@@ -7,12 +7,14 @@ package enum Procedures {
   private static let noisyLabels = [
     AdaptiveK.method, AlimPartialLabels.method, CoTeaching.method, CoTeachingPlus.method, Decoupling.method,
     DivideMix.method, EarlyLearningPlus.method, EstimatedTransition.method, JointTraining.method, LateStopping.method,
-    LearningToReweight.method, MentorWeights.method, MetaLossRescaling.method, MetaWeightNet.method,
-    OverParametrization.method, PrivilegedInformation.method, SmallLoss.method, VolumeMinimization.method,
+    LearningToReweight.method, MentorWeights.method, MetaLabelCorrection.method, MetaLossRescaling.method,
+    MetaWeightNet.method,
+    OverParametrization.method, PrivilegedInformation.method, RotationConsistency.method, SmallLoss.method,
+    VolumeMinimization.method,
   ]
 
   private static let imbalance = [
-    ClassBalancedSampling.method, ClassifierRetraining.method, DeferredReweighting.method,
+    BackdoorAdjustment.method, ClassBalancedSampling.method, ClassifierRetraining.method, DeferredReweighting.method,
     ProgressivelyBalancedSampling.method, TauNormalization.method,
   ]
 

@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|blocks|training|optimizers|plugins|products|loading ...]
+    python run.py [losses|blocks|training|procedures|optimizers|plugins|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -15,11 +15,13 @@ import loading
 import losses
 import optimizers
 import plugins
+import procedures
 import products
 import training
 from pairs import once
 
-SUBJECTS = {"losses": losses, "blocks": blocks, "training": training, "optimizers": optimizers, "plugins": plugins}
+SUBJECTS = {"losses": losses, "blocks": blocks, "training": training, "procedures": procedures,
+            "optimizers": optimizers, "plugins": plugins}
 
 
 def limits(threads):

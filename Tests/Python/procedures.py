@@ -1,7 +1,6 @@
 """A small network in NumPy, float64, against which the steps of procedures are followed."""
 
 import numpy as np
-
 import temper
 
 MASK = 2**64 - 1

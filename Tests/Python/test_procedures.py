@@ -3,12 +3,23 @@
 import numpy as np
 import procedures as reference
 import pytest
-from procedures import (
-    RATE, Random, SideNetwork, cross_entropy, follow, log_softmax, make, mixed, mixing_share, one_hot, order, slopes,
-    softmax, through_softmax,
-)  # fmt: skip
-
 import temper
+from procedures import (
+    RATE,
+    Random,
+    SideNetwork,
+    cross_entropy,
+    follow,
+    log_softmax,
+    make,
+    mixed,
+    mixing_share,
+    one_hot,
+    order,
+    slopes,
+    softmax,
+    through_softmax,
+)  # fmt: skip
 
 X, Y, TRUTH = reference.data()
 
@@ -390,6 +401,74 @@ def tau_normalization(networks, x, y, epoch):
     shown.values = [*trained.values[:2], scaled, np.zeros(3)]
 
 
+class MetaLabelCorrection:
+    def __init__(self):
+        self.side = SideNetwork(3, "head", [6 + 3, 5, 1])
+
+    def __call__(self, networks, x, y, epoch):
+        student, teacher = networks
+        count, given, trusted_x, truth = len(x), one_hot(y), TRUSTED["trusted_x"], one_hot(TRUSTED["trusted_y"])
+        guess = softmax(teacher.logits(x))
+        scores, inputs = self.side.run(np.concatenate([teacher.hidden(x), given], axis=1))
+        c = 1 / (1 + np.exp(-scores))
+        q = c * given + (1 - c) * guess
+        logits = student.logits(x)
+        tried = student.moved(student.gradients(x, slopes(logits, q)))
+        w1, b1, w2, b2 = tried.gradients(trusted_x, slopes(tried.logits(trusted_x), truth))
+        # The derivative of log softmax(f(x)) along the trusted loss's gradient, at the old parameters.
+        hidden = student.hidden(x)
+        along = hidden @ w2.T + b2 + ((1 - hidden**2) * (x @ w1.T + b1)) @ student.values[2].T
+        jacobian = RATE / count * (along - (softmax(logits) * along).sum(1, keepdims=True))
+        meta = self.side.gradients(inputs, (jacobian * (given - guess)).sum(1, keepdims=True) * c * (1 - c))
+        # On trusted samples: the first five keep their labels, four are shown another class.
+        shown = teacher.logits(trusted_x)
+        wrong = one_hot(np.where(truth == 1, -np.inf, shown).argmax(1))
+        kept = np.arange(9)[:, None] < 5
+        labels = np.where(kept, truth, wrong)
+        scores, inputs = self.side.run(np.concatenate([teacher.hidden(trusted_x), labels], axis=1))
+        retained = self.side.gradients(inputs, (1 / (1 + np.exp(-scores)) - kept) / 9)
+        learned = teacher.gradients(x, through_softmax(guess, jacobian * (1 - c)))
+        taught = teacher.gradients(trusted_x, slopes(shown, truth))
+        teacher.values = teacher.moved([a + b for a, b in zip(learned, taught)]).values
+        student.move(x, slopes(logits, q))
+        self.side.move([a + b for a, b in zip(meta, retained)], 0.05)
+
+
+class RotationConsistency:
+    def __init__(self):
+        self.side = SideNetwork(3, "rotations", [6, 5, 4])
+
+    def __call__(self, networks, x, y, epoch):
+        average, own = networks
+        if epoch == 1:
+            own.values = list(average.values)
+        count, believed = len(x), softmax(average.logits(x))
+        turned = [np.rot90(x.reshape(-1, 2, 2), k, axes=(1, 2)).reshape(x.shape) for k in range(4)]
+        ramp = 10 * np.exp(-5 * (1 - min(epoch / 4, 1)) ** 2)
+        total, side = [0, 0, 0, 0], [0, 0, 0, 0]
+        for k, view in enumerate(turned):
+            logits = own.logits(view)
+            p = softmax(logits)
+            slope = slopes(logits, y) if k == 0 else 0
+            agree = ramp * (1 if k == 0 else 0.5 / 3) * 2 * (p - believed) / (3 * count)
+            hidden = own.hidden(view)
+            outputs, inputs = self.side.run(hidden)
+            told = (softmax(outputs) - np.eye(4)[k]) / (4 * count)
+            side = [a + b for a, b in zip(side, self.side.gradients(inputs, told))]
+            inner = (told @ self.side.parameters[2] * (inputs[1] > 0)) @ self.side.parameters[0] * (1 - hidden**2)
+            gradients = own.gradients(view, slope + through_softmax(p, agree))
+            gradients = [gradients[0] + 2 * inner.T @ view, gradients[1] + 2 * inner.sum(0), *gradients[2:]]
+            total = [a + b for a, b in zip(total, gradients)]
+        own.values = own.moved(total).values
+        self.side.move(side, 0.05)
+        average.values = [0.9 * a + 0.1 * b for a, b in zip(average.values, own.values)]
+
+
+def backdoor_adjustment(networks, x, y, epoch):
+    for network in networks:
+        network.move(x, slopes(network.logits(x) + 0.8 * np.log(np.bincount(y) / len(y) + 1e-9), y))
+
+
 PRIVILEGED = np.stack([np.arange(len(X)) % 2, Y != TRUTH], axis=1).astype(float)
 CANDIDATES = {"y": np.maximum(one_hot(Y), np.random.default_rng(2).random((len(X), 3)) < 0.3).astype(float)}
 TRUSTED = {"trusted_x": X[:9] + 0.1, "trusted_y": TRUTH[:9]}
@@ -402,11 +481,17 @@ CASES = {
     "deferred_reweighting": ({"defer_epochs": 2, "beta": 0.9}, {}, lambda: reweighting),
     "divide_mix": ({"warmup_epochs": 2, "lambda_u": 5, "ramp": 3}, {}, DivideMix),
     "elr_plus": ({"ema": 0.9}, {}, EarlyLearningPlus),
+    "enhanced_meta_label_correction": ({"head_hidden": 5, "head_lr": 0.05}, TRUSTED, MetaLabelCorrection),
     "estimated_transition": ({"warmup_epochs": 2, "percentile": 0.9}, {}, lambda: EstimatedTransition(True)),
     "late_stopping": (
         {"rounds_each": 2, "largest_k": 2, "keep_rate": 0.6, "warmup_epochs": 1, "max_epochs": 5}, {}, LateStopping
     ),
+    "multi_encoder_backdoor_adjustment": ({"tau": 0.8, "M": 2}, {}, lambda: backdoor_adjustment),
     "progressively_balanced_sampling": ({"ramp": 4}, {}, lambda: progressively_balanced),
+    "rotation_consistency_decoupling": (
+        {"w_rot": 2, "w_rot_invariance": 0.5, "ramp": 4, "ema": 0.9, "noise": 0, "head_hidden": 5, "head_lr": 0.05},
+        {}, RotationConsistency,
+    ),
     "storm_meta_loss_rescaling": ({"G": 1, "hidden": 4, "outer_lr": 0.05}, {}, MetaLossRescaling),
     "tau_normalization": ({"tau": 0.7}, {}, lambda: tau_normalization),
     "tram_privileged": (
@@ -477,6 +562,79 @@ def test_resuming(name, tmp_path):
             assert np.array_equal(value, b.parameters()[key]), key
 
 
+# Other settings of what has choices: parameters, what fit takes, and what makes the step.
+FURTHER = {
+    "alim, one class": ("alim", {"lam": 0.4, "e0": 2, "norm": "onehot"}, CANDIDATES, lambda: Alim(0.4, True)),
+    "estimated_transition, anchors": (
+        "estimated_transition", {"estimator": "anchor", "warmup_epochs": 2, "percentile": 0.9}, {},
+        lambda: EstimatedTransition(False),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", FURTHER)
+def test_steps_of_other_settings(label):
+    name, parameters, inputs, make_step = FURTHER[label]
+    inputs = {"y": Y, **inputs}
+    trainer = make(temper.procedure(name, **parameters))
+    assert follow(trainer, make_step(), X, inputs.pop("y"), 8, **inputs) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "procedure",
+    [
+        temper.procedure("rotation_consistency_decoupling", w_rot=0, w_cons=0),
+        temper.procedure("storm_meta_loss_rescaling", outer_lr=0, G=2),
+        temper.procedure("small_loss", forget_rate=0),
+        temper.procedure("adaptive_k", warmup_epochs=100),
+    ],
+)
+def test_what_is_left_is_plain_training(procedure):
+    """Where a method's own part is switched off, steps on all samples are those of plain training."""
+    trainer = make(procedure)
+    plain = make(None)
+    trainer.fit(X, Y, epochs=5)
+    plain.fit(X, Y, epochs=5)
+    for network in trainer.networks[-1:]:
+        for name, value in plain.model.parameters().items():
+            np.testing.assert_allclose(network.parameters()[name], value, rtol=1e-12, atol=1e-14)
+
+
+def test_a_mixture_parts_losses():
+    """divide_mix: the posteriors kept for one network are those of a mixture fitted to the losses in the other."""
+    mixture = pytest.importorskip("sklearn.mixture")
+    x, y, _ = reference.data(300, seed=9)
+    trainer = make(temper.procedure("divide_mix", warmup_epochs=30))
+    trainer.fit(x, y, epochs=30)
+    for index, model in enumerate(trainer.networks):
+        losses = cross_entropy(model.predict(x), y)
+        scaled = ((losses - losses.min()) / (losses.max() - losses.min()))[:, None]
+        fitted = mixture.GaussianMixture(2, reg_covar=5e-4, max_iter=10, tol=1e-2, random_state=0).fit(scaled)
+        expected = fitted.predict_proba(scaled)[:, fitted.means_.argmin()]
+        # The two begin elsewhere, and both stop early.
+        kept = trainer.state[f"clean.{1 - index}"][:, 0]
+        assert np.abs(kept - expected).max() < 0.2 and ((kept > 0.5) == (expected > 0.5)).mean() > 0.97
+
+
+def test_samplers_and_objectives_go_together():
+    """Small losses of samples drawn by class, with the names that each keeps apart."""
+    both = make([temper.procedure("class_balanced_sampling"), temper.procedure("adaptive_k", warmup_epochs=0)])
+    both.fit(X, Y, epochs=3)
+    assert set(both.state) == {"adaptive_k.m", "adaptive_k.v"}
+    alone = make(temper.procedure("adaptive_k", warmup_epochs=0))
+    alone.fit(X, Y, epochs=3)
+    assert not np.array_equal(both.model.parameters()["0.weight"], alone.model.parameters()["0.weight"])
+
+
+def test_robust_losses_take_part():
+    """The loss is the trainer's: co-teaching with generalized cross-entropy differs from that with cross-entropy."""
+    losses = [
+        make("co_teaching", loss=temper.loss(name)).fit(X, Y, epochs=2)["training_loss"]
+        for name in ("cross_entropy", "generalized_cross_entropy")
+    ]
+    assert np.abs(losses[0] - losses[1]).min() > 1e-3
+
+
 def test_state():
     trainer = make(temper.procedure("adaptive_k", warmup_epochs=0))
     assert trainer.state == {}
@@ -508,6 +666,13 @@ def test_networks_differ():
         (lambda: make(["co_teaching", "co_teaching"]), "twice"),
         (lambda: make("small_loss", peers=[temper.Model(["relu"], input=(4,))]), "1 networks; 2 models"),
         (lambda: make([]), "no procedure"),
+        (lambda: make("sop", loss="focal"), "cross-entropy of its own"),
+        (lambda: make("rotation_consistency_decoupling", layers=[{"reshape": [2, 2]}]), "classifier"),
+        (lambda: make("tram_privileged", layers=[{"dense": 3}]), "trunk"),
+        (lambda: make("meta_weight_net").fit(X, Y), "trusted_x"),
+        (lambda: make("meta_weight_net").fit(X, Y, trusted_x=X[:3, :2], trusted_y=Y[:3]), "trusted_x"),
+        (lambda: make("alim").fit(X, Y), "sets of candidates"),
+        (lambda: make("late_stopping").fit(X, one_hot(Y)), "one class id"),
     ],
 )
 def test_refusals(call, words):

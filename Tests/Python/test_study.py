@@ -7,8 +7,7 @@ import xml.etree.ElementTree as xml
 
 import numpy as np
 import pytest
-
-from temper.study import digits, losses
+from temper.study import digits, losses, noisy_labels, results, sets
 
 
 def test_noise_is_drawn_from_its_matrix(rng):
@@ -33,13 +32,13 @@ def test_tails_fall_to_a_fiftieth(rng):
 
 
 def test_intervals_are_those_of_student():
-    mean, half = losses.interval([0.2, 0.4, 0.6])
+    mean, half = results.interval([0.2, 0.4, 0.6])
     assert mean == pytest.approx(0.4) and half == pytest.approx(4.303 * 0.2 / 3**0.5)
-    results = losses.Results()
+    found = results.Results(losses.BASELINE, "loss")
     for seed, (base, better, unclear) in enumerate([(0.5, 0.6, 0.6), (0.4, 0.51, 0.4), (0.6, 0.69, 0.59)]):
         for label, value in ((losses.BASELINE, base), ("better", better), ("unclear", unclear)):
-            results.rows.append(("s", "m", label, seed, value))
-    assert [results.mark("s", "m", label) for label in (losses.BASELINE, "better", "unclear")] == [" ", "+", " "]
+            found.rows.append(("s", "m", label, seed, value))
+    assert [found.mark("s", "m", label) for label in (losses.BASELINE, "better", "unclear")] == [" ", "+", " "]
 
 
 def test_every_robust_loss_and_every_loss_for_long_tails_takes_part():
@@ -100,3 +99,27 @@ def test_a_quick_run_of_quantizers(tmp_path):
     assert len(circles) == len(rows)
     wrong = subprocess.run([*command, "--only", "nf5"], capture_output=True, text=True)
     assert wrong.returncode and "nf5" in wrong.stderr
+
+
+def test_labels_are_made_wrong(rng):
+    (x, y), _ = sets.load("digits")
+    for kind, rate in noisy_labels.NOISE.values():
+        given = sets.noisy(y, kind, rate, x, rng)
+        assert abs((given != y).mean() - rate) < 0.05 and given.min() >= 0 and given.max() <= 9
+    assert set((sets.noisy(y, "pairs", 0.4, x, rng) - y) % 10) == {0, 1}
+    assert {"digits", "breast_cancer"} <= set(sets.available())
+
+
+def test_a_quick_run_of_procedures(tmp_path):
+    command = [sys.executable, "-m", "temper", "study", "noisy-labels", "--quick", "--output", str(tmp_path)]
+    command += ["--only", "small_loss", "--only", "meta_weight_net *"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for word in ("digits, clean", "digits, symmetric 40%", "small_loss", "meta_weight_net *", "seconds of training"):
+        assert word in text
+    with open(tmp_path / "noisy-labels.csv") as file:
+        rows = list(csv.DictReader(file))
+    # Two seeds, two settings, plain training and two procedures, final and best.
+    assert len(rows) == 2 * 2 * 3 * 2
+    assert all(0.3 < float(row["accuracy"]) <= 1 for row in rows if row["measure"] == "best")
+    wrong = subprocess.run([*command, "--only", "small_los"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and "small_los" in wrong.stderr

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Procedure(Method):
     __doc__ = documentation(
-        """A training procedure with its parameters: made by temper.procedure(name, **parameters), for temper.Trainer."""
+        """A training procedure with its parameters, for temper.Trainer: made by temper.procedure(name, **parameters)."""
     )
     _kind = "procedure"
 

@@ -11,7 +11,6 @@ others; none is tuned. Each seed draws its own labels, or tail, and network; int
 95%. A loss is marked + or - where its difference from cross-entropy, seed by seed, is above or below 0 at 95%.
 """
 
-import csv
 import pathlib
 import sys
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import temper
 
 from . import digits, picture
+from .results import Results
 
 NOISE = {
     "symmetric 40%": digits.symmetric(0.4),
@@ -67,8 +67,6 @@ FURTHER_TAIL = {
     "focal": _named("focal"),
     "cross_entropy, then influence_balanced": _after_cross_entropy("influence_balanced"),
 }
-# t such that Student's distribution with n - 1 degrees of freedom lies in [-t, t] with 95%, by n.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 def candidates(area, further, known):
@@ -128,68 +126,6 @@ def tail(path, epochs, seed, only):
         yield TAIL, label, "rarest 3", right[np.isin(test_y, classes[-3:])].mean()
 
 
-def interval(values):
-    """Mean and half the width of its 95% interval."""
-    values = np.asarray(values)
-    if len(values) < 2:
-        return values.mean(), np.nan
-    return values.mean(), T95.get(len(values), 1.96) * values.std(ddof=1) / np.sqrt(len(values))
-
-
-class Results:
-    """Accuracies by setting, measure, label and seed."""
-
-    def __init__(self):
-        self.rows = []
-
-    def of(self, setting, measure, label):
-        return [value for s, m, n, _, value in self.rows if (s, m, n) == (setting, measure, label)]
-
-    def labels(self, setting):
-        return list(dict.fromkeys(label for s, _, label, _, _ in self.rows if s == setting))
-
-    def measures(self, setting):
-        return list(dict.fromkeys(measure for s, measure, *_ in self.rows if s == setting))
-
-    def mark(self, setting, measure, label):
-        """Whether the difference from cross-entropy, seed by seed, is clearly above or below 0."""
-        own, base = self.of(setting, measure, label), self.of(setting, measure, BASELINE)
-        if label == BASELINE or len(own) != len(base):
-            return " "
-        mean, half = interval(np.subtract(own, base))
-        return "+" if mean - half > 0 else "-" if mean + half < 0 else " "
-
-    def table(self, settings):
-        """Lines of text; the losses in the order of the first setting's first measure."""
-        columns = [(s, m) for s in settings for m in self.measures(s)]
-        first = columns[0]
-        labels = sorted(self.labels(first[0]), key=lambda label: -np.mean(self.of(*first, label)))
-        width = max(map(len, labels)) + 2
-        heads = [s if i == 0 or columns[i - 1][0] != s else "" for i, (s, _) in enumerate(columns)]
-        lines = ["", " " * width + "".join(f"  {head:<15}" for head in heads).rstrip()]
-        lines.append("loss".ljust(width) + "".join(f"{m:>15}  " for _, m in columns).rstrip())
-        for label in labels:
-            line = label.ljust(width)
-            for column in columns:
-                mean, half = interval(self.of(*column, label))
-                line += f"{100 * mean:8.1f} ± {100 * half:4.1f} {self.mark(*column, label)}"
-            lines.append(line.rstrip())
-        return lines
-
-    def write(self, path):
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["setting", "measure", "loss", "seed", "accuracy"])
-            writer.writerows(self.rows)
-
-    def panels(self, settings):
-        """(title, [(label, mean, half)]) for each setting, of its first measure and best first."""
-        for setting in settings:
-            measure = self.measures(setting)[0]
-            points = [(label, *interval(self.of(setting, measure, label))) for label in self.labels(setting)]
-            yield f"{setting}, {measure} accuracy", sorted(points, key=lambda point: -point[1])
-
-
 def run(options):
     start = time.perf_counter()
     path, folder = pathlib.Path(options.data or digits.find()), pathlib.Path(options.output)
@@ -201,7 +137,7 @@ def run(options):
     if unknown:
         sys.exit(f"The study has no loss {', '.join(sorted(unknown))}.")
     only = options.only and {BASELINE, *options.only}
-    results = Results()
+    results = Results(BASELINE, "loss")
     for seed in range(1, seeds + 1):
         for part in (noise, tail):
             for setting, label, measure, value in part(path, epochs, seed, only):
