@@ -87,10 +87,10 @@ def jocor(networks, x, y, epoch):
     p, q = log_softmax(a), log_softmax(b)
     values = 0.7 * (cross_entropy(a, y) + cross_entropy(b, y)) + 0.3 * ((np.exp(p) - np.exp(q)) * (p - q)).sum(1)
     weights = on(smallest(values, kept_count(0.4, 3, epoch)))
-    for network, own, p, q in ((networks[0], a, p, q), (networks[1], b, q, p)):
+    for network, own, mine, other in ((networks[0], a, p, q), (networks[1], b, q, p)):
         # d/dz of sum (P - Q) (p - q) by its own log-probabilities g_c = P_c (p_c - q_c) + P_c - Q_c, through log-softmax.
-        g = np.exp(p) * (p - q) + np.exp(p) - np.exp(q)
-        agree = g - np.exp(p) * g.sum(1, keepdims=True)
+        g = np.exp(mine) * (mine - other) + np.exp(mine) - np.exp(other)
+        agree = g - np.exp(mine) * g.sum(1, keepdims=True)
         network.move(x, 0.7 * slopes(own, y, weights) + 0.3 * weights[:, None] * agree)
 
 

@@ -1,15 +1,15 @@
 """Do training procedures learn from wrong labels? Small data sets, one small network, one budget.
 
-Labels become any other class (symmetric), the next one (pairs), or one that depends on the sample (instance). Accuracy on
-a clean test set after the last epoch, and at the best one: the best is chosen by the test set itself, so that it shows
-what was reached on the way and not what anyone could have kept. Seconds of training are relative to plain training.
+Labels become any other class (symmetric), the next one (pairs), or one that depends on the sample (instance). Accuracy
+on a clean test set after the last epoch, and at the best one: the best is chosen by the test set itself, so that it
+shows what was reached on the way and not what anyone could have kept. Seconds of training are relative to plain training.
 
-Procedures have their default parameters but for lengths of warm-ups and ramps, which are shares of the epochs, and what
-is said at each; none is tuned on these data. Those that drop a share of the samples know the true share of wrong labels.
-Those marked with * see 50 samples, of the training set, whose labels are known to be right.
+Procedures have their default parameters but for lengths of warm-ups and ramps, which are shares of the epochs; none is
+tuned on these data. Those that drop a share of the samples know the true share of wrong labels. Those marked with * see
+50 samples, of the training set, whose labels are known to be right.
 
-Each seed draws its own labels and network; intervals are of Student's t over seeds, at 95%. A procedure is marked + or -
-where its difference from plain training, seed by seed, is above or below 0 at 95%.
+Each seed draws its own labels and network; intervals are of Student's t over seeds, at 95%. A procedure is marked + or
+- where its difference from plain training, seed by seed, is above or below 0 at 95%.
 """
 
 import pathlib
