@@ -26,13 +26,14 @@ class RobustReport:
 
     noise_rate: estimated share of wrong labels, or of numbers far off. transition_matrix (C, C): P(given label | true
     class). suspicion (N,): how probable it is that a sample's label or number is wrong; suspected: the samples above
-    one half, the most suspect first. believed (N,): the class or number that the model believes. losses (N,): minus the
-    logarithm of the given label's probability, or the residual, by networks that did not see the sample. loss_mixture:
-    (weights, means, deviations) of two normal distributions fitted to the losses of labels. remoteness (N,): how far a
-    sample lies from its neighbours, in robust deviations from the median; outliers: the samples above 6. class_counts,
-    class_weights: by class; weights are those of the choice, None where samples counted alike. temperature: that the
-    logits were divided by. given (N,): what came, as class numbers. approach, epochs: what the model was trained with. trials: {approach: (epochs, score)} of all
-    that was tried. score, plain_score: of the chosen approach and of plain training, on samples not learnt from.
+    one half, the most suspect first. believed (N,): the class or number that the model believes; given (N,): what came,
+    as class numbers. losses (N,): minus the logarithm of the given label's probability, or the residual, by networks
+    that did not see the sample. loss_mixture: (weights, means, deviations) of two normal distributions fitted to the
+    losses of labels. remoteness (N,): how far a sample lies from its neighbours, in robust deviations from the median;
+    outliers: the samples above 6. class_counts, class_weights: by class; weights are those of the choice, None where
+    samples counted alike. temperature: that the logits were divided by. approach, epochs: what the model was trained
+    with. trials: {approach: (epochs, score)} of all that was tried. score, plain_score: of the chosen approach and of
+    plain training, on samples not learnt from.
     """
 
     def __init__(self, report, details, classes, given):
@@ -80,7 +81,9 @@ class _Robust:
         """Changes parameters; returns the estimator."""
         for name, value in parameters.items():
             if name not in self._parameters:
-                raise errors.InvalidArgument(f"There is no parameter {name!r}; there are {', '.join(self._parameters)}.")
+                raise errors.InvalidArgument(
+                    f"There is no parameter {name!r}; there are {', '.join(self._parameters)}."
+                )
             setattr(self, name, value)
         return self
 
@@ -154,7 +157,8 @@ class _Robust:
         x = _table(x)
         if x.shape[1] != self.n_features_in_:
             raise errors.InvalidShape(
-                f"X has {x.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
+                f"X has {x.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input"
             )
         return self.model_.predict(x)
 

@@ -21,7 +21,7 @@ def write(report, folder):
 
 
 def _losses(report):
-    """A histogram of the losses with the mixture fitted to them; each bar parted by how many of its samples are probably
+    """A histogram of the losses with the mixture fitted to them; each bar parted by how many samples are probably
     wrong."""
     is_regression = report.classes is None
     values = np.abs(report.losses) if is_regression else report.losses
@@ -37,7 +37,9 @@ def _losses(report):
         x, y = MARGIN + index * step, MARGIN + HEIGHT
         for count, color in ((total[index], BELIEVED), (bad[index], SUSPECTED)):
             tall = HEIGHT * (count / high) ** 0.5
-            parts.append(f'<rect x="{x:.1f}" y="{y - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}" fill="{color}"/>')
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}" fill="{color}"/>'
+            )
     if report.loss_mixture is not None:
         x = np.linspace(0, limit, 200)
         for weight, mean, deviation in report.loss_mixture.T:
@@ -50,7 +52,9 @@ def _losses(report):
         parts.append(_text(x, MARGIN + HEIGHT + 16, f"{limit * tick / 4:.3g}", "middle"))
     what = "size of the residual" if is_regression else "loss of the given label"
     parts.append(_text(MARGIN + WIDTH / 2, MARGIN + HEIGHT + 36, f"{what}, samples not learnt from", "middle"))
-    parts.append(_text(MARGIN, MARGIN - 14, f"heights are square roots, the highest of {high} samples; red: probably wrong"))
+    parts.append(
+        _text(MARGIN, MARGIN - 14, f"heights are square roots, the highest of {high} samples; red: probably wrong")
+    )
     return _svg(WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN, "Losses", parts)
 
 
@@ -76,7 +80,9 @@ def _labels(report):
                 x, y = left + column * cell + cell / 2, MARGIN + row * cell + cell / 2 + 4
                 parts.append(_text(x, y, str(table[row, column]), "middle", color))
     parts.append(_text(left + size * cell / 2, MARGIN + size * cell + 36, "believed", "middle"))
-    return _svg(left + size * cell + MARGIN, size * cell + 2 * MARGIN, "Given labels (rows) against believed ones", parts)
+    return _svg(
+        left + size * cell + MARGIN, size * cell + 2 * MARGIN, "Given labels (rows) against believed ones", parts
+    )
 
 
 def _text(x, y, text, anchor="start", color="#222"):
