@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import temper
-from temper.experiments import Finding, Reference, experiment, quantized_noise
+from temper.experiments import Finding, Reference, experiment, low_precision, quantized_noise
 
 RECORDS = temper.catalog("experiment")
 
@@ -94,3 +94,25 @@ def test_gradients_of_the_study_are_those_of_its_network(rng):
             values.append(loss(network.forward(x)[0], y).mean())
             parameter -= sign * step * change
         assert (values[0] - values[1]) / (2 * step) == pytest.approx((gradient * change).sum(), rel=1e-3, abs=1e-5)
+
+
+def test_formats_are_those_of_their_definitions(rng):
+    fp8 = temper.quantizer("fp8_e4m3")  # its levels, on a row that its scale leaves as it is
+    values = np.concatenate([rng.standard_normal(200), [448.0]]).astype(np.float32)[None]
+    np.testing.assert_allclose(
+        low_precision.FORMATS["e4m3"](values.astype(float)), fp8.quantize(values).dequantize(), rtol=1e-6)
+    x = rng.standard_normal((3, 40))
+    for name, quantize in low_precision.FORMATS.items():
+        error = np.square(quantize(x) - x).sum() / np.square(x).sum()
+        assert error < (0.03 if "4" in name and "e4" not in name else 0.004), name
+        assert (quantize(np.zeros((2, 5))) == 0).all()
+        mean = np.mean([quantize(x, rng) for _ in range(400)], axis=0)
+        assert abs(mean - x).max() < 0.25 * abs(x).max()
+
+
+def test_the_sweep_finds_something():
+    findings = list(temper.experiment("low_precision_format_sweep")(formats="int8,mxfp4", seeds=1, epochs=2))
+    assert len(findings) == 7 and all(finding.holds for finding in findings[:4])
+    assert "mxfp4: weights" in findings[-1].measured
+    with pytest.raises(temper.errors.UnknownName, match="fp5"):
+        list(temper.experiment("low_precision_format_sweep")(formats="fp5"))

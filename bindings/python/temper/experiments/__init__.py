@@ -2,8 +2,8 @@
 
 Every module of this folder holds some; a new one is a file with a function under `@experiment`, found by being here:
 
-    @experiment("sky_is_blue", area="diagnose", summary="Looks at the sky.", reference=Reference("Rayleigh", 1871, "…"),
-                seeds="How often to look.")
+    @experiment("sky_is_blue", area="diagnose", summary="Looks at the sky.", seeds="How often to look.",
+                reference=Reference("Rayleigh", 1871, "On the light from the sky"))
     def sky_is_blue(seeds: int = 3):
         blue = np.mean([look(seed) for seed in range(seeds)])
         yield Finding("The sky is blue in most looks.", f"{100 * blue:.0f}% of {seeds} looks", blue > 0.5)

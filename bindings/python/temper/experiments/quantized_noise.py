@@ -104,8 +104,8 @@ def quantized_noise_activation_study(seeds: int = 5, epochs: int = 30, noise: fl
     bound = np.sqrt(2 / np.pi) * abs(rounded - x).max()
     ratio = error["relu"][crossed].mean() / error["gelu"][crossed].mean()
     yield Finding(
-        "With 8 bits over [-3, 4], a slope of GELU near zero is wrong by at most 0.798 |d|; where the sign flips, ReLU's "
-        "is wrong by about a hundred times as much.",
+        "With 8 bits over [-3, 4], a slope of GELU near zero is wrong by at most 0.798 |d|; where the sign flips, "
+        "ReLU's is wrong by about a hundred times as much.",
         f"GELU at most {error['gelu'].max():.4f} of {bound:.4f}; {100 * crossed.mean():.1f}% flip, there {ratio:.0f} "
         "times as much",
         error["gelu"].max() <= bound and ratio > 50,

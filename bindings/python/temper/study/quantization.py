@@ -108,7 +108,7 @@ def _digits(context, name, layers, shape, epochs, seed):
     return Setting(name, model, x[:512], measure)
 
 
-def _letters(context, letters, steps, seed):
+def _letters(context, letters, steps, seed, windows=16):
     rng = np.random.default_rng([seed, 1])
     model = temper.Model(transformer(len(letters.alphabet)), input=(STEPS,), seed=seed, context=context)
     parameters = model.parameters()
@@ -132,7 +132,7 @@ def _letters(context, letters, steps, seed):
         right = float((logits.argmax(axis=-1) == y).mean())
         return {"accuracy": right, "perplexity": float(np.exp(min(loss_of(logits, y)[0], 50)))}
 
-    return Setting("letters", model, letters.batch(rng, 16)[0], measure)
+    return Setting("letters", model, letters.batch(rng, windows)[0], measure)
 
 
 def methods():
@@ -233,7 +233,7 @@ def run(options):
         for make in (
             lambda seed: _digits(context, "mlp", MLP, (64,), epochs, seed),
             lambda seed: _digits(context, "conv", CONV, (1, 8, 8), max(1, epochs // 3), seed),
-            lambda seed: _letters(context, letters, steps, seed),
+            lambda seed: _letters(context, letters, steps, seed, 2 if options.quick else 16),
         ):
             say(f"seed {seed}: training")
             found += rows(context, make(seed), seed, options.only, say)
