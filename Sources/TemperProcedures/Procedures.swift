@@ -8,14 +8,13 @@ package enum Procedures {
     AdaptiveK.method, AlimPartialLabels.method, CoTeaching.method, CoTeachingPlus.method, Decoupling.method,
     DivideMix.method, EarlyLearningPlus.method, EstimatedTransition.method, JointTraining.method, LateStopping.method,
     LearningToReweight.method, MentorWeights.method, MetaLabelCorrection.method, MetaLossRescaling.method,
-    MetaWeightNet.method,
-    OverParametrization.method, PrivilegedInformation.method, RotationConsistency.method, SmallLoss.method,
-    VolumeMinimization.method,
+    MetaWeightNet.method, OverParametrization.method, PrivilegedInformation.method, RotationConsistency.method,
+    SmallLoss.method, VolumeMinimization.method,
   ]
 
   private static let imbalance = [
     BackdoorAdjustment.method, ClassBalancedSampling.method, ClassifierRetraining.method, DeferredReweighting.method,
-    ProgressivelyBalancedSampling.method, TauNormalization.method,
+    ProgressivelyBalancedSampling.method, SemiSelf.method, TauNormalization.method,
   ]
 
   private static let optimization = [

@@ -469,7 +469,43 @@ def backdoor_adjustment(networks, x, y, epoch):
         network.move(x, slopes(network.logits(x) + 0.8 * np.log(np.bincount(y) / len(y) + 1e-9), y))
 
 
+class SemiSelf:
+    def __init__(self, pretraining):
+        self.pretraining = pretraining
+        self.side = SideNetwork(3, "rotations", [6, 5, 4])
+
+    def __call__(self, networks, x, y, epoch):
+        network, labelled, count = networks[0], y >= 0, len(x)
+        if epoch == 1:
+            self.first = list(network.values)
+        if epoch <= self.pretraining:
+            total, side = [0, 0], [0, 0, 0, 0]
+            for k in range(4):
+                view = np.rot90(x.reshape(-1, 2, 2), k, axes=(1, 2)).reshape(x.shape)
+                hidden = network.hidden(view)
+                outputs, inputs = self.side.run(hidden)
+                told = (softmax(outputs) - np.eye(4)[k]) / (4 * count)
+                side = [a + b for a, b in zip(side, self.side.gradients(inputs, told))]
+                inner = (told @ self.side.parameters[2] * (inputs[1] > 0)) @ self.side.parameters[0] * (1 - hidden**2)
+                total = [total[0] + inner.T @ view, total[1] + inner.sum(0)]
+            network.values = network.moved([*total, 0, 0]).values
+            self.side.move(side, 0.05)
+        else:
+            given, weights = np.maximum(y, 0), labelled / labelled.sum()
+            if epoch > self.pretraining + 3:
+                given = np.where(labelled, y, self.guessed)
+                weights = weights + 0.7 * ~labelled / (~labelled).sum()
+            network.move(x, slopes(network.logits(x), given, weights))
+        if epoch == self.pretraining:
+            self.first[:2] = network.values[:2]
+        if epoch == self.pretraining + 3:
+            self.guessed = network.logits(x).argmax(1)
+        if epoch in (self.pretraining, self.pretraining + 3):
+            network.values = list(self.first)
+
+
 PRIVILEGED = np.stack([np.arange(len(X)) % 2, Y != TRUTH], axis=1).astype(float)
+UNLABELLED = {"y": np.where(np.arange(len(X)) % 3 == 1, -100, Y)}
 CANDIDATES = {"y": np.maximum(one_hot(Y), np.random.default_rng(2).random((len(X), 3)) < 0.3).astype(float)}
 TRUSTED = {"trusted_x": X[:9] + 0.1, "trusted_y": TRUTH[:9]}
 SHARE = {"forget_rate": 0.4, "ramp": 3}
@@ -483,6 +519,7 @@ CASES = {
     "elr_plus": ({"ema": 0.9}, {}, EarlyLearningPlus),
     "enhanced_meta_label_correction": ({"head_hidden": 5, "head_lr": 0.05}, TRUSTED, MetaLabelCorrection),
     "estimated_transition": ({"warmup_epochs": 2, "percentile": 0.9}, {}, lambda: EstimatedTransition(True)),
+    "imbalanced_semi_self": ({"w": 0.7, "base_epochs": 3}, UNLABELLED, lambda: SemiSelf(0)),
     "late_stopping": (
         {"rounds_each": 2, "largest_k": 2, "keep_rate": 0.6, "warmup_epochs": 1, "max_epochs": 5}, {}, LateStopping
     ),
@@ -565,6 +602,11 @@ def test_resuming(name, tmp_path):
 # Other settings of what has choices: parameters, what fit takes, and what makes the step.
 FURTHER = {
     "alim, one class": ("alim", {"lam": 0.4, "e0": 2, "norm": "onehot"}, CANDIDATES, lambda: Alim(0.4, True)),
+    "imbalanced_semi_self, rotations first": (
+        "imbalanced_semi_self",
+        {"w": 0.7, "base_epochs": 3, "pretrain_epochs": 2, "head_hidden": 5, "head_lr": 0.05},
+        UNLABELLED, lambda: SemiSelf(2),
+    ),
     "estimated_transition, anchors": (
         "estimated_transition", {"estimator": "anchor", "warmup_epochs": 2, "percentile": 0.9}, {},
         lambda: EstimatedTransition(False),

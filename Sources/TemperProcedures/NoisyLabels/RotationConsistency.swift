@@ -41,7 +41,7 @@ final class RotationConsistency: RecordedProcedure {
   }
 
   /// The side of the square images that samples of this shape are.
-  private static func side(of shape: Shape) -> Int? {
+  static func side(of shape: Shape) -> Int? {
     if shape.rank >= 2 { return shape.last == shape.sizes[shape.rank - 2] ? shape.last : nil }
     let side = Int(Double(shape.count).squareRoot().rounded())
     return side * side == shape.count && side > 1 ? side : nil

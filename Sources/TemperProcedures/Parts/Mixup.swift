@@ -15,12 +15,6 @@ extension Random {
       if v > 0, logarithm(1 - uniform()) < 0.5 * x * x + d * (1 - v + logarithm(v)) { return boost * d * v }
     }
   }
-
-  /// Beta(a, a)
-  mutating func beta(_ a: Double) -> Double {
-    let (x, y) = (gamma(a), gamma(a))
-    return x + y > 0 ? x / (x + y) : 0.5
-  }
 }
 
 extension StepGraph {
@@ -30,7 +24,7 @@ extension StepGraph {
     number("mixing share") { [training] position in
       guard alpha > 0 else { return 1 }
       var random = training.random("mixup").stream(position.steps)
-      let share = random.beta(alpha)
+      let share = random.beta(alpha, alpha)
       return max(share, 1 - share)
     }
   }
