@@ -44,7 +44,7 @@ extension Tensor {
   }
 
   /// A number into a scalar tensor of either real type.
-  func store(_ value: Double) {
+  package func store(_ value: Double) {
     if dtype == .float64 {
       unsafe pointer.storeBytes(of: value, as: Double.self)
     } else {
@@ -83,6 +83,25 @@ extension Tensor {
     return dtype == .float64
       ? unsafe temper_sum_squares_f64(pointer.assumingMemoryBound(to: Double.self), count)
       : unsafe temper_sum_squares_f32(pointer.assumingMemoryBound(to: Float.self), count)
+  }
+
+  /// Sum of the squares of all elements of a dense real tensor, in double precision, by a tree that depends on the
+  /// count only.
+  package func sumOfSquares(_ workers: Workers, partial: inout [Double]) -> Double {
+    let piece = 1 << 16
+    let pieces = (count + piece - 1) / piece
+    precondition(isDense && dtype.isFloating && partial.count >= pieces)
+    let base = unsafe pointer
+    unsafe partial.withUnsafeMutableBufferPointer { sums in
+      workers.run(pieces) { index, _ in
+        let (first, count) = (index * piece, Swift.min(piece, count - index * piece))
+        unsafe sums[index] =
+          dtype == .float64
+          ? temper_sum_squares_f64(base.assumingMemoryBound(to: Double.self) + first, count)
+          : temper_sum_squares_f32(base.assumingMemoryBound(to: Float.self) + first, count)
+      }
+    }
+    return partial[..<pieces].reduce(0, +)
   }
 
   /// The same bytes from a tensor of the same type and size; both dense.

@@ -33,7 +33,7 @@ extension Optimizers {
     ]
   ) { x in
     let (bound, eta, first, isDelayed) = (x.real("clip"), x.real("eta"), x.real("b0"), x.boolean("delayed"))
-    x.totals([("square", square(x.gradient).sumAll())])
+    x.totals([("square", squaredLength(x.gradient))])
     let factor: @Sendable (StepNumbers) -> Double = { clip($0["square"], bound) }
     let g = x.number("factor", factor) * x.gradient
     switch x.text("form") {
@@ -83,7 +83,7 @@ extension Optimizers {
     func clipped(_ name: String, _ g: Expression, _ bound: @escaping @Sendable (StepNumbers) -> Double) -> Expression {
       switch x.text("clip") {
       case "global":
-        x.totals([(name, square(g).sumAll())])
+        x.totals([(name, squaredLength(g))])
         return x.number(name + "_factor") { clip($0[name], bound($0)) } * g
       case "layer":
         let (bound, length) = (x.number(name + "_bound", bound), norm(g))

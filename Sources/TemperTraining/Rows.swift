@@ -84,25 +84,6 @@ extension Tensor {
     return dtype == .float64 ? unsafe pointer.load(as: Double.self) : Double(unsafe pointer.load(as: Float.self))
   }
 
-  /// Sum of the squares of all elements of a dense real tensor, in double precision, by a tree that depends on the
-  /// count only.
-  func sumOfSquares(_ workers: Workers, partial: inout [Double]) -> Double {
-    let piece = 1 << 16
-    let pieces = (count + piece - 1) / piece
-    precondition(isDense && dtype.isFloating && partial.count >= pieces)
-    let base = unsafe pointer
-    unsafe partial.withUnsafeMutableBufferPointer { sums in
-      workers.run(pieces) { index, _ in
-        let (first, count) = (index * piece, Swift.min(piece, count - index * piece))
-        unsafe sums[index] =
-          dtype == .float64
-          ? temper_sum_squares_f64(base.assumingMemoryBound(to: Double.self) + first, count)
-          : temper_sum_squares_f32(base.assumingMemoryBound(to: Float.self) + first, count)
-      }
-    }
-    return partial[..<pieces].reduce(0, +)
-  }
-
   /// Row-major position of the first NaN or infinity of a dense real tensor.
   var firstNotFinite: Int? {
     precondition(isDense && dtype.isFloating)

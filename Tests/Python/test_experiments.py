@@ -116,3 +116,37 @@ def test_the_sweep_finds_something():
     assert "mxfp4: weights" in findings[-1].measured
     with pytest.raises(temper.errors.UnknownName, match="fp5"):
         list(temper.experiment("low_precision_format_sweep")(formats="fp5"))
+
+
+def test_windows_and_their_slopes(rng):
+    """Windows go back to the grid; the slopes of shifted windowed attention are its finite differences."""
+    from temper.experiments import window_attention as study
+
+    x = rng.normal(size=(2, 4, 4, 4, 6))
+    window, shift = (2, 2, 2), (1, 1, 1)
+    np.testing.assert_array_equal(study.grid(study.windows(x, window, shift), (4, 4, 4), window, shift), x)
+    parameters = [*(rng.normal(size=(6, 6)) for _ in range(3)), rng.normal(size=(2, 27))]
+    dy = rng.normal(size=x.shape)
+
+    def value(x, parameters):
+        return (dy * study.attend(x, parameters, window, shift)[0]).sum()
+
+    dx, gradients = study.slopes(dy, study.attend(x, parameters, window, shift)[1], parameters, window, shift)
+    for array, slope in zip([x, *parameters], [dx, *gradients]):
+        for place in rng.integers(0, array.size, 4):
+            start = array.flat[place]
+            array.flat[place] = start + 1e-5
+            high = value(x, parameters)
+            array.flat[place] = start - 1e-5
+            low = value(x, parameters)
+            array.flat[place] = start
+            assert slope.flat[place] == pytest.approx((high - low) / 2e-5, rel=1e-5, abs=1e-7)
+
+
+def test_the_diagnosis_of_a_curve():
+    from temper.experiments.window_attention import diagnose
+
+    falling = np.array([[1.0 / t, 1.0 / t, 0.9] for t in range(1, 8)])
+    rising = np.array([[1.0 / t, t, 0.2] for t in range(1, 8)])
+    y = np.array([0, 1, 1])
+    assert diagnose(falling, y) == set() and diagnose(rising, y) == {"overfits", "below majority"}

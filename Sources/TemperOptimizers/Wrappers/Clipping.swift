@@ -38,7 +38,7 @@ extension Optimizers {
       _ = x.gathered("largest", magnitudes) { (arrays) throws(TemperError) in try largestElement(arrays) }
       length = { $0["largest"] }
     } else {
-      x.totals([("power", p == 2 ? square(x.gradient).sumAll() : pow(abs(x.gradient), p).sumAll())])
+      x.totals([("power", p == 2 ? squaredLength(x.gradient) : pow(abs(x.gradient), p).sumAll())])
       length = { p == 2 ? $0["power"].squareRoot() : pow($0["power"], 1 / p) }
     }
     let limit: @Sendable (StepNumbers) -> Double
@@ -82,7 +82,7 @@ extension Optimizers {
       let bound = quantile(abs(x.gradient), share)
       return try x.inner(base, gradient: minimum(maximum(x.gradient, -bound), bound))
     }
-    x.totals([("square", square(x.gradient).sumAll())])
+    x.totals([("square", squaredLength(x.gradient))])
     for place in 0..<window {
       x.scalar("norm\(place)", initial: .nan) {
         ($0.step - 1) % window == place ? $0["square"].squareRoot() : $0["norm\(place)"]

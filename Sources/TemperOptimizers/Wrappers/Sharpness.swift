@@ -20,7 +20,7 @@ extension Optimizers {
   /// rho / (|v| + eps), |v| over all parameters together.
   private static func ascent(_ x: Update, _ name: String, _ v: Expression) -> Expression {
     let (rho, eps) = (x.real("rho"), x.real("eps"))
-    x.totals([(name, square(v).sumAll())])
+    x.totals([(name, squaredLength(v))])
     return x.number(name + "_length") { rho / ($0[name].squareRoot() + eps) }
   }
 
