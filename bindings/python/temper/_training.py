@@ -34,7 +34,9 @@ class Trainer(Handle):
     """Trains a model, whose parameters it changes.
 
     loss, optimizer, schedule: a name of the catalogue, or what temper.loss, temper.optimizer and temper.schedule make.
-    The schedule gives the learning rate of each step; without it the optimizer's own is constant.
+    The schedule gives the learning rate of each step; without it the optimizer's own is constant. Groups of the optimizer
+    (Optimizer.group) count the parameters that the model trains, in the order of model.parameters(). Validation and
+    evaluate look at the model where its optimizer wants it used: at the average of ema, swa or schedule_free_adamw, say.
     seed: of shuffling and dropout. threads: that share the work; None: those of the model's context; the results are
     the same bits with any number. clip_value: every element of a gradient goes into [-clip_value, clip_value].
     clip_norm: the norm over all gradients is at most this. drop_last: leave out a last batch with fewer samples.
