@@ -832,8 +832,8 @@ int32_t temper_quantized_free(temper_quantized *quantized);
 
 /* ---------------------------------------------------------------------------------------------------- Files */
 
-/* Opens a file of named tensors, GGUF or safetensors as its first bytes say. Its header is checked in full; data is read
- * when it is asked for. [any] */
+/* Opens a file of named tensors: GGUF or safetensors as its first bytes say, ONNX where the path ends in ".onnx", whose
+ * constants are its tensors. Its header is checked in full; data is read when it is asked for. [any] */
 int32_t temper_file_open(temper_file **out, temper_context *context, const char *path, temper_error *error);
 
 /* As TEMPER_FORMAT_JSON {"format": "gguf", "metadata": {...}, "tensors": [{"name": ..., "type": "Q4_0", "shape": [...],
@@ -846,6 +846,13 @@ int32_t temper_file_tensor(temper_tensor **out, temper_file *file, const char *n
 
 /* [one-per-handle] */
 int32_t temper_file_free(temper_file *file);
+
+/* Fills all parameters and running statistics of a float model from a file, or changes nothing: each from the tensor of
+ * its name, or of the name that a text among `names` gives for it, such as temper_text("0.weight", "fc1.weight");
+ * "fc1.weight^T" for a matrix stored as (inputs, outputs), as MatMul of ONNX has it. What else the file holds is not
+ * looked at. [one-per-handle] */
+int32_t temper_model_fill(temper_model *model, temper_file *file, const temper_param *names, uint64_t name_count,
+                          temper_error *error);
 
 /* A tensor that goes into a file: floats or integers, or a quantized matrix, one of the two. */
 typedef struct temper_stored_tensor {

@@ -175,6 +175,8 @@ typedef struct temper_api {
     temper_error *error);
   int32_t (*file_tensor)(temper_tensor **out, temper_file *file, const char *name, temper_error *error);
   int32_t (*file_free)(temper_file *file);
+  int32_t (*model_fill)(temper_model *model, temper_file *file, const temper_param *names, uint64_t name_count,
+    temper_error *error);
   int32_t (*file_write)(temper_context *context, const char *path, const temper_stored_tensor *tensors,
     uint64_t tensor_count, const temper_param *metadata, uint64_t metadata_count, temper_error *error);
   int32_t (*plugin_list)(char *text, uint64_t capacity, uint64_t *length, temper_context *context, int32_t format,

@@ -49,6 +49,23 @@ private func file(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperErro
   unsafe edge(freeing: handle, ContextFile.self)
 }
 
+@implementation @c public func temper_model_fill(
+  _ handle: OpaquePointer?, _ source: OpaquePointer?, _ names: UnsafePointer<temper_param>?, _ nameCount: UInt64,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (model, file) = unsafe (try model(handle, 0), try file(source, 1))
+    var given: [String: String] = [:]
+    for (name, value) in unsafe try parameters(names, nameCount, 2) {
+      guard case .text(let text) = value else {
+        throw TemperError(.invalidType, "The name for \"\(name)\" must be a text.", argument: 2)
+      }
+      given[name] = text
+    }
+    try file.file.fill(model.model, names: given, workers: model.context.workers)
+  }
+}
+
 @implementation @c public func temper_file_write(
   _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ tensors: UnsafePointer<temper_stored_tensor>?,
   _ tensorCount: UInt64, _ metadata: UnsafePointer<temper_param>?, _ metadataCount: UInt64,

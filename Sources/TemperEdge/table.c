@@ -112,6 +112,7 @@ static const temper_api api = {
     temper_file_describe,
     temper_file_tensor,
     temper_file_free,
+    temper_model_fill,
     temper_file_write,
     temper_plugin_list,
     temper_plugin_define,

@@ -749,6 +749,8 @@ static void files(const char *folder) {
   TRUE(strstr(text, "weight  Q4_0") != NULL);
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_describe(text, sizeof text, &length, file, 9, &error));
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_file_tensor(&got, file, "wait", &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_fill(NULL, file, NULL, 0, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_model_fill((temper_model *)file, file, NULL, 0, &error));
   FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_file_tensor(&got, file, NULL, &error));
   OK(temper_file_tensor(&got, file, "weight", &error));
   STATUS(TEMPER_OK, temper_tensor_free(got));

@@ -40,6 +40,13 @@ def test_python_of_the_readme(tmp_path):
     assert "(8, 3)" in lines[-1]
 
 
+def test_files_of_the_readme(tmp_path):
+    (code,) = blocks("python files")
+    text = run(sys.executable, "-c", code, folder=tmp_path)
+    assert "'made.by': 'me'" in text and "Q8_0" in text and "(4, 64)" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"model.gguf", "model.onnx", "packed.onnx", "w.gguf"}
+
+
 def test_c_of_the_readme(tmp_path):
     (code,) = blocks("c")
     (tmp_path / "first.c").write_text(code)

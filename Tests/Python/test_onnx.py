@@ -125,3 +125,95 @@ def test_files_say_how_they_were_made(tmp_path):
     assert proto.opset_import[0].version == 21 and proto.producer_name == "temper"
     assert proto.metadata_props[0].key == "temper.model"
     assert {entry.name for entry in proto.graph.initializer} >= set(model.parameters())
+
+
+# ------------------------------------------------------------------------------------------------ weights from files
+
+
+def foreign(path, tensors, **fields):
+    """A file of constants as other programs write it."""
+    made = [onnx.numpy_helper.from_array(value, name) for name, value in tensors.items()]
+    graph = onnx.helper.make_graph([], "g", [], [], initializer=made)
+    onnx.save(onnx.helper.make_model(graph, **fields), path)
+
+
+def test_constants_are_read(tmp_path, rng):
+    tensors = {
+        "f": rng.standard_normal((3, 4)).astype(np.float32), "d": rng.standard_normal(5),
+        "n": np.arange(6).reshape(2, 3), "i": np.arange(3, dtype=np.int32), "b": np.arange(3, dtype=np.uint8), "s": np.arange(-2, 2, dtype=np.int8),
+        "h": rng.standard_normal((2, 2)).astype(np.float16), "z": np.zeros((0, 2), np.float32),
+    }  # fmt: skip
+    foreign(tmp_path / "f.onnx", tensors)
+    file = temper.open_file(tmp_path / "f.onnx", CONTEXT)
+    assert file.format == "onnx" and set(file) == set(tensors) and file.tensors["h"].type == "FLOAT16"
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(file[name], value)
+
+
+@pytest.mark.parametrize("name", ["dense", "transformer", "convolutions"])
+def test_weights_of_our_files_come_back(name, tmp_path):
+    model, (_, x) = made(name)
+    model.save(tmp_path / "m.onnx")
+    layers, shape, _ = MODELS[name]
+    other = temper.Model(layers, input=shape, seed=9, context=CONTEXT)
+    other.load_weights(tmp_path / "m.onnx")  # running statistics too
+    np.testing.assert_array_equal(other.predict(x), model.predict(x))
+
+
+def test_weights_of_other_programs_by_name(tmp_path, rng):
+    w, b = rng.standard_normal((8, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    x = rng.standard_normal((4, 8)).astype(np.float32)
+    foreign(tmp_path / "f.onnx", {"fc.w": w, "fc.b": b, "rest": b})
+    temper.save_file({"fc.w": w.T, "fc.b": b, "rest": b}, tmp_path / "f.safetensors", context=CONTEXT)
+    temper.save_file({"fc.w": w.T, "fc.b": b}, tmp_path / "f.gguf", context=CONTEXT)
+    for end, weight in (("onnx", "fc.w^T"), ("safetensors", "fc.w"), ("gguf", "fc.w")):
+        model = temper.Model([{"dense": 3}], input=(8,), seed=1, context=CONTEXT)
+        model.load_weights(tmp_path / f"f.{end}", {"0.weight": weight, "0.bias": "fc.b"})
+        np.testing.assert_allclose(model.predict(x), x @ w + b, rtol=1e-5, atol=1e-6)
+    before = {name: value.copy() for name, value in model.parameters().items()}
+    for names, word in [
+        ({}, "0.weight"), ({"0.weight": "fc.w", "0.bias": "nothing"}, "nothing"), ({"1.weight": "fc.w"}, "1.weight"),
+        ({"0.weight": "fc.w^T", "0.bias": "fc.b"}, "(8, 3)"),
+    ]:  # fmt: skip
+        with pytest.raises(temper.Error) as caught:
+            model.load_weights(tmp_path / "f.gguf", names)
+        assert word in str(caught.value)
+    for name, value in model.parameters().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def opened(path, data):
+    """The names of the tensors, or the error: anything else fails the test."""
+    path.write_bytes(data)
+    try:
+        file = temper.open_file(path, CONTEXT)
+        return [file[name].shape for name in file]
+    except temper.Error as error:
+        assert not isinstance(error, temper.errors.OutOfMemory)
+        return str(error)
+
+
+def test_hostile_files_are_errors_or_files(tmp_path, rng):
+    foreign(tmp_path / "f.onnx", {"w": rng.standard_normal((2, 3)).astype(np.float32), "n": np.arange(2)})
+    data, path = (tmp_path / "f.onnx").read_bytes(), tmp_path / "t.onnx"
+    assert opened(path, data) == [(2, 3), (2,)]
+    for length in range(len(data)):
+        assert isinstance(opened(path, data[:length]), (str, list))
+    for place in range(len(data)):
+        for value in (0, 0x7F, 0xFF, data[place] ^ 1):
+            opened(path, data[:place] + bytes([value]) + data[place + 1 :])
+    proto = onnx.load(tmp_path / "f.onnx")
+    proto.graph.initializer[0].dims[:] = [2**40, 2**40]
+    assert "shape" in opened(path, proto.SerializeToString())
+    proto.graph.initializer[0].dims[:] = [-1]
+    assert "shape" in opened(path, proto.SerializeToString())
+    proto.graph.initializer[0].dims[:] = [1000]
+    assert "bytes" in opened(path, proto.SerializeToString())
+    proto.graph.initializer[0].dims[:] = [2, 3]
+    proto.graph.initializer[1].name = "w"
+    assert "called" in opened(path, proto.SerializeToString())
+    proto.graph.initializer[1].data_location = 1
+    assert "another file" in opened(path, proto.SerializeToString())
+    assert "graph" in opened(path, b"")
+    assert "longer" in opened(path, b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
+    assert "unknown kind" in opened(path, b"\x3b")

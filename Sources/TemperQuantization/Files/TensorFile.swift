@@ -5,11 +5,14 @@ import TemperNetworks
 package enum TensorFile: Sendable {
   case gguf(GGUF)
   case safetensors(SafetensorsListing, ReadableFile)
+  case onnx(ONNXFile)
 
   package init(reading path: String) throws(TemperError) {
     let file = try ReadableFile(path)
     if try GGUF.begins(file) {
       self = .gguf(try GGUF(reading: file))
+    } else if path.hasSuffix(".onnx") {
+      self = .onnx(try ONNXFile(reading: file))
     } else {
       self = .safetensors(try SafetensorsListing(reading: file), file)
     }
@@ -20,6 +23,7 @@ package enum TensorFile: Sendable {
     switch self {
     case .gguf(let file): file.tensors.map { ($0.name, $0.type.name, $0.shape, $0.byteCount) }
     case .safetensors(let listing, _): listing.entries.map { ($0.name, $0.typeName, $0.shape, $0.byteCount) }
+    case .onnx(let file): file.tensors.map { ($0.name, $0.typeName, $0.shape, $0.byteCount) }
     }
   }
 
@@ -28,6 +32,7 @@ package enum TensorFile: Sendable {
     let (format, metadata): (String, [JSON.Member]) =
       switch self {
       case .gguf(let file): ("gguf", file.metadata.map { JSON.Member($0.key, $0.value.json) })
+      case .onnx(let file): ("onnx", file.metadata.map { JSON.Member($0.key, .text($0.value)) })
       case .safetensors(let listing, _):
         ("safetensors", listing.metadata.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .text($0.value)) })
       }
@@ -58,6 +63,8 @@ package enum TensorFile: Sendable {
       if let entry = listing.entries.first(where: { $0.name == name }) {
         return try entry.tensor(try file.read(entry.range))
       }
+    case .onnx(let file):
+      if let entry = file.tensors.first(where: { $0.name == name }) { return try file.tensor(entry, workers: workers) }
     }
     let names = rows.prefix(20).map(\.name).joined(separator: ", ")
     throw TemperError(

@@ -138,6 +138,19 @@ class Model(Handle):
         with self._lock:
             library.model_export(self, os.fsencode(path), *params(options))
 
+    def load_weights(self, path: Path, names: Mapping[str, str] | None = None) -> None:
+        """Fills all parameters and running statistics from a safetensors, GGUF or ONNX file, or changes nothing.
+
+        names: by the model's name the file's, where they differ, {"0.weight": "fc1.weight"}; "fc1.weight^T" for a matrix
+        stored as (inputs, outputs), as MatMul of ONNX has it. What else the file holds is not looked at.
+        """
+        file = library.handle(library.file_open, self._context, os.fsencode(path))
+        try:
+            with self._lock:
+                library.model_fill(self, file, *params(names or {}))
+        finally:
+            library.file_free(file)
+
     def summary(self) -> str:
         """A table of layers, shapes and parameters, as text."""
         return library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_TEXT"])

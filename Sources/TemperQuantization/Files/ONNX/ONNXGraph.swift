@@ -3,8 +3,8 @@ import TemperCore
 /// Element types of ONNX tensors by their numbers in files.
 enum ONNXType: Int {
   case float = 1, uint8, int8
-  case int32 = 6, int64, text, boolean
-  case double = 11
+  case int32 = 6, int64, text, boolean, float16, double
+  case bfloat16 = 16
   case uint4 = 21, int4
 }
 
