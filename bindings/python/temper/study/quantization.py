@@ -19,7 +19,7 @@ import numpy as np
 import temper
 
 from . import digits, picture
-from .losses import interval
+from .results import interval
 
 BITS = (8, 4, 3, 2, 1)
 FLOAT = "float32"
