@@ -83,6 +83,13 @@ package struct Parameter: Sendable {
     Parameter(name: name, kind: .integer(range), initial: .integer(initial), summary: summary)
   }
 
+  /// A whole number that may be absent, and is if nobody says.
+  package static func optionalInteger(
+    _ name: String, in range: ClosedRange<Int> = .min ... .max, _ summary: String
+  ) -> Parameter {
+    Parameter(name: name, kind: .integer(range), initial: .none, summary: summary, allowsNone: true)
+  }
+
   package static func boolean(_ name: String, _ initial: Bool, _ summary: String) -> Parameter {
     Parameter(name: name, kind: .boolean, initial: .boolean(initial), summary: summary)
   }
@@ -203,6 +210,11 @@ package struct Arguments: Sendable, Hashable {
   /// nil where the value is none, or a word.
   package func optionalReal(_ name: String) -> Double? {
     if case .real(let value)? = values[name] { value } else { nil }
+  }
+
+  /// nil where the value is none.
+  package func optionalInteger(_ name: String) -> Int? {
+    if case .integer(let value)? = values[name] { value } else { nil }
   }
 
   package func integer(_ name: String) -> Int {

@@ -93,6 +93,7 @@ enum LabelNoise {
         let (y, classes) = try work.labels()
         _ = try work.reals("x")
         let x = try Matrix(try work.tensor("x")).standardized
+        try TemperError.needsRoom(for: classes, classes, x.columns, what: "The map from features to classes")
         var random = work.random("instances")
         // W[true class][feature][class]
         let weights = (0..<(classes * x.columns * classes)).map { _ in random.normal() }
@@ -213,10 +214,10 @@ extension ArrayWork {
     let y = try ids("y")
     let largest = (y.max() ?? 0) + 1
     let classes = has("num_classes") ? try ids("num_classes")[0] : largest
-    guard classes >= largest, classes >= 2, classes <= 1 << 14 else {
+    guard classes >= largest, classes >= 2, classes <= 1 << 12 else {
       throw TemperError(
         .outOfRange,
-        "There must be 2 to \(1 << 14) classes and y must lie below their number; num_classes is \(classes), the largest id \(largest - 1)."
+        "There must be 2 to \(1 << 12) classes and y must lie below their number; num_classes is \(classes), the largest id \(largest - 1)."
       )
     }
     return (y, classes)

@@ -5,7 +5,8 @@ import TemperCore
 /// The samplers of the catalogue, and the calls that they are made of.
 enum Samplers {
   static let all: [Method] =
-    [randomOversampler, randomUndersampler, classBalanced, progressivelyBalanced]
+    [randomOversampler, randomUndersampler, classBalanced, progressivelyBalanced] + Interpolation.all + Cleaning.all
+    + Selection.all
 
   /// A sampler that takes samples as they are, some several times and some not at all: its choice of numbers, which it
   /// resamples by, tells shuffled, and whose chances are the weights.
@@ -54,6 +55,7 @@ enum Samplers {
     ],
     calls: choosing { (work, labels) throws(TemperError) in
       let goals = labels.goals(work.real("target_ratio"), labels.largest)
+      try TemperError.needsRoom(for: goals.reduce(0, +), what: "The samples")
       return labels.classes.indices.reduce(into: Array(0..<labels.count)) { chosen, at in
         var random = work.random("oversampling").stream(labels.classes[at])
         let members = labels.members[at]
@@ -139,7 +141,7 @@ enum Samplers {
     return labels.places.map { weights[$0] / whole }
   }
 
-  static let count = Parameter.integer("count", 0, in: 0...(1 << 31), "How many to draw; 0: as many as there are.")
+  static let count = Parameter.integer("count", 0, in: 0...(1 << 28), "How many to draw; 0: as many as there are.")
 
   private static func draw(_ work: ArrayWork, _ labels: Labels, _ weights: [Double]) throws(TemperError) -> [Int] {
     var random = work.random("draws")
