@@ -13,7 +13,7 @@ struct Match {
     /// As the formula sees it.
     let innerShape: Shape
     /// Ids must lie below this.
-    let bound: Int?
+    var bound: Int?
     /// The value of an input that is a size.
     var size: Int?
 
@@ -107,6 +107,8 @@ extension Match {
       }
       entries.append(found)
     }
+    // A later input may have said how large a size is that earlier ids must lie below.
+    for at in entries.indices { entries[at].bound = sizes.bound(entries[at].form) }
     (self.entries, rest, samples) = (entries, sizes.rest ?? [], sizes["N"] ?? 1)
   }
 

@@ -3,5 +3,6 @@ import TemperCatalogue
 /// The methods of this room.
 package enum DataMethods {
   package static let all: [Method] =
-    Samplers.all + Generators.all + Structure.all + LabelErrors.all
+    Samplers.all + Generators.all + Structure.all + LabelErrors.all + Crowd.all
+    + [LabelPropagation.method]
 }

@@ -12,6 +12,6 @@ package enum Losses {
     regularizers, adversarial, diffusion, restoration, sequences,
     softmaxFamily, softmaxVariants, entmaxFamily, largeVocabulary, logitTransforms, attention, weightOperators,
     ensembles, sparseCoding, targetTransforms, decoders,
-    streaming, crowd, graphs, bandLimited, tokenInfusion, hypotheses, physics,
+    streaming, graphs, bandLimited, tokenInfusion, hypotheses, physics,
   ].flatMap { $0 }
 }

@@ -85,7 +85,7 @@ enum NoiseMetrics {
   static let signalStrength = Method(
     "relative_signal_strength", kind: .metric, area: "noisy-labels",
     summary: "How much of the lead of the likeliest class is left under label noise, for each sample.",
-    reference: Reference("Zhang, Zhang and Scott", 2024, "Label Noise: Ignorance Is Bliss", arXiv: "2411.00079"),
+    reference: Reference("Zhu et al.", 2024, "Label Noise: Ignorance Is Bliss", arXiv: "2411.00079"),
     inputs: [
       Input("clean", [.init(["N", "C"])], isDifferentiable: false, "Probabilities of true classes."),
       Input("noisy", [.init(["N", "C"])], isDifferentiable: false, "Probabilities of given labels."),

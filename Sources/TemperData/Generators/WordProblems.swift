@@ -7,7 +7,7 @@ enum WordProblems {
     "distractor_word_problems", kind: .generator, area: "data",
     summary: "Word problems, and the same with sentences put in whose numbers change nothing.",
     reference: Reference(
-      "Abdulhamid et al.", 2024, "Investigating the Robustness of LLMs on Math Word Problems", arXiv: "2406.15444"),
+      "Anantheswaran et al.", 2024, "Investigating the Robustness of LLMs on Math Word Problems", arXiv: "2406.15444"),
     parameters: [
       ReasoningText.count, .integer("n_low", 1, in: 0...10, "The fewest distractors."),
       .integer("n_high", 2, in: 0...10, "The most."),

@@ -2,9 +2,7 @@ import TemperCatalogue
 import TemperCore
 import TemperGraph
 
-extension Losses {
-  static let crowd = [softLabels]
-
+extension Crowd {
   /// One probability table of the votes by each of seven methods; "average" is their weighted mean.
   static let softLabels = Method(
     "soft_label_ensemble", aliases: ["crowd_soft_label_average"], kind: .op, area: "data",
@@ -28,18 +26,11 @@ extension Losses {
       .integer("seed", 0, in: 0 ... .max, "Where the starts of MACE come from."),
     ],
     inputs: [
-      Input("votes", [.init(["N", "M"], .index(below: nil))], none: -1, "Items by workers: class ids; -1 is no vote."),
-      Input("num_classes", [.init([], .index(below: nil))], isSize: true, "How many classes there are."),
+      votes, classCount,
       Input("weights", [.init(["7"])], isOptional: true, isDifferentiable: false, "Of the methods in the average."),
     ],
-    check: { (inputs, _) throws(TemperError) in
-      let classes = try inputs["num_classes"]?.array(of: Int64.self).first ?? 0
-      guard (1...(1 << 20)).contains(classes) else {
-        throw TemperError(.outOfRange, "num_classes must be 1 to \(1 << 20); \(classes) came.")
-      }
-      if let bad = try inputs["votes"]?.array(of: Int64.self).first(where: { $0 >= classes }) {
-        throw TemperError(.outOfRange, "With \(classes) classes votes are -1 to \(classes - 1); \(bad) came.")
-      }
+    check: { (inputs, arguments) throws(TemperError) in
+      try check(inputs, arguments)
       if let weights = try inputs["weights"]?.array(of: Double.self),
         !weights.allSatisfy({ $0 >= 0 && $0.isFinite }) || weights.reduce(0, +) <= 0
       {
