@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|blocks|training|procedures|optimizers|plugins|products|loading ...]
+    python run.py [losses|blocks|training|procedures|optimizers|plugins|data|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import blocks
+import data
 import loading
 import losses
 import optimizers
@@ -21,7 +22,7 @@ import training
 from pairs import once
 
 SUBJECTS = {"losses": losses, "blocks": blocks, "training": training, "procedures": procedures,
-            "optimizers": optimizers, "plugins": plugins}
+            "optimizers": optimizers, "plugins": plugins, "data": data}
 
 
 def limits(threads):

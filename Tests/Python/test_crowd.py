@@ -139,3 +139,88 @@ def test_the_number_of_classes_is_the_width():
         soft([[0, -2]], 3, "standard")
     with pytest.raises(temper.Error, match="num_classes"):
         soft([[0]], 0, "standard")
+
+
+def test_each_model_of_workers_has_an_entry(rng):
+    votes, _ = simulated(rng)
+    for name, method, options in (
+        ("majority_vote", "standard", {}),
+        ("dawid_skene", "ds", {"em_iters": 7, "smoothing": 0.1}),
+        ("glad", "glad", {"em_iters": 5}),
+        ("mace", "mace", {"mace_iters": 10, "mace_restarts": 2, "seed": 3}),
+    ):
+        table = temper.op(name, **options)(votes=votes, num_classes=4)
+        np.testing.assert_array_equal(table, soft(votes, 4, method, **options))
+    with pytest.raises(temper.Error, match="4 classes"):
+        temper.op("dawid_skene")(votes=[[4]], num_classes=4)
+
+
+def top_two_votes(rng, tasks=500, workers=30, classes=5, share=0.5):
+    """Best and second answers, how votes split between them, and who guesses how often (the model of the paper)."""
+    best = rng.integers(0, classes, tasks)
+    second = (best + rng.integers(1, classes, tasks)) % classes
+    split, skill = rng.uniform(0.55, 0.95, tasks), rng.uniform(0.2, 1, workers)
+    told = np.where(rng.random((tasks, workers)) < split[:, None], best[:, None], second[:, None])
+    votes = np.where(rng.random(told.shape) < skill, told, rng.integers(0, classes, told.shape))
+    votes[rng.random(votes.shape) > share] = -1
+    return votes, best, second, split, skill
+
+
+def test_top_two_answers(rng):
+    both = {"counts": [], False: [], True: []}
+    errors, correlations = {"counts": [], True: []}, []
+    for _ in range(5):
+        votes, best, second, split, skill = top_two_votes(rng)
+        counts = indicators(votes, 5).sum(1)
+        order = counts.argsort(1, kind="stable")
+        both["counts"].append(((order[:, -1] == best) & (order[:, -2] == second)).mean())
+        top = np.take_along_axis(counts, order[:, -2:], 1)
+        errors["counts"].append(np.abs(top[:, 1] / np.maximum(top.sum(1), 1) - split).mean())
+        for stage2 in (False, True):
+            table = temper.op("toptwo_crowdsourcing", stage2=stage2)(votes=votes, num_classes=5)
+            np.testing.assert_allclose(table.sum(1), 1)
+            assert np.all((table > 0).sum(1) == 2) and table.max(1).min() > 0.5
+            ranks = table.argsort(1)
+            both[stage2].append(((ranks[:, -1] == best) & (ranks[:, -2] == second)).mean())
+            if stage2:
+                errors[True].append(np.abs(table.max(1) - split).mean())
+        reliability = temper.op("toptwo_crowdsourcing_reliability")(votes=votes, num_classes=5)
+        correlations.append(np.corrcoef(reliability, skill)[0, 1])
+    assert np.mean(both[True]) > np.mean(both["counts"]) + 0.03 and np.mean(both[True]) > np.mean(both[False])
+    assert np.mean(correlations) > 0.95 and np.mean(errors[True]) < np.mean(errors["counts"]) + 0.01
+    with pytest.raises(temper.Error, match="3 to"):
+        temper.op("toptwo_crowdsourcing")(votes=[[0, 1]], num_classes=2)
+
+
+def test_sure_workers_tell_the_split(rng):
+    votes, best, second, split, _ = top_two_votes(rng, tasks=40, workers=600, share=1.1)
+    told = np.where(rng.random(votes.shape) < split[:, None], best[:, None], second[:, None])
+    table = temper.op("toptwo_crowdsourcing")(votes=told, num_classes=5)
+    shares = (told == best[:, None]).mean(1)
+    np.testing.assert_allclose(table[np.arange(40), best], shares, atol=0.01)
+
+
+def test_labels_spread_over_the_graph(rng):
+    x = np.r_[rng.normal(size=(60, 2)), rng.normal(size=(60, 2)) + 6] + 10
+    truth = np.repeat([0, 1], 60)
+    labels = np.full(120, -1)
+    labels[[3, 70]] = 0, 1
+    for affinity, options in (("gaussian", {"sigma": 0.7}), ("cosine", {"gamma": 2.0})):
+        table = temper.op("label_propagation", k=6, alpha=0.9, affinity=affinity, **options)(x, labels, num_classes=2)
+        points = x if affinity == "gaussian" else x / np.linalg.norm(x, axis=1, keepdims=True)
+        squares = ((points[:, None] - points) ** 2).sum(-1)
+        np.fill_diagonal(squares, np.inf)
+        near = squares.argsort(1, kind="stable")[:, :6]
+        w = np.zeros((120, 120))
+        rows = np.arange(120)[:, None]
+        w[rows, near] = np.exp(-squares[rows, near] / 0.98) if affinity == "gaussian" else (points[near] * points[:, None]).sum(-1) ** 2
+        w += w.T
+        d = w.sum(1) ** -0.5
+        z = np.maximum(np.linalg.solve(np.eye(120) - 0.9 * d[:, None] * w * d, (labels[:, None] == [0, 1]).astype(float)), 0)
+        sums = z.sum(1, keepdims=True)
+        expected = np.where(sums > 1e-12, z / np.maximum(sums, 1e-12), 0.5)
+        np.testing.assert_allclose(table, expected, atol=1e-6)
+        if affinity == "gaussian":
+            assert (table.argmax(1) == truth).mean() > 0.95
+    with pytest.raises(temper.Error, match="at least one label"):
+        temper.op("label_propagation")(x, np.full(120, -1), num_classes=2)

@@ -97,7 +97,7 @@ enum Domain {
     "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
     "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
     "target_lengths": .whole(0...3), "density_weights": .positive, "variances": .positive, "context_weights": .positive,
-    "target_scores": .unit, "votes": .whole(-1...4), "num_classes": .whole(5...5),
+    "target_scores": .unit,
   ]
 
   static let special: [String: Domain] = [
@@ -112,7 +112,7 @@ enum Domain {
     "approx_ndcg.targets": .positive, "auc_margin.scores": .unit, "orpo.policy_chosen_logps": .belowZero,
     "orpo.policy_rejected_logps": .belowZero, "entmax.alpha": .aboveOne, "entmax_loss.alpha": .aboveOne,
     "sampled_softmax.proposal": .simplex, "noise_contrastive_estimation.proposal": .simplex,
-    "hierarchical_softmax.sides": .whole(-1...1), "soft_label_ensemble.weights": .positive,
+    "hierarchical_softmax.sides": .whole(-1...1),
   ]
 
   /// Methods with as many M as N.
