@@ -103,7 +103,12 @@ def test_two_labels_do_not():
 
 def test_bad_input_is_an_error():
     three = temper.calibrator("transition_matrix_from_three_labels")
-    for given in ({}, {"labels": [[0, 1, 1]], "tensor": population(T, P)}, {"tensor": population(T, P) * 2}, {"labels": [[0, 0, 0]]}):
+    for given in (
+        {},
+        {"labels": [[0, 1, 1]], "tensor": population(T, P)},
+        {"tensor": population(T, P) * 2},
+        {"labels": [[0, 0, 0]]},
+    ):
         with pytest.raises(temper.Error):
             three.fit(**given)
     with pytest.raises(temper.Error, match="num_classes"):

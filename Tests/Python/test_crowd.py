@@ -213,10 +213,16 @@ def test_labels_spread_over_the_graph(rng):
         near = squares.argsort(1, kind="stable")[:, :6]
         w = np.zeros((120, 120))
         rows = np.arange(120)[:, None]
-        w[rows, near] = np.exp(-squares[rows, near] / 0.98) if affinity == "gaussian" else (points[near] * points[:, None]).sum(-1) ** 2
+        w[rows, near] = (
+            np.exp(-squares[rows, near] / 0.98)
+            if affinity == "gaussian"
+            else (points[near] * points[:, None]).sum(-1) ** 2
+        )
         w += w.T
         d = w.sum(1) ** -0.5
-        z = np.maximum(np.linalg.solve(np.eye(120) - 0.9 * d[:, None] * w * d, (labels[:, None] == [0, 1]).astype(float)), 0)
+        z = np.maximum(
+            np.linalg.solve(np.eye(120) - 0.9 * d[:, None] * w * d, (labels[:, None] == [0, 1]).astype(float)), 0
+        )
         sums = z.sum(1, keepdims=True)
         expected = np.where(sums > 1e-12, z / np.maximum(sums, 1e-12), 0.5)
         np.testing.assert_allclose(table, expected, atol=1e-6)

@@ -53,7 +53,9 @@ def test_noise_of_instances(rng):
     assert 0.08 < made["rates"].std() < 0.12 and made["rates"].min() >= 0
     np.testing.assert_allclose(made["transition"].sum(1), 1)
     # Where a label goes depends on the sample: the same features err to the same class.
-    same = temper.generator("instance_dependent_noise", rate=1, deviation=0)(np.repeat(x[:1], 2000, 0), np.r_[:2000] % 5, seed=1)
+    same = temper.generator("instance_dependent_noise", rate=1, deviation=0)(
+        np.repeat(x[:1], 2000, 0), np.r_[:2000] % 5, seed=1
+    )
     assert same["is_noisy"].all()
     linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
     own = made["is_noisy"] & (Y == 1)
@@ -105,7 +107,13 @@ def test_long_tails(rng):
         np.testing.assert_array_equal(made["counts"], counts)
         np.testing.assert_array_equal(np.bincount(made["y"]), counts)
         np.testing.assert_array_equal(made["x"], x[made["indices"]])
-    assert np.bincount(temper.generator("long_tail", ratio=10, reversed=True)(x, y)["y"]).tolist() == [20, 36, 63, 112, 200]
+    assert np.bincount(temper.generator("long_tail", ratio=10, reversed=True)(x, y)["y"]).tolist() == [
+        20,
+        36,
+        63,
+        112,
+        200,
+    ]
 
 
 def test_dilution(rng):
@@ -178,7 +186,9 @@ def test_traces_of_arithmetic(function):
             for line in lines:
                 name, a, b, c = re.fullmatch(r"(\w+)\((\d+),(\d+)\)=(\d+)", line).groups()
                 assert OPERATIONS[name](int(a), int(b)) == int(c)
-    static = temper.generator("noisy_trace_generator", function=function, count=60, contamination=1, noise="char_replace")()
+    static = temper.generator(
+        "noisy_trace_generator", function=function, count=60, contamination=1, noise="char_replace"
+    )()
     np.testing.assert_array_equal(static["answers"], static["true_answers"])
     changed = sum(a != b for a, b in zip(static["texts"], static["clean_texts"]))
     assert changed > 50 and all(len(a) == len(b) for a, b in zip(static["texts"], static["clean_texts"]))
@@ -207,21 +217,25 @@ def test_dynamic_noise_goes_on():
 def test_satisfiability():
     made = temper.generator("random_ksat_text_generator", count=60, n_low=4, n_high=9)(seed=1)
     assert made["satisfiable"].sum() == 30
-    for text, answer, n, m, clauses in zip(*(made[key] for key in ("texts", "satisfiable", "variables", "clause_counts", "clauses"))):
+    for text, answer, n, m, clauses in zip(
+        *(made[key] for key in ("texts", "satisfiable", "variables", "clause_counts", "clauses"))
+    ):
         clauses = clauses[:m]
         assert text.count(".") == m and np.all(np.abs(clauses) <= n) and np.all(clauses != 0)
         assert all(len(set(abs(c))) == 3 for c in clauses)
         holds = any(
-            all(any((values[abs(l) - 1] == 1) == (l > 0) for l in clause) for clause in clauses)
+            all(any((values[abs(v) - 1] == 1) == (v > 0) for v in clause) for clause in clauses)
             for values in itertools.product((0, 1), repeat=n)
         )
         assert holds == bool(answer)
         first = text.split(". ")[0]
-        premises = sum(l < 0 for l in clauses[0])
+        premises = sum(v < 0 for v in clauses[0])
         assert first.startswith("if " if 0 < premises < 3 else "it is not so" if premises == 3 else "X is")
     shares = []
     for r in (3.0, 4.4, 6.0):
-        loose = temper.generator("random_ksat_text_generator", count=60, n_low=20, n_high=20, r_low=r, r_high=r, balanced=False)()
+        loose = temper.generator(
+            "random_ksat_text_generator", count=60, n_low=20, n_high=20, r_low=r, r_high=r, balanced=False
+        )()
         shares.append((loose["satisfiable"].mean(), np.median(loose["branchings"])))
     assert shares[0][0] > 0.9 > 0.75 > shares[1][0] > shares[2][0] and shares[2][0] < 0.2
     one = temper.generator("random_ksat_text_generator", k=1, n_low=1, n_high=1, r_low=2, r_high=2, count=8)()
@@ -233,11 +247,16 @@ def test_satisfiability():
 
 def test_word_problems():
     made = temper.generator("distractor_word_problems", count=80)(seed=4)
-    for clean, adversarial, expression, answer, count, numbers, used in zip(*(made[key] for key in (
-        "clean", "adversarial", "expressions", "answers", "distractors", "numbers", "is_used"))):
+    for clean, adversarial, expression, answer, count, numbers, used in zip(
+        *(made[key] for key in ("clean", "adversarial", "expressions", "answers", "distractors", "numbers", "is_used"))
+    ):
         assert eval(expression) == answer and 1 <= count <= 2
         parts = re.findall(r"[^.?]+[.?]", adversarial)
-        kept = [part.strip() for part in parts if part.strip() in re.findall(r"[^.?]+[.?]", clean.replace(". ", ".").replace("? ", "?"))]
+        kept = [
+            part.strip()
+            for part in parts
+            if part.strip() in re.findall(r"[^.?]+[.?]", clean.replace(". ", ".").replace("? ", "?"))
+        ]
         assert " ".join(kept) == clean and len(parts) == len(kept) + count and adversarial.endswith("?")
         found = [int(n) for n in re.findall(r"\d+", adversarial)]
         assert found == numbers[numbers >= 0].tolist()
@@ -291,7 +310,12 @@ def test_generators_depend_on_their_seed_alone(record):
     (call,) = record["calls"]
     rng = np.random.default_rng(0)
     y = np.arange(40) % 4
-    inputs = {"x": rng.normal(size=(40, 3)), "y": y, "transition": np.full((4, 4), 0.25), "sizes": rng.uniform(0.1, 0.4, (9, 2))}
+    inputs = {
+        "x": rng.normal(size=(40, 3)),
+        "y": y,
+        "transition": np.full((4, 4), 0.25),
+        "sizes": rng.uniform(0.1, 0.4, (9, 2)),
+    }
     given = {name: inputs[name] for name in call["inputs"] if name in inputs}
     small = {"count": 20, "n": 30, "d": 4, "candidates": 20}
     options = {p["name"]: small[p["name"]] for p in record["parameters"] if p["name"] in small}

@@ -7,7 +7,9 @@ import pytest
 
 import temper
 
-sklearn = pytest.importorskip("sklearn", reason="scikit-learn, which trains the models of these tests, is not installed")
+sklearn = pytest.importorskip(
+    "sklearn", reason="scikit-learn, which trains the models of these tests, is not installed"
+)
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.metrics import average_precision_score  # noqa: E402
@@ -77,7 +79,11 @@ def test_pruning_by_confident_learning(rule):
     }  # fmt: skip
     assert (found != expected[rule]).sum() <= 2  # halves are rounded away from zero here, to even in Python
     find = pytest.importorskip("cleanlab.filter", reason="cleanlab is not installed").find_label_issues
-    names = {"by_class": "prune_by_class", "by_noise_rate": "prune_by_noise_rate", "confident_joint": "confident_learning"}
+    names = {
+        "by_class": "prune_by_class",
+        "by_noise_rate": "prune_by_noise_rate",
+        "confident_joint": "confident_learning",
+    }
     theirs = find(y, p, filter_by=names.get(rule, rule), n_jobs=1)
     assert (found & theirs).sum() / theirs.sum() > 0.9
 

@@ -29,7 +29,9 @@ def test_oversampling_fills_classes(rng):
     np.testing.assert_array_equal(same_y, SKEWED)
     half = temper.sampler("random_oversampler", target_ratio=0.5).resample(x, SKEWED)[1]
     assert np.bincount(half).tolist() == [50, 35, 28]
-    np.testing.assert_allclose(temper.sampler("random_oversampler").weights(SKEWED)[[0, 60, 74]], 1 / 3 / np.array([50, 20, 5]))
+    np.testing.assert_allclose(
+        temper.sampler("random_oversampler").weights(SKEWED)[[0, 60, 74]], 1 / 3 / np.array([50, 20, 5])
+    )
 
 
 def test_undersampling_thins_classes(rng):
@@ -38,7 +40,11 @@ def test_undersampling_thins_classes(rng):
     new_x, new_y = sampler.resample(x, SKEWED.astype(np.int32), seed=4)
     assert np.bincount(new_y).tolist() == [5, 5, 5] and new_x.dtype == np.float32 and new_y.dtype == np.int32
     assert len(set(sampler.details["indices"])) == 15
-    assert np.bincount(temper.sampler("random_undersampler", target_ratio=0.5).resample(x, SKEWED)[1]).tolist() == [27, 12, 5]
+    assert np.bincount(temper.sampler("random_undersampler", target_ratio=0.5).resample(x, SKEWED)[1]).tolist() == [
+        27,
+        12,
+        5,
+    ]
 
 
 def test_class_balanced_chances():
@@ -171,7 +177,8 @@ def test_nominal_features_stay_what_they_are(rng):
     for k in (1, 2):
         members = np.flatnonzero(SKEWED == k)
         median = np.median(x[members][:, [0, 2]].std(0))
-        encoded = np.c_[x[members][:, [0, 2]], *(median / 2**0.5 * (x[members][:, [f]] == v) for f in (1, 3) for v in range(3))]
+        columns = [median / 2**0.5 * (x[members][:, [f]] == v) for f in (1, 3) for v in range(3)]
+        encoded = np.hstack([x[members][:, [0, 2]], *columns])
         near = members[nearest(encoded, min(4, len(members) - 1))]
         for at in np.flatnonzero(SKEWED[details["base"]] == k):
             base, other, gap = (details[name][at] for name in ("base", "neighbour", "gap"))
@@ -229,8 +236,10 @@ def test_missing_skills():
 
 def test_sparse_replay_covers_all_shells(rng):
     line = np.arange(8.0)[:, None] + 1
-    chosen = temper.sampler("sparse_uniform_replay", budget=4, mode="sparse", center="mean").indices(line, np.zeros(8, int))
-    # Sorted from 8 to 1 in pieces of four: the middle ones are 6 and 2; about 4.5 the least like 6 are below, like 2 above.
+    chosen = temper.sampler("sparse_uniform_replay", budget=4, mode="sparse", center="mean").indices(
+        line, np.zeros(8, int)
+    )
+    # Sorted from 8 to 1 in pieces of four, whose middle ones are 6 and 2; about 4.5 the least like 6 lies below it.
     assert set(chosen) >= {5, 1} and len(set(chosen)) == 4
     x, groups = rng.normal(size=(200, 6)) + 3, np.repeat([0, 3], [150, 50])
     sampler = temper.sampler("sparse_uniform_replay", budget=20)
@@ -287,7 +296,11 @@ def test_bad_input_is_an_error(record):
         ]:
             with pytest.raises(temper.Error):
                 sampler.resample(x, y, **more)
-        distances = "smote" in record["name"] or record["name"] in ("adasyn", "tomek_links", "edited_nearest_neighbours")
+        distances = "smote" in record["name"] or record["name"] in (
+            "adasyn",
+            "tomek_links",
+            "edited_nearest_neighbours",
+        )
         if distances:
             for x, y, match in [
                 (np.where(good == 3, np.nan, good), [0, 0, 0, 0, 1, 1], "element 3 is nan"),

@@ -8,19 +8,44 @@
     temper.quantizer("round_to_nearest", bits=4).quantize_model(model).save("digits.safetensors")
 
 temper.catalog() lists all methods; temper.describe(name) and help(temper.loss(name)) say what one is. temper.losses,
-ops, decoders, metrics, optimizers, schedules, procedures, quantizers, samplers, generators, detectors and calibrators have
-each of them as a function: temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what a
-paper claims.
+ops, decoders, metrics, optimizers, schedules, procedures, quantizers, samplers, generators, detectors and calibrators
+have each of them as a function: temper.losses.focal(gamma=2.0). `python -m temper experiment NAME` measures again what
+a paper claims.
 """
 
 from . import (
-    calibrators, decoders, detectors, errors, generators, losses, metrics, ops, optimizers, procedures, quantizers,
-    samplers, schedules,
+    calibrators,
+    decoders,
+    detectors,
+    errors,
+    generators,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    procedures,
+    quantizers,
+    samplers,
+    schedules,
 )  # fmt: skip
 from ._array_methods import Calibrator, Detector, Generator, Sampler
 from ._catalogue import (
-    calibrator, catalog, decoder, describe, detector, experiment, generator, loss, metric, op, optimizer, procedure,
-    quantizer, sampler, schedule, weighted_sum,
+    calibrator,
+    catalog,
+    decoder,
+    describe,
+    detector,
+    experiment,
+    generator,
+    loss,
+    metric,
+    op,
+    optimizer,
+    procedure,
+    quantizer,
+    sampler,
+    schedule,
+    weighted_sum,
 )  # fmt: skip
 from ._context import Context
 from ._files import File, open_file, save_file

@@ -10,7 +10,6 @@ from ._arrays import Borrow, gather, mapped, words
 from ._library import library
 from ._methods import Method, documentation
 
-
 if TYPE_CHECKING:
     from ._types import Array, Path, Result
 
@@ -43,9 +42,7 @@ class _ArrayMethod(Method):
         """The results of a call by name, texts as lists of str."""
         arrays = self._arrays(name, inputs, named)
         with self._lock, Borrow() as borrow:
-            pointer = library.handle(
-                getattr(library, f"{self._kind}_{name}"), self, *borrow.named(arrays), *options
-            )
+            pointer = library.handle(getattr(library, f"{self._kind}_{name}"), self, *borrow.named(arrays), *options)
         results = mapped(pointer)
         for result in self._call(name)["results"]:
             if result["text"] and result["name"] in results:
@@ -119,9 +116,7 @@ class Generator(_ArrayMethod):
     Inputs come by name, or by position in the order of the record.""")
     _kind = "generator"
 
-    def __call__(
-        self, *inputs: Array | None, seed: int = 0, **named: Array | None
-    ) -> dict[str, Result | list[str]]:
+    def __call__(self, *inputs: Array | None, seed: int = 0, **named: Array | None) -> dict[str, Result | list[str]]:
         """The arrays that it makes, by name; texts as lists of str. seed decides every random number; 0 stands for the
         context's."""
         return self._perform("generate", inputs, named, seed)

@@ -143,15 +143,15 @@ def pairwise_label_critic(seeds: int = 5, skill: float = 0.8, bias: float = 0.2,
     first, second = bias + (1 - bias) * skill, (1 - bias) * skill
     both, neither = first * second, (1 - first) * (1 - second)
     draws = 100_000
-    answers = np.array([
-        np.where(rng.random(draws) < bias, place == 0, rng.random(draws) < skill) for place in (0, 1)
-    ])  # whether the better one is named, when it stands first and when it stands second
+    answers = np.array(
+        [np.where(rng.random(draws) < bias, place == 0, rng.random(draws) < skill) for place in (0, 1)]
+    )  # whether the better one is named, when it stands first and when it stands second
     decided = answers[0] == answers[1]
     right, ties, once = answers[0][decided].mean(), 1 - decided.mean(), answers.mean()
     theory = both / (both + neither)
     yield Finding(
-        "Asked twice with places swapped, the judge is right among decided pairs, and undecided, as often as the closed "
-        "form says.",
+        "Asked twice with places swapped, the judge is right among decided pairs, and undecided, as often as the "
+        "closed form says.",
         f"right {right:.4f} of {theory:.4f}, undecided {ties:.4f} of {1 - both - neither:.4f}",
         abs(right - theory) < 4 * (theory * (1 - theory) / decided.sum()) ** 0.5 + 1e-12
         and abs(ties - (1 - both - neither)) < 2 * draws**-0.5,
@@ -188,7 +188,7 @@ def pairwise_label_critic(seeds: int = 5, skill: float = 0.8, bias: float = 0.2,
         chosen.append(np.mean(picks))
         single.append(np.mean(scores, axis=0).max())
     yield Finding(
-        f"Masks chosen by the tournament are better than those of the best single labeler, in the mean of {seeds} sets.",
+        f"Masks chosen by the tournament are better than those of the best single labeler, mean of {seeds} sets.",
         f"Dice {np.mean(chosen):.3f} against {np.mean(single):.3f}",
         np.mean(chosen) > np.mean(single),
     )
