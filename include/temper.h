@@ -160,6 +160,7 @@ int32_t temper_context_free(temper_context *context);
 #define TEMPER_INT64 4
 #define TEMPER_UINT8 5
 #define TEMPER_BOOL 6 /* one byte, 0 or 1 */
+#define TEMPER_INT8 7
 
 #define TEMPER_MAXIMUM_RANK 8
 
@@ -826,6 +827,19 @@ int32_t temper_quantized_dequantize(temper_tensor *result, temper_quantized *qua
  * [one-per-handle] */
 int32_t temper_quantized_matmul(temper_tensor *result, temper_quantized *quantized, temper_tensor *x,
                                 temper_error *error);
+
+/* The same in integers: each row of x is rounded to whole numbers from -127 to 127 with a scale of its own, max |x| /
+ * 127, and the sums over a group of weights are exact. For one code a weight with whole levels (no tables). The bits
+ * are the same whatever the machine's instructions and the number of threads, but for the order of few additions
+ * between groups, which differs between one to eight rows and more. A row that is not finite gives NaN.
+ * [one-per-handle] */
+int32_t temper_quantized_matmul_int8(temper_tensor *result, temper_quantized *quantized, temper_tensor *x,
+                                     temper_error *error);
+
+/* result = a b for matrices of 8-bit integers: a (M, K) and b (K, N) int8, in any strides; `result` (M, N) int32. The
+ * sums are exact; K is at most 131071, so that none can overflow. [one-per-handle] */
+int32_t temper_tensor_matmul_int8(temper_tensor *result, temper_context *context, temper_tensor *a, temper_tensor *b,
+                                  temper_error *error);
 
 /* [one-per-handle] */
 int32_t temper_quantized_free(temper_quantized *quantized);

@@ -66,13 +66,14 @@ private func dtype(_ type: DLDataType) throws(TemperError) -> DType {
     case (kDLInt.rawValue, 32): return .int32
     case (kDLInt.rawValue, 64): return .int64
     case (kDLUInt.rawValue, 8): return .uint8
+    case (kDLInt.rawValue, 8): return .int8
     case (kDLBool.rawValue, 8): return .bool
     default: break
     }
   }
   throw TemperError(
     .invalidType,
-    "Elements may be float32, float64, int32, int64, uint8 or bool; DLPack code \(type.code) with \(type.bits) bits and \(type.lanes) lanes came."
+    "Elements may be float32, float64, int32, int64, int8, uint8 or bool; DLPack code \(type.code) with \(type.bits) bits and \(type.lanes) lanes came."
   )
 }
 
@@ -80,7 +81,7 @@ private func code(_ type: DType) -> DLDataType {
   let code =
     switch type {
     case .float32, .float64: kDLFloat
-    case .int32, .int64: kDLInt
+    case .int32, .int64, .int8: kDLInt
     case .uint8: kDLUInt
     case .bool: kDLBool
     }

@@ -105,19 +105,52 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
   _ output: OpaquePointer?, _ handle: OpaquePointer?, _ x: OpaquePointer?,
   _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
+  unsafe product(output, handle, x, .float, error)
+}
+
+@implementation @c public func temper_quantized_matmul_int8(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ x: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe product(output, handle, x, .int8, error)
+}
+
+private func product(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ x: OpaquePointer?, _ activations: InputPrecision,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
     let (output, handle, x) = unsafe (try result(output, "result", 0), try quantized(handle, 1), try tensor(x, 2))
+    let workers = handle.context.workers
     try output.apart(from: x, "result", "x", 0)
     if output.isDense, output.dtype == x.dtype {
-      return try handle.matrix.matmul(try x.dense(), into: output, workers: handle.context.workers)
+      return try handle.matrix.matmul(try x.dense(), into: output, activations: activations, workers: workers)
     }
     let made = try located(2) { () throws(TemperError) in
-      try handle.matrix.matmul(x, workers: handle.context.workers)
+      try handle.matrix.matmul(x, activations: activations, workers: workers)
     }
     try located(0) { () throws(TemperError) in
       try output.floats()
       try output.assign(from: made)
     }
+  }
+}
+
+@implementation @c public func temper_tensor_matmul_int8(
+  _ output: OpaquePointer?, _ handle: OpaquePointer?, _ a: OpaquePointer?, _ b: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (output, context) = unsafe (try result(output, "result", 0), try context(handle, 1))
+    let (a, b) = unsafe (try tensor(a, 2), try tensor(b, 3))
+    try output.apart(from: a, "result", "a", 0)
+    try output.apart(from: b, "result", "b", 0)
+    if output.isDense || output.dtype != .int32 {
+      return try Int8Product.run(a, b, into: output, workers: context.workers)
+    }
+    let made = try Tensor(zeros: output.shape, .int32)
+    try Int8Product.run(a, b, into: made, workers: context.workers)
+    try output.assign(from: made)
   }
 }
 

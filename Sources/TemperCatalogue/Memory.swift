@@ -39,6 +39,7 @@ extension Tensor {
     case .int32: return search(Int32.self)
     case .int64: return search(Int64.self)
     case .uint8, .bool: return search(UInt8.self)
+    case .int8: return search(Int8.self)
     case .float32, .float64: return nil
     }
   }

@@ -6,12 +6,13 @@ public enum DType: Int32, Sendable, Hashable, CaseIterable {
   case int64 = 4
   case uint8 = 5
   case bool = 6
+  case int8 = 7
 
   public var byteCount: Int {
     switch self {
     case .float64, .int64: 8
     case .float32, .int32: 4
-    case .uint8, .bool: 1
+    case .uint8, .bool, .int8: 1
     }
   }
 
@@ -26,6 +27,7 @@ public enum DType: Int32, Sendable, Hashable, CaseIterable {
     case .int64: "int64"
     case .uint8: "uint8"
     case .bool: "bool"
+    case .int8: "int8"
     }
   }
 }
@@ -40,3 +42,4 @@ extension Double: Element { public static var dtype: DType { .float64 } }
 extension Int32: Element { public static var dtype: DType { .int32 } }
 extension Int64: Element { public static var dtype: DType { .int64 } }
 extension UInt8: Element { public static var dtype: DType { .uint8 } }
+extension Int8: Element { public static var dtype: DType { .int8 } }

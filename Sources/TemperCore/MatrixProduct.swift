@@ -1,5 +1,14 @@
 import TemperKernels
 
+extension Workers {
+  /// Memory for each of them, not cleared.
+  package func scratch(_ byteCount: Int) throws(TemperError) -> [Storage] {
+    var scratch: [Storage] = []
+    for _ in 0..<count { scratch.append(try Storage(byteCount: byteCount, isCleared: false)) }
+    return scratch
+  }
+}
+
 /// Matrix products of tensors outside graphs.
 package enum MatrixProduct {
   /// c = a b, or c += a b: a (m, k), b (k, n), c (m, n), one floating type; a and b may be any views, c is dense.
@@ -18,9 +27,8 @@ package enum MatrixProduct {
     unsafe job.c = c.pointer
     unsafe job.c_row_stride = Int64(c.strides[0])
     var plan = unsafe temper_matmul_plan_make(&job)
-    let workspace = try Storage(byteCount: Int(plan.workspace_bytes))
-    var scratch: [Storage] = []
-    for _ in 0..<workers.count { scratch.append(try Storage(byteCount: Int(plan.scratch_bytes))) }
+    let workspace = try Storage(byteCount: Int(plan.workspace_bytes), isCleared: false)
+    let scratch = try workers.scratch(Int(plan.scratch_bytes))
     let counts = [Int(plan.piece_counts.0), Int(plan.piece_counts.1)]
     unsafe withUnsafePointer(to: &job) { job in
       unsafe withUnsafePointer(to: &plan) { plan in

@@ -7,8 +7,8 @@ import Glibc
   public let isReadOnly: Bool
   private let release: (@Sendable () -> Void)?
 
-  /// Owned memory, all zero.
-  public init(byteCount: Int) throws(TemperError) {
+  /// Owned memory, all zero unless its contents do not matter.
+  public init(byteCount: Int, isCleared: Bool = true) throws(TemperError) {
     if byteCount >= SystemMemory.checkedFrom, let available = SystemMemory.available(), byteCount > available {
       throw TemperError(
         .outOfMemory, "\(byteCount) bytes were asked for and \(available) are free; use smaller batches or arrays.")
@@ -19,7 +19,7 @@ import Glibc
       throw TemperError(
         .outOfMemory, "\(byteCount) bytes were asked for and the system refused; use smaller batches or arrays.")
     }
-    unsafe memset(memory, 0, Swift.max(byteCount, 64))
+    if isCleared { unsafe memset(memory, 0, Swift.max(byteCount, 64)) }
     unsafe base = memory
     self.byteCount = byteCount
     isReadOnly = false

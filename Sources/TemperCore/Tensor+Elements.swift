@@ -64,6 +64,12 @@ extension Tensor {
       } _: {
         UInt8(clamping: $0)
       }
+    case .int8:
+      unsafe convert(source, to: Int8.self) {
+        Int8(saturating: $0)
+      } _: {
+        Int8(clamping: $0)
+      }
     case .bool:
       unsafe convert(source, to: UInt8.self) {
         $0 != 0 ? 1 : 0
@@ -110,6 +116,7 @@ extension Tensor {
     case .int32: each(Int32.self) { fromInteger(Int64($0)) }
     case .int64: each(Int64.self) { fromInteger($0) }
     case .uint8: each(UInt8.self) { fromInteger(Int64($0)) }
+    case .int8: each(Int8.self) { fromInteger(Int64($0)) }
     case .bool: each(UInt8.self) { fromInteger($0 != 0 ? 1 : 0) }
     }
   }

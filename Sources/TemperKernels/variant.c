@@ -10,6 +10,8 @@ bool temper_variant_available(temper_variant variant) {
       return __builtin_cpu_supports("x86-64-v3");
     case TEMPER_VARIANT_AVX512:
       return __builtin_cpu_supports("x86-64-v4");
+    case TEMPER_VARIANT_AVX512_VNNI:
+      return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512vnni");
 #endif
     default:
       return false;
@@ -17,7 +19,7 @@ bool temper_variant_available(temper_variant variant) {
 }
 
 temper_variant temper_variant_resolve(temper_variant wanted) {
-  if (wanted != TEMPER_VARIANT_BEST && temper_variant_available(wanted)) return wanted;
+  if (wanted != TEMPER_VARIANT_BEST && wanted != TEMPER_VARIANT_AVX512_VNNI && temper_variant_available(wanted)) return wanted;
   if (temper_variant_available(TEMPER_VARIANT_AVX512)) return TEMPER_VARIANT_AVX512;
   if (temper_variant_available(TEMPER_VARIANT_AVX2)) return TEMPER_VARIANT_AVX2;
   return TEMPER_VARIANT_PLAIN;

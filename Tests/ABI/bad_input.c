@@ -785,6 +785,24 @@ static void quantizers(void) {
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_quantized_matmul(floats(2, 6), packed, floats(2, 7), &error));
   FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_quantized_matmul(floats(2, 5), packed, floats(2, 8), &error));
   FAILS(TEMPER_ERROR_INVALID_TYPE, temper_quantized_matmul(make(TEMPER_INT32, 2, 2, 6), packed, floats(2, 8), &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_quantized_matmul_int8(floats(2, 5), packed, floats(2, 8), &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE,
+        temper_quantized_matmul_int8(floats(2, 6), packed, make(TEMPER_INT32, 2, 2, 8), &error));
+  temper_quantizer *tables = NULL;
+  temper_quantized *coded = NULL;
+  OK(temper_quantizer_create(&tables, context, "nf4", NULL, 0, &error));
+  OK(temper_quantizer_quantize(&coded, tables, weight, NULL, &error));
+  FAILS(TEMPER_ERROR_UNSUPPORTED, temper_quantized_matmul_int8(floats(2, 6), coded, floats(2, 8), &error));
+  temper_quantized_free(coded), temper_quantizer_free(tables);
+  temper_tensor *bytes = make(TEMPER_INT8, 2, 3, 4), *sums = make(TEMPER_INT32, 2, 3, 3);
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_matmul_int8(sums, context, bytes, bytes, &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_tensor_matmul_int8(sums, context, bytes, floats(4, 3), &error));
+  FAILS(TEMPER_ERROR_INVALID_TYPE, temper_tensor_matmul_int8(floats(3, 3), context, bytes, make(TEMPER_INT8, 2, 4, 3),
+                                                             &error));
+  FAILS(TEMPER_ERROR_INVALID_SHAPE, temper_tensor_matmul_int8(sums, context, make(TEMPER_INT8, 1, 4, 0), bytes, &error));
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_tensor_matmul_int8(make(TEMPER_INT32, 2, 1, 1), context,
+                                                             make(TEMPER_INT8, 2, 1, 131072),
+                                                             make(TEMPER_INT8, 2, 131072, 1), &error));
   temper_model *model = NULL, *twice = NULL, *out = NULL;
   const int64_t four[] = {4};
   OK(temper_model_create(&model, context, "[{\"dense\": 3}]", four, 1, 0, 0, &error));

@@ -566,6 +566,27 @@ static void models(const char *folder) {
       for (int i = 0; i < 64; ++i) sum += (double)float_data(a)[64 * n + i] * float_data(w_hat)[64 * o + i];
       NEAR(float_data(b)[40 * n + o], sum, 1e-4);
     }
+  /* Rows of 64 numbers rounded by half a 127th of the largest: errors add up to little. */
+  temper_tensor *whole = floats(7, 40);
+  OK(temper_quantized_matmul_int8(whole, packed, a, &error));
+  for (int i = 0; i < 7 * 40; ++i) NEAR(float_data(whole)[i], float_data(b)[i], 0.1);
+  temper_tensor_free(whole);
+
+  int8_t left[6] = {-128, 127, 3, 0, -1, 5}, right[6] = {-128, 1, 127, -2, 7, 4};
+  int32_t products[4] = {0};
+  const int64_t wide[] = {2, 3}, high[] = {3, 2}, square[] = {2, 2};
+  const temper_buffer buffers[] = {{.struct_size = sizeof *buffers, .dtype = TEMPER_INT8, .rank = 2, .sizes = wide,
+                                    .data = left, .byte_length = sizeof left},
+                                   {.struct_size = sizeof *buffers, .dtype = TEMPER_INT8, .rank = 2, .sizes = high,
+                                    .data = right, .byte_length = sizeof right},
+                                   {.struct_size = sizeof *buffers, .dtype = TEMPER_INT32, .rank = 2, .sizes = square,
+                                    .data = products, .byte_length = sizeof products}};
+  temper_tensor *integers[3] = {NULL};
+  for (int i = 0; i < 3; ++i) OK(temper_tensor_borrow(&integers[i], &buffers[i], &error));
+  OK(temper_tensor_matmul_int8(integers[2], context, integers[0], integers[1], &error));
+  TRUE(products[0] == 16384 + 127 * 127 + 21 && products[1] == -128 - 254 + 12 && products[2] == -127 + 35 &&
+       products[3] == 2 + 20);
+  for (int i = 0; i < 3; ++i) temper_tensor_free(integers[i]);
   OK(temper_quantizer_quantize_model(&loaded, quantizer, model, NULL, &error));
   OK(temper_model_get_info(&about, loaded, &error));
   TRUE(about.is_quantized && about.parameter_count == 8);

@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|blocks|training|procedures|optimizers|plugins|data|products|loading ...]
+    python run.py [losses|blocks|training|procedures|optimizers|plugins|packed_products|data|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -15,6 +15,7 @@ import data
 import loading
 import losses
 import optimizers
+import packed_products
 import plugins
 import procedures
 import products
@@ -22,7 +23,8 @@ import training
 from pairs import once
 
 SUBJECTS = {"losses": losses, "blocks": blocks, "training": training, "procedures": procedures,
-            "optimizers": optimizers, "plugins": plugins, "data": data}
+            "optimizers": optimizers, "plugins": plugins, "data": data,
+            "packed_products": packed_products}
 
 
 def limits(threads):

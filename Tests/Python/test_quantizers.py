@@ -29,6 +29,44 @@ def test_products_come_from_the_packed_weights():
     assert packed.dequantize(out=dense) is dense
 
 
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@pytest.mark.parametrize("bits, group", [(8, 0), (4, 32), (3, 20)])
+def test_products_in_integers(rows, bits, group):
+    packed = temper.quantizer("round_to_nearest", bits=bits, group_size=group, symmetric=False).quantize(W)
+    x = RNG.normal(size=(rows, 64)).astype(np.float32)
+    scales = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
+    rounded = np.rint(x / scales).astype(np.float64) * scales
+    y = packed.matmul(x, activations="int8")
+    np.testing.assert_allclose(y, rounded @ packed.dequantize().T.astype(np.float64), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(packed.matmul(x.astype(np.float64), activations="int8"), y, rtol=1e-6, atol=1e-6)
+    one = temper.Context(threads=1).quantizer("round_to_nearest", bits=bits, group_size=group, symmetric=False)
+    np.testing.assert_array_equal(one.quantize(W).matmul(x, activations="int8"), y)
+
+
+def test_rows_that_are_not_finite_do_not_spoil_others():
+    packed = temper.quantizer("round_to_nearest", bits=8).quantize(W)
+    x = RNG.normal(size=(4, 64)).astype(np.float32)
+    x[0, 3], x[1, 5], x[2] = np.nan, np.inf, 0
+    y = packed.matmul(x, activations="int8")
+    assert np.isnan(y[:2]).all() and (y[2] == 0).all()
+    np.testing.assert_array_equal(y[3:], packed.matmul(x[3:], activations="int8"))
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 70, 33), (4, 200, 65), (9, 4, 7), (70, 130, 45), (3, 0, 2), (0, 3, 2)])
+def test_int8_matrices(m, k, n):
+    a = RNG.integers(-128, 128, (m, k)).astype(np.int8)
+    b = RNG.integers(-128, 128, (k, n)).astype(np.int8)
+    expected = a.astype(np.int32) @ b.astype(np.int32)
+    for left in (a, np.repeat(a, 2, axis=1)[:, ::2], a[::-1][::-1], np.asfortranarray(a)):
+        for right in (b, np.asfortranarray(b), np.repeat(b, 3, axis=1)[:, ::3]):
+            y = temper.matmul_int8(left, right)
+            assert y.dtype == np.int32
+            np.testing.assert_array_equal(y, expected)
+    out = np.empty((n, m), np.int32)
+    temper.matmul_int8(a, b, out=out.T)
+    np.testing.assert_array_equal(out.T, expected)
+
+
 @pytest.mark.parametrize("name, largest", [("fp8_e4m3", 448.0), ("fp8_e5m2", 57344.0)])
 def test_small_floats_are_those_of_torch(name, largest):
     torch = pytest.importorskip("torch")
@@ -111,6 +149,10 @@ def test_every_quantizer_packs_matrices_and_models(name, settings):
         lambda: temper.quantizer("gptq").quantize(W, calibration=W[:, :-1]),
         lambda: temper.quantizer("round_to_nearest").quantize(np.where(W > 2, np.nan, W)),
         lambda: temper.quantizer("round_to_nearest").quantize(W).matmul(W[:, :-1]),
+        lambda: temper.quantizer("round_to_nearest").quantize(W).matmul(W, activations="int7"),
+        lambda: temper.quantizer("nf4").quantize(W).matmul(W, activations="int8"),
+        lambda: temper.matmul_int8(np.zeros((2, 2), np.int8), np.zeros((2, 2), np.uint8)),
+        lambda: temper.matmul_int8(np.zeros((2, 2), np.int8), np.zeros((3, 2), np.int8)),
         lambda: temper.quantizer("round_to_nearest").quantize(W).dequantize(out=np.empty((64, 24), np.float32)),
     ],
 )

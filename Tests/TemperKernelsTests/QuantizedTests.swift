@@ -208,7 +208,7 @@ private let forms: [PackedFixture.Form] =
   @Test func productsAgreeWithTheReference() {
     for form in forms {
       let fixture = PackedFixture(form)
-      for m in [1, 2, 9] {
+      for m in [1, 7, 34] {
         let x = inputs(m * form.columns, as: Float.self)
         let x64 = inputs(m * form.columns, as: Double.self)
         let expected = fixture.reference(x, m: m, TEMPER_ELEMENT_F32)
@@ -251,6 +251,20 @@ private let forms: [PackedFixture.Form] =
       let x = inputs(form.columns, as: Float.self)
       let results = variants.filter { $0 != TEMPER_VARIANT_PLAIN }.map { fixture.run(x, m: 1, TEMPER_ELEMENT_F32, $0) }
       for result in results.dropFirst() { #expect(result == results[0], "\(form)") }
+    }
+  }
+
+  /// Each row of X for itself, or several at a time: the same bits.
+  @Test func rowsOfSmallBatchesDoNotDependOnEachOther() {
+    for form in forms where form.groupSize % 32 == 0 || form.groupSize == form.columns {
+      let fixture = PackedFixture(form)
+      let x = inputs(11 * form.columns, as: Float.self)
+      for variant in variants {
+        let alone = (0..<11).flatMap { i in
+          fixture.run(Array(x[(i * form.columns)..<((i + 1) * form.columns)]), m: 1, TEMPER_ELEMENT_F32, variant)
+        }
+        #expect(fixture.run(x, m: 11, TEMPER_ELEMENT_F32, variant) == alone, "\(form), variant \(variant.rawValue)")
+      }
     }
   }
 

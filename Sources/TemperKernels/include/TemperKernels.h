@@ -8,6 +8,8 @@
 #include "column_reduce.h"
 #include "gather.h"
 #include "gguf_blocks.h"
+#include "int8_activations.h"
+#include "int8_product.h"
 #include "convolution.h"
 #include "matmul.h"
 #include "nearest.h"

@@ -80,6 +80,9 @@ void temper_pack_rows(int64_t columns, int32_t bits, const uint8_t *loose, int64
                       uint8_t *codes);
 void temper_unpack_rows(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, uint8_t *loose);
 
+// The code of one element.
+int32_t temper_packed_code(const temper_packed_matrix *matrix, int64_t row, int64_t column);
+
 // To and from the layout of files: column c of a row takes bits [bits * c, bits * c + bits) of the row's bytes, lowest
 // first; a row fills whole bytes, the last one up with zeros.
 int64_t temper_stored_row_bytes(int64_t columns, int32_t bits);
@@ -105,9 +108,9 @@ void temper_dequantize_row_reference(const temper_packed_matrix *matrix, int64_t
 
 // --- products: Y = X W^T, X (m, columns of W), Y (m, rows of W), both float32 or both float64
 
-// The weights enter with exactly their decoded values. One row of X with float32: lane c % 32 sums column c with fused
-// multiply-adds, and a tree adds the 32 lanes, so AVX2 and AVX-512 give the same bits. Otherwise blocks of rows of W
-// are decoded into panels and go through matrix products (matmul.h).
+// The weights enter with exactly their decoded values. Up to 32 rows of X with float32: lane c % 32 sums column c with
+// fused multiply-adds, and a tree adds the 32 lanes, so AVX2 and AVX-512 give the same bits, and a row's do not depend
+// on the others. Otherwise blocks of rows of W are decoded into panels and go through matrix products (matmul.h).
 typedef struct temper_packed_product {
   const temper_packed_matrix *matrix;
   temper_element element;  // TEMPER_ELEMENT_F32 or TEMPER_ELEMENT_F64, of X and Y
@@ -124,7 +127,7 @@ typedef struct temper_packed_plan {
   size_t scratch_bytes;  // memory of each thread, 64-byte aligned
   // How the pieces are cut; for `temper_packed_run_piece` alone.
   temper_variant variant;
-  bool is_vector_product;
+  bool is_direct;
   int64_t weight_rows, x_rows;  // of a piece
 } temper_packed_plan;
 

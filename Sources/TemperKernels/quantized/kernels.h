@@ -5,15 +5,19 @@
 
 #include "quantized.h"
 
-// y[row] = sum over c of x[c] * w[row, c]
-typedef void packed_vector_product_function(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end,
-                                            const float *x, float *y);
+// Rows of X that products straight from the codes take at most.
+enum { PACKED_MOST_INPUTS = 32 };
+
+// y[i, row] = sum over c of x[i, c] * w[row, c], for a few rows of x
+typedef void packed_vector_products_function(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end,
+                                             int64_t inputs, const float *x, int64_t x_row_stride, float *y,
+                                             int64_t y_row_stride);
 
 typedef void dequantize_function(const temper_packed_matrix *matrix, int64_t row, int64_t column_begin,
                                  int64_t column_end, float *out);
 
 typedef struct packed_kernels {
-  packed_vector_product_function *vector_product[2][8];  // [has a table of levels][bits - 1]
+  packed_vector_products_function *vector_products[2][8];  // [has a table of levels][bits - 1]
   dequantize_function *dequantize[2][8];
 } packed_kernels;
 

@@ -21,6 +21,8 @@ static inline __attribute__((always_inline)) __m256 look_up_avx2(table_avx2 tabl
 
 #define LANES 8
 #define ROWS 2
+#define MANY_INPUTS 2
+#define ROWS_OF_MANY 1
 #define NAME(x) x##_avx2
 #define TABLE table_avx2
 #define LOAD_TABLE(p) load_table_avx2(p)

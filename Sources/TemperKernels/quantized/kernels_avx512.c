@@ -9,7 +9,10 @@
 
 #define LANES 16
 #define ROWS 4
+#define MANY_INPUTS 4
+#define ROWS_OF_MANY 2
 #define NAME(x) x##_avx512
+#define WHERE_SET(word, value) ((I)_mm512_maskz_set1_epi32((__mmask16)(word), value))
 #define TABLE __m512
 #define LOAD_TABLE(p) _mm512_loadu_ps(p)
 #define LOOK_UP(table, codes) ((V)_mm512_permutexvar_ps((__m512i)(codes), table))

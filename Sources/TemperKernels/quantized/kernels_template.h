@@ -1,7 +1,9 @@
 // The kernels of one instruction set. Included by the kernels_*.c files, which define:
 //   LANES                 floats in a vector: 4, 8 or 16
-//   ROWS                  rows of weights that a vector product works on together
+//   ROWS                  rows of weights that a product with one row of X works on together
+//   MANY_INPUTS, ROWS_OF_MANY   rows of X, and of weights, of a product with several rows of X
 //   NAME(x)               adds the variant's suffix
+//   WHERE_SET(word, value)   value in the lanes whose bit is set, else 0; where there is an instruction for it
 //   TABLE, LOAD_TABLE(p), LOOK_UP(table, codes)   16 floats in registers; only the low 4 bits of a code count
 
 #include <string.h>
@@ -34,13 +36,16 @@ INLINE I NAME(load_bytes)(const uint8_t *p) {
   return __builtin_convertvector(*(const NAME(unaligned_bytes) *)p, I);
 }
 
-// A plane of `width` = 1 or 2 bits a column: the bits of this part's columns, spread over the lanes.
-INLINE I NAME(spread)(const int width, const uint8_t *plane, const int part) {
+// A plane of `width` = 1 or 2 bits a column: the bits of this part's columns, spread over the lanes, times 2^shift.
+INLINE I NAME(spread)(const int width, const uint8_t *plane, const int part, const int shift) {
   const int bits = width * LANES, first = part * bits;
   uint32_t word = 0;
   memcpy(&word, plane + first / 8, bits <= 8 ? 1 : (size_t)bits / 8);
+#ifdef WHERE_SET
+  if (width == 1) return WHERE_SET(word, 1 << shift);
+#endif
   const I all = (int32_t)(word >> (first % 8)) - (I){};
-  return (all >> (NAME(lane_numbers)() * width)) & ((1 << width) - 1);
+  return ((all >> (NAME(lane_numbers)() * width)) & ((1 << width) - 1)) << shift;
 }
 
 // The codes of columns [part * LANES, part * LANES + LANES) of a unit. Bits above the low 4 are junk unless `exact`.
@@ -56,11 +61,11 @@ INLINE I NAME(codes)(const int bits, const bool exact, const uint8_t *unit, cons
     shift = 4;
   }
   if (bits & 2) {
-    codes |= NAME(spread)(2, unit, part) << shift;
+    codes |= NAME(spread)(2, unit, part, shift);
     unit += 8;
     shift += 2;
   }
-  if (bits & 1) codes |= NAME(spread)(1, unit, part) << shift;
+  if (bits & 1) codes |= NAME(spread)(1, unit, part, shift);
   return codes;
 }
 
@@ -123,9 +128,11 @@ INLINE int64_t NAME(units_of_group)(const temper_packed_matrix *matrix) {
   return matrix->group_size >= matrix->columns ? units : matrix->group_size / UNIT;
 }
 
-INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows, const temper_packed_matrix *matrix,
-                               const float *levels, int64_t row, const float *x, const float *last_x, float *y) {
-  V sums[ROWS][PARTS];
+// `rows` rows of weights with `inputs` rows of X. `last_x` are the units of X that columns do not fill.
+INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows, const int inputs,
+                               const temper_packed_matrix *matrix, const float *levels, int64_t row, const float *x,
+                               int64_t x_row_stride, const float *last_x, float *y, int64_t y_row_stride) {
+  V sums[MANY_INPUTS][ROWS][PARTS];
   NAME(group) groups[ROWS];
   const uint8_t *codes[ROWS];
   const int64_t row_bytes = temper_packed_row_bytes(matrix->columns, bits);
@@ -133,7 +140,10 @@ INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows,
   for (int r = 0; r < rows; r++) {
     codes[r] = matrix->codes + (row + r) * row_bytes;
 #pragma unroll
-    for (int p = 0; p < PARTS; p++) sums[r][p] = (V){};
+    for (int i = 0; i < inputs; i++) {
+#pragma unroll
+      for (int p = 0; p < PARTS; p++) sums[i][r][p] = (V){};
+    }
   }
   const int64_t units = (matrix->columns + UNIT - 1) / UNIT, whole_units = matrix->columns / UNIT;
   const int64_t units_of_group = NAME(units_of_group)(matrix);
@@ -143,41 +153,72 @@ INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows,
     const int64_t end = unit + units_of_group < units ? unit + units_of_group : units;
     for (; unit < end; unit++) {
       const float *from = unit < whole_units ? x + unit * UNIT : last_x;
+      const int64_t stride = unit < whole_units ? x_row_stride : UNIT;
 #pragma unroll
       for (int p = 0; p < PARTS; p++) {
-        const V part = LOAD(from + p * LANES);
+        V parts[MANY_INPUTS];
+#pragma unroll
+        for (int i = 0; i < inputs; i++) parts[i] = LOAD(from + i * stride + p * LANES);
 #pragma unroll
         for (int r = 0; r < rows; r++) {
-          sums[r][p] += part * NAME(weights)(bits, coded, codes[r] + unit * 4 * bits, p, &groups[r]);
+          const V weights = NAME(weights)(bits, coded, codes[r] + unit * 4 * bits, p, &groups[r]);
+#pragma unroll
+          for (int i = 0; i < inputs; i++) sums[i][r][p] += parts[i] * weights;
         }
       }
     }
   }
 #pragma unroll
   for (int r = 0; r < rows; r++) {
-    float lanes[UNIT];
 #pragma unroll
-    for (int p = 0; p < PARTS; p++) STORE(lanes + p * LANES, sums[r][p]);
+    for (int i = 0; i < inputs; i++) {
+      float lanes[UNIT];
 #pragma unroll
-    for (int step = UNIT / 2; step > 0; step /= 2) {
+      for (int p = 0; p < PARTS; p++) STORE(lanes + p * LANES, sums[i][r][p]);
 #pragma unroll
-      for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
+      for (int step = UNIT / 2; step > 0; step /= 2) {
+#pragma unroll
+        for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
+      }
+      y[i * y_row_stride + row + r] = lanes[0];
     }
-    y[row + r] = lanes[0];
   }
 }
 
-INLINE void NAME(vector_product)(const int bits, const bool coded, const temper_packed_matrix *matrix,
-                                 int64_t row_begin, int64_t row_end, const float *x, float *y) {
-  float small[16], last_x[UNIT] = {0};
+INLINE void NAME(vector_products)(const int bits, const bool coded, const temper_packed_matrix *matrix,
+                                  int64_t row_begin, int64_t row_end, int64_t inputs, const float *x,
+                                  int64_t x_row_stride, float *y, int64_t y_row_stride) {
+  float small[16], last_x[PACKED_MOST_INPUTS][UNIT] = {};
   const float *levels = NAME(levels_of)(bits, coded, matrix, small);
   const int64_t rest = matrix->columns % UNIT;
-  if (rest > 0) memcpy(last_x, x + matrix->columns - rest, (size_t)rest * sizeof(float));
+  for (int64_t i = 0; rest > 0 && i < inputs; i++) {
+    memcpy(last_x[i], x + i * x_row_stride + matrix->columns - rest, (size_t)rest * sizeof(float));
+  }
+#define PRODUCT(rows, count)                                                                                      \
+  NAME(product_rows)(bits, coded, rows, count, matrix, levels, row, x + i * x_row_stride, x_row_stride, last_x[i], \
+                     y + i * y_row_stride, y_row_stride)
+  int64_t many = 0;
+#if MANY_INPUTS > 1
+  many = inputs / MANY_INPUTS * MANY_INPUTS;
+  if (many > 0) {
+    int64_t row = row_begin;
+    for (; row + ROWS_OF_MANY <= row_end; row += ROWS_OF_MANY) {
+      for (int64_t i = 0; i < many; i += MANY_INPUTS) PRODUCT(ROWS_OF_MANY, MANY_INPUTS);
+    }
+    for (; row < row_end; row++) {
+      for (int64_t i = 0; i < many; i++) PRODUCT(1, 1);
+    }
+  }
+#endif
+  if (many == inputs) return;
   int64_t row = row_begin;
   for (; row + ROWS <= row_end; row += ROWS) {
-    NAME(product_rows)(bits, coded, ROWS, matrix, levels, row, x, last_x, y);
+    for (int64_t i = many; i < inputs; i++) PRODUCT(ROWS, 1);
   }
-  for (; row < row_end; row++) NAME(product_rows)(bits, coded, 1, matrix, levels, row, x, last_x, y);
+  for (; row < row_end; row++) {
+    for (int64_t i = many; i < inputs; i++) PRODUCT(1, 1);
+  }
+#undef PRODUCT
 }
 
 INLINE void NAME(dequantize)(const int bits, const bool coded, const temper_packed_matrix *matrix, int64_t row,
@@ -205,9 +246,10 @@ INLINE void NAME(dequantize)(const int bits, const bool coded, const temper_pack
 }
 
 #define KERNELS(bits, coded)                                                                                          \
-  static void NAME(vector_product_##bits##_##coded)(const temper_packed_matrix *matrix, int64_t row_begin,            \
-                                                    int64_t row_end, const float *x, float *y) {                      \
-    NAME(vector_product)(bits, coded, matrix, row_begin, row_end, x, y);                                              \
+  static void NAME(vector_products_##bits##_##coded)(                                                                 \
+      const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, int64_t inputs, const float *x,         \
+      int64_t x_row_stride, float *y, int64_t y_row_stride) {                                                         \
+    NAME(vector_products)(bits, coded, matrix, row_begin, row_end, inputs, x, x_row_stride, y, y_row_stride);         \
   }                                                                                                                   \
   static void NAME(dequantize_##bits##_##coded)(const temper_packed_matrix *matrix, int64_t row,                      \
                                                 int64_t column_begin, int64_t column_end, float *out) {               \
@@ -224,6 +266,6 @@ ALL_BITS(1)
    NAME(kernel##_5_##coded), NAME(kernel##_6_##coded), NAME(kernel##_7_##coded), NAME(kernel##_8_##coded)}
 
 const packed_kernels NAME(temper_packed_kernels) = {
-    .vector_product = {LIST(vector_product, 0), LIST(vector_product, 1)},
+    .vector_products = {LIST(vector_products, 0), LIST(vector_products, 1)},
     .dequantize = {LIST(dequantize, 0), LIST(dequantize, 1)},
 };

@@ -1,6 +1,5 @@
-#include "quantized.h"
-
 #include "kernels.h"
+#include "quantized.h"
 
 // A panel of decoded weights stays in the second-level cache.
 enum { PANEL_ROWS = 128, PANEL_DEPTH = 768, ROW_GRAIN = 32, ALIGNMENT = 64 };
@@ -22,13 +21,13 @@ int64_t temper_packed_row_bytes(int64_t columns, int32_t bits) {
 static const packed_kernels *kernels_of(temper_variant variant) {
   switch (temper_variant_resolve(variant)) {
 #if defined(__x86_64__)
-  case TEMPER_VARIANT_AVX512:
-    return &temper_packed_kernels_avx512;
-  case TEMPER_VARIANT_AVX2:
-    return &temper_packed_kernels_avx2;
+    case TEMPER_VARIANT_AVX512:
+      return &temper_packed_kernels_avx512;
+    case TEMPER_VARIANT_AVX2:
+      return &temper_packed_kernels_avx2;
 #endif
-  default:
-    return &temper_packed_kernels_plain;
+    default:
+      return &temper_packed_kernels_plain;
   }
 }
 
@@ -108,13 +107,13 @@ temper_packed_plan temper_packed_plan_make(const temper_packed_product *product)
   const int64_t m = product->m, n = product->matrix->rows, k = product->matrix->columns;
   temper_packed_plan plan = {.variant = temper_variant_resolve(product->variant), .weight_rows = 1, .x_rows = 1};
   if (m == 0 || n == 0) return plan;
-  plan.is_vector_product =
-      m == 1 && product->element == TEMPER_ELEMENT_F32 && groups_are_whole_units(product->matrix);
+  plan.is_direct =
+      m <= PACKED_MOST_INPUTS && product->element == TEMPER_ELEMENT_F32 && groups_are_whole_units(product->matrix);
   const double work = (double)m * (double)n * (double)k;
   const int64_t wanted = maximum(1, (int64_t)minimum(64, (int64_t)(work / SMALLEST_PIECE)));
   plan.weight_rows = minimum(round_up(divide_up(n, wanted), ROW_GRAIN), n);
   plan.x_rows = m;
-  if (!plan.is_vector_product) {
+  if (!plan.is_direct) {
     plan.weight_rows = minimum(plan.weight_rows, PANEL_ROWS);
     // Every further cut of X decodes the panel once more.
     const int64_t cuts = maximum(1, minimum(wanted / divide_up(n, plan.weight_rows), m / 256));
@@ -152,9 +151,11 @@ void temper_packed_run_piece(const temper_packed_product *product, const temper_
   const int64_t row_pieces = divide_up(matrix->rows, plan->weight_rows);
   const int64_t row_begin = piece % row_pieces * plan->weight_rows;
   const int64_t row_end = minimum(matrix->rows, row_begin + plan->weight_rows);
-  if (plan->is_vector_product) {
-    kernels_of(plan->variant)->vector_product[matrix->levels != NULL][matrix->bits - 1](
-        matrix, row_begin, row_end, product->x, product->y);
+  if (plan->is_direct) {
+    kernels_of(plan->variant)
+        ->vector_products[matrix->levels != NULL][matrix->bits - 1](matrix, row_begin, row_end, product->m, product->x,
+                                                                    product->x_row_stride, product->y,
+                                                                    product->y_row_stride);
     return;
   }
   const int64_t x_begin = piece / row_pieces * plan->x_rows, x_end = minimum(product->m, x_begin + plan->x_rows);

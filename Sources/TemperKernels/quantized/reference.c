@@ -1,9 +1,9 @@
 #include "quantized.h"
 
-static int code_at(const temper_packed_matrix *matrix, int64_t row, int64_t column) {
+int32_t temper_packed_code(const temper_packed_matrix *matrix, int64_t row, int64_t column) {
   const int bits = matrix->bits, place = (int)(column % TEMPER_PACKED_UNIT);
-  const uint8_t *unit = matrix->codes + row * temper_packed_row_bytes(matrix->columns, bits) +
-                        column / TEMPER_PACKED_UNIT * 4 * bits;
+  const uint8_t *unit =
+      matrix->codes + row * temper_packed_row_bytes(matrix->columns, bits) + column / TEMPER_PACKED_UNIT * 4 * bits;
   if (bits == 8) return unit[place];
   int code = 0, shift = 0;
   if (bits & 4) {
@@ -20,17 +20,11 @@ static int code_at(const temper_packed_matrix *matrix, int64_t row, int64_t colu
   return code;
 }
 
-void temper_unpack_rows(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, uint8_t *loose) {
-  for (int64_t row = row_begin; row < row_end; row++) {
-    for (int64_t c = 0; c < matrix->columns; c++) loose[row * matrix->columns + c] = (uint8_t)code_at(matrix, row, c);
-  }
-}
-
 // w = scale * (level - zero)
 void temper_dequantize_row_reference(const temper_packed_matrix *matrix, int64_t row, int64_t column_begin,
                                      int64_t column_end, float *out) {
   for (int64_t c = column_begin; c < column_end; c++) {
-    const int code = code_at(matrix, row, c);
+    const int code = temper_packed_code(matrix, row, c);
     const int64_t group = row * matrix->scale_row_stride + c / matrix->group_size;
     const float level = matrix->levels ? matrix->levels[code] : matrix->first_level + (float)code;
     const float zero = matrix->zeros ? (float)matrix->zeros[group] : 0;

@@ -164,6 +164,7 @@ private enum StoredType: String, CaseIterable {
   case int64 = "I64"
   case uint8 = "U8"
   case bool = "BOOL"
+  case int8 = "I8"
   case float16 = "F16"
   case bfloat16 = "BF16"
 
@@ -178,6 +179,7 @@ private enum StoredType: String, CaseIterable {
     case .int64: .int64
     case .uint8: .uint8
     case .bool: .bool
+    case .int8: .int8
     case .float16, .bfloat16: nil
     }
   }

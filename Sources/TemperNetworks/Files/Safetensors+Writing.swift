@@ -57,6 +57,7 @@ extension DType {
     case .int64: "I64"
     case .uint8: "U8"
     case .bool: "BOOL"
+    case .int8: "I8"
     }
   }
 }

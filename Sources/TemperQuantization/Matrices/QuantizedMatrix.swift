@@ -59,7 +59,9 @@ package struct QuantizedMatrix: Sendable {
 
   /// y = x Wᵀ + o: x (…, columns) to y (…, rows), both dense float32 or both dense float64. The weights enter with the
   /// values of `dequantize`, up to rounding where there is an adjustment.
-  package func matmul(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+  package func matmul(
+    _ x: Tensor, into y: Tensor, activations: InputPrecision = .float, workers: Workers
+  ) throws(TemperError) {
     let lead = Shape(Array(x.shape.sizes.dropLast()))
     guard x.shape.rank >= 1, x.shape.last == columns, y.shape == Shape(lead.sizes + [rows]) else {
       throw TemperError(
@@ -73,17 +75,35 @@ package struct QuantizedMatrix: Sendable {
     }
     let inputs = try x.reshaped([lead.count, columns])
     let outputs = try y.reshaped([lead.count, rows])
-    try form.multiply(try adjustment.applied(to: inputs, workers: workers), into: outputs, workers: workers)
+    let applied = try adjustment.applied(to: inputs, workers: workers)
+    switch activations {
+    case .float: try form.multiply(applied, into: outputs, workers: workers)
+    case .int8: try multiplyInt8(applied, into: outputs, workers: workers)
+    }
     try adjustment.finish(outputs, of: inputs, workers: workers)
   }
 
+  private func multiplyInt8(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+    guard let codes = form as? PackedMatrix else {
+      throw TemperError(
+        .unsupported,
+        "Products in integers need one code for each weight; this matrix has another form. Use activations \"float\".")
+    }
+    if x.dtype == .float32 { return try codes.multiplyInt8(x, into: y, workers: workers) }
+    let narrow = try Tensor(zeros: y.shape, .float32)
+    try codes.multiplyInt8(try x.copy(as: .float32), into: narrow, workers: workers)
+    try y.assign(from: narrow)
+  }
+
   /// y = x Wᵀ + o: x (…, columns), float32 or float64, to (…, rows) of the same type.
-  package func matmul(_ x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
+  package func matmul(
+    _ x: Tensor, activations: InputPrecision = .float, workers: Workers
+  ) throws(TemperError) -> Tensor {
     guard x.shape.rank >= 1 else {
       throw TemperError(.invalidShape, "A packed weight takes (…, \(columns)); a single number came.")
     }
     let y = try Tensor(zeros: Shape(x.shape.sizes.dropLast() + [rows]), x.dtype)
-    try matmul(try x.dense(), into: y, workers: workers)
+    try matmul(try x.dense(), into: y, activations: activations, workers: workers)
     return y
   }
 

@@ -56,6 +56,7 @@ from ._operators import Operator
 from ._optimizers import Optimizer, Schedule
 from ._plugins import Plugin, define_plugin, inspect_plugin, list_plugins, load_plugin, register_loss
 from ._procedures import Procedure
+from ._products import matmul_int8
 from ._quantizers import Quantized, Quantizer
 from ._robust import RobustClassifier, RobustRegressor, RobustReport
 from ._training import Trainer
@@ -67,9 +68,9 @@ __all__ = [
     "Operator", "Optimizer", "Plugin", "Procedure", "Quantized", "Quantizer", "RobustClassifier", "RobustRegressor",
     "RobustReport", "Sampler", "Schedule", "Trainer", "calibrator", "calibrators", "catalog", "decoder", "decoders",
     "define_plugin", "describe", "detector", "detectors", "errors", "experiment", "generator", "generators",
-    "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "metric", "metrics", "op", "open_file",
-    "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers", "register_loss",
-    "sampler", "samplers", "save_file", "schedule", "schedules", "weighted_sum",
+    "inspect_plugin", "list_plugins", "load", "load_plugin", "loss", "losses", "matmul_int8", "metric", "metrics",
+    "op", "open_file", "ops", "optimizer", "optimizers", "procedure", "procedures", "quantizer", "quantizers",
+    "register_loss", "sampler", "samplers", "save_file", "schedule", "schedules", "weighted_sum",
 ]  # fmt: skip
 
 __version__ = ".".join(str(_library.version() >> shift & mask) for shift, mask in ((16, 0xFFFF), (8, 0xFF), (0, 0xFF)))

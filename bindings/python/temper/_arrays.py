@@ -11,14 +11,15 @@ from . import errors
 from ._handles import Handle
 from ._library import library
 
-_NAMES = ("float32", "float64", "int32", "int64", "uint8", "bool")
+_NAMES = ("float32", "float64", "int32", "int64", "uint8", "bool", "int8")
 # By type and byte order: an array in the other order is not among them.
 _CODES = {np.dtype(name): library.constants["TEMPER_" + name.upper()] for name in _NAMES}
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
 _Buffer = library.header.structs["temper_buffer"]
 _READ_ONLY = library.constants["TEMPER_BUFFER_READ_ONLY"]
-# Element types without a counterpart, and the next wider one that holds their values.
+# Element types that methods do not take, and the next wider one that holds their values.
 _WIDER = {"float16": "float32", "int8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}
+_READABLE = {dtype for dtype in _CODES if dtype.name not in _WIDER}
 
 
 def is_plain(value):
@@ -47,7 +48,7 @@ def readable(value):
     """An array to read from, in an element type of the library."""
     array = view(value)
     dtype = array.dtype
-    if dtype in _CODES and (array.flags.c_contiguous or _has_whole_steps(array)):
+    if dtype in _READABLE and (array.flags.c_contiguous or _has_whole_steps(array)):
         return array
     name = dtype.name
     if name == "uint64":
@@ -83,6 +84,14 @@ def writable(value):
     if not _has_whole_steps(array):
         raise errors.InvalidShape(f"Results are written in steps of whole elements; strides {array.strides} came.")
     return array
+
+
+def exact(value, name):
+    """An array to read from whose elements must be of one type already."""
+    array = view(value)
+    if array.dtype != np.dtype(name):
+        raise errors.InvalidType(f"An array of {name} is needed; elements of type {array.dtype} came.")
+    return array if array.flags.c_contiguous or _has_whole_steps(array) else np.ascontiguousarray(array)
 
 
 def gather(values):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import errors
 from ._arrays import Borrow, readable, writable
 from ._handles import Handle
 from ._library import library
@@ -51,12 +52,19 @@ class Quantized(Handle):
             library.quantized_dequantize(borrow.tensor(writable(out)), self)
         return out
 
-    def matmul(self, x: Array, out: Out | None = None) -> Result:
-        """x (M, inputs) times the transposed matrix: (M, outputs), straight from the packed weights."""
+    def matmul(self, x: Array, out: Out | None = None, activations: str = "float") -> Result:
+        """x (M, inputs) times the transposed matrix: (M, outputs), straight from the packed weights.
+
+        activations "int8": each row of x is rounded to whole numbers from -127 to 127 with a scale of its own, and the
+        products are sums of integers; for whole levels, one code a weight.
+        """
+        if activations not in ("float", "int8"):
+            raise errors.InvalidArgument(f'activations are "float" or "int8"; {activations!r} came.')
         x = readable(x)
         out = np.empty((len(x) if x.ndim else 1, self.shape[0]), np.float32) if out is None else out
+        multiply = library.quantized_matmul_int8 if activations == "int8" else library.quantized_matmul
         with self._lock, Borrow() as borrow:
-            library.quantized_matmul(borrow.tensor(writable(out)), self, borrow.tensor(x))
+            multiply(borrow.tensor(writable(out)), self, borrow.tensor(x))
         return out
 
     @property

@@ -1,0 +1,88 @@
+"""Products of integers and of packed weights, and what makes the weights: beside PyTorch, and beside what memory and the
+machine's multipliers allow."""
+import os
+import resource
+import tempfile
+
+import numpy as np
+import torch
+
+import temper
+from pairs import human, once, pair, report
+
+SIZE = 4096
+
+
+def rate(operations):
+    return lambda seconds: f"{operations / seconds / 1e9:.0f} GOP/s"
+
+
+def int8_products(context, rows, columns, depth, aim):
+    a, b = (torch.randint(-127, 128, shape, dtype=torch.int8) for shape in ((rows, depth), (depth, columns)))
+    by_columns = b.t().contiguous().t()
+    for name, right in (("", b), (", B by columns", by_columns)):
+        ours, theirs = np.empty((rows, columns), np.int32), torch.empty((rows, columns), dtype=torch.int32)
+        x, y = a.numpy(), right.numpy()
+        report(f"int8 product, {rows} x {depth} x {columns}{name}",
+               lambda: temper.matmul_int8(x, y, out=ours, context=context),
+               lambda: torch._int_mm(a, right, out=theirs), aim, rate(2 * rows * columns * depth))
+        assert (ours == theirs.numpy()).all()
+
+
+def packed_rows(context, bits, rows, x, weight, aim=None, activations="float", group=0):
+    """Against PyTorch with float32 weights; the limit is the rate at which packed weights come."""
+    packed = context.quantizer("round_to_nearest", bits=bits, group_size=group).quantize(weight)
+    y = np.empty((rows, SIZE), np.float32)
+    left, right, out = torch.from_numpy(x[:rows]), torch.from_numpy(weight).t(), torch.empty(rows, SIZE)
+    ours, other, ratio = pair(lambda: packed.matmul(x[:rows], out=y, activations=activations),
+                              lambda: torch.mm(left, right, out=out))
+    speed = packed.nbytes / ours / 1e9
+    verdict = "" if aim is None else "reached" if speed >= aim else "MISSED"
+    kind = "" if activations == "float" else ", activations in int8"
+    shown = f"groups of {group}" if group else "one scale a row"
+    print(f"{f'{bits} bits, {shown}, {rows} of {SIZE}²{kind}':52} {human(ours):>9} {human(other):>9} {ratio:7.2f}x  "
+          f"aim {f'{aim} GB/s' if aim else '-':>4}  {verdict:8} {speed:.1f} GB/s of packed weights", flush=True)
+
+
+def batch_of_a_model(context, bits, rows):
+    """A dense layer of packed weights beside the same layer of floats, both ours."""
+    model = temper.Model([{"dense": SIZE}], input=(SIZE,), seed=0, context=context)
+    packed = context.quantizer("round_to_nearest", bits=bits, group_size=64).quantize_model(model)
+    x, y = np.random.default_rng(0).standard_normal((rows, SIZE), np.float32), np.empty((rows, SIZE), np.float32)
+    report(f"{bits} bits beside our float32, {rows} rows of {SIZE}²", lambda: packed.predict(x, out=y),
+           lambda: model.predict(x, out=y), 1, rate(2 * rows * SIZE**2))
+
+
+def gptq(context):
+    """Beside PyTorch's time for the products in it alone: the inputs' second moments and their Cholesky factor in float64,
+    and the errors times the factors, half a product, in float32."""
+    random = np.random.default_rng(0)
+    weight, x = (random.standard_normal((SIZE, SIZE), np.float32) for _ in range(2))
+    quantizer = context.quantizer("gptq", bits=4)
+    wide = torch.from_numpy(x).double()
+    single, half = torch.from_numpy(weight), torch.from_numpy(x[:, : SIZE // 2].copy())
+    gram = wide.t() @ wide + SIZE * torch.eye(SIZE, dtype=torch.float64)
+    ours = min(once(lambda: quantizer.quantize(weight, calibration=x), 1) for _ in range(2))
+    parts = [min(once(action, 1) for _ in range(2)) for action in (
+        lambda: wide.t() @ wide, lambda: torch.linalg.cholesky(gram), lambda: single @ half)]
+    print(f"{f'gptq, {SIZE}², {SIZE} calibration rows':52} {human(ours):>9} {human(sum(parts)):>9} "
+          f"{sum(parts) / ours:7.2f}x  aim    -           products alone {' + '.join(map(human, parts))}", flush=True)
+
+
+def run(threads):
+    context = temper.Context(threads=threads)
+    for size in (256, 512, 1024, 2048):
+        int8_products(context, size, size, size, 0.9)
+    for rows in (4, 1):
+        int8_products(context, rows, SIZE, SIZE, 0.9)
+    random = np.random.default_rng(0)
+    x, weight = random.standard_normal((64, SIZE), np.float32), random.standard_normal((SIZE, SIZE), np.float32)
+    for bits in (8, 6, 5, 4, 3, 2):
+        packed_rows(context, bits, 1, x, weight, 25 if bits == 4 and threads > 1 else None)
+    packed_rows(context, 4, 1, x, weight, group=64)
+    packed_rows(context, 4, 8, x, weight, group=64)
+    for bits in (8, 4):
+        packed_rows(context, bits, 1, x, weight, activations="int8")
+        packed_rows(context, bits, 64, x, weight, activations="int8", group=64)
+    batch_of_a_model(context, 4, 64)
+    gptq(context)
