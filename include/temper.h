@@ -806,6 +806,29 @@ int32_t temper_quantizer_quantize(temper_quantized **out, temper_quantizer *quan
 int32_t temper_quantizer_quantize_model(temper_model **out, temper_quantizer *quantizer, temper_model *model,
                                         temper_tensor *calibration, temper_error *error);
 
+/* What became of one tensor of a file. */
+typedef struct temper_quantize_step {
+  uint32_t struct_size;
+  int32_t is_quantized;     /* 0: copied as it is; the numbers below are 0 then */
+  const char *name;         /* valid during the call */
+  int64_t done;             /* tensors that are done, with this one */
+  int64_t count;            /* tensors of the file */
+  int64_t byte_count;       /* codes, scales and zero points */
+  int64_t float_byte_count; /* of the same weight in float32 */
+  double relative_error;    /* sum of squared errors over the sum of squares */
+} temper_quantize_step;
+
+/* Called after each tensor. 0 goes on; 1 stops: the call returns TEMPER_ERROR_CANCELLED and no file is written. Any
+ * other value stops with TEMPER_ERROR_INVALID_ARGUMENT. [callback] */
+typedef int32_t (*temper_quantize_function)(void *user, const temper_quantize_step *step);
+
+/* Quantizes the weights of a safetensors file, float32, float64, float16 or bfloat16, one after the other into another
+ * file: only one is in memory at a time, so the file may be larger than memory. Of a model all weights that
+ * temper_quantizer_quantize_model packs, else all of at least two dimensions; the rest is copied. For methods that look
+ * at the weights alone. The new file appears whole or not at all. `progress` may be NULL. [one-per-handle] */
+int32_t temper_quantizer_quantize_file(temper_quantizer *quantizer, const char *source, const char *target,
+                                       temper_quantize_function progress, void *user, temper_error *error);
+
 /* [one-per-handle] */
 int32_t temper_quantizer_free(temper_quantizer *quantizer);
 

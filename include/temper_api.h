@@ -170,6 +170,8 @@ typedef struct temper_api {
   int32_t (*procedure_free)(temper_procedure *procedure);
   int32_t (*trainer_network)(temper_model **out, temper_trainer *trainer, uint64_t index, temper_error *error);
   int32_t (*trainer_state)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
+  int32_t (*quantizer_quantize_file)(temper_quantizer *quantizer, const char *source, const char *target,
+    temper_quantize_function progress, void *user, temper_error *error);
   int32_t (*quantized_matmul_int8)(temper_tensor *result, temper_quantized *quantized, temper_tensor *x,
     temper_error *error);
   int32_t (*tensor_matmul_int8)(temper_tensor *result, temper_context *context, temper_tensor *a, temper_tensor *b,

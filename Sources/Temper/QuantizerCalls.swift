@@ -70,6 +70,40 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
   }
 }
 
+@implementation @c public func temper_quantizer_quantize_file(
+  _ handle: OpaquePointer?, _ source: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?,
+  _ progress: temper_quantize_function?, _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let handle = unsafe try quantizer(handle, 0)
+    let (source, target) = unsafe (try path(source, 1), try path(target, 2))
+    let work = FileQuantization(
+      handle.quantizer, catalogue: handle.context.catalogue, workers: handle.context.workers)
+    try work.run(from: source, to: target) { step throws(TemperError) in
+      guard let progress = unsafe progress else { return }
+      var told = unsafe temper_quantize_step()
+      unsafe told.struct_size = UInt32(unsafe MemoryLayout<temper_quantize_step>.size)
+      unsafe (told.done, told.count) = (Int64(step.done), Int64(step.count))
+      if let report = step.report {
+        unsafe told.is_quantized = 1
+        unsafe (told.byte_count, told.float_byte_count) = (Int64(report.byteCount), Int64(report.floatByteCount))
+        unsafe told.relative_error = report.relativeError
+      }
+      let answer = unsafe step.name.withCString { name in
+        unsafe told.name = unsafe name
+        return unsafe progress(user, &told)
+      }
+      switch answer {
+      case 0: return
+      case 1: throw TemperError(.cancelled, "Quantizing was cancelled; no file was written.")
+      default:
+        throw TemperError(
+          .invalidArgument, "The progress callback returned \(answer); 0 goes on and 1 stops.", argument: 3)
+      }
+    }
+  }
+}
+
 @implementation @c public func temper_quantizer_free(_ handle: OpaquePointer?) -> Int32 {
   unsafe edge(freeing: handle, ContextQuantizer.self)
 }

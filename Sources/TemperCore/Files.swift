@@ -75,6 +75,24 @@ public struct FileWriter: ~Copyable {
     try write(try Tensor(bytes))
   }
 
+  /// Replaces bytes that were written before.
+  public mutating func overwrite(_ bytes: [UInt8], at offset: Int) throws(TemperError) {
+    guard offset >= 0, offset + bytes.count <= count else {
+      throw TemperError(
+        .invalidArgument, "\(bytes.count) bytes at \(offset) do not lie in the \(count) written so far.")
+    }
+    var written = 0
+    while written < bytes.count {
+      let part = unsafe bytes.withUnsafeBytes { bytes in
+        unsafe pwrite(
+          descriptor, bytes.baseAddress.map { unsafe $0 + written }, bytes.count - written, offset + written)
+      }
+      if part < 0 && errno == EINTR { continue }
+      guard part > 0 else { throw File.failure("cannot be written", path) }
+      written += part
+    }
+  }
+
   /// The elements in row-major order, as they are in memory.
   public mutating func write(_ tensor: Tensor) throws(TemperError) {
     let source = try tensor.dense()

@@ -108,6 +108,7 @@ static const temper_api api = {
     temper_procedure_free,
     temper_trainer_network,
     temper_trainer_state,
+    temper_quantizer_quantize_file,
     temper_quantized_matmul_int8,
     temper_tensor_matmul_int8,
     temper_file_open,

@@ -1,7 +1,8 @@
 """Products of integers and of packed weights, and what makes the weights: beside PyTorch, and beside what memory and the
 machine's multipliers allow."""
 import os
-import resource
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -69,6 +70,49 @@ def gptq(context):
           f"{sum(parts) / ours:7.2f}x  aim    -           products alone {' + '.join(map(human, parts))}", flush=True)
 
 
+def file_of_weights(context, threads, width=2048, layers=24):
+    """A file of a hundred million numbers, beside reading it and writing what it becomes
+    with NumPy. The peak is what the call adds to the memory of this process."""
+    shape = (width, width)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = os.path.join(folder, "float.safetensors"), os.path.join(folder, "packed.safetensors")
+        random = np.random.default_rng(0)
+        temper.save_file({f"{i}.weight": random.standard_normal(shape, np.float32) for i in range(layers)}, source)
+        quantizer = context.quantizer("round_to_nearest", bits=4, group_size=64)
+        codes = np.zeros(4 * width * width * layers // 7, np.uint8)
+
+        def other():
+            with open(source, "rb", buffering=0) as file:
+                while file.readinto(memory):
+                    pass
+            with open(target, "wb") as file:
+                file.write(codes)
+                file.flush()
+                os.fsync(file.fileno())
+
+        memory = bytearray(4 * width * width)
+        other()
+        before = peak_of_quantizing(threads, source, target)
+        ours, theirs, ratio = pair(lambda: quantizer.quantize_file(source, target), other, rounds=3)
+        print(f"{f'file of {layers * width * width / 1e6:.0f} million weights to 4 bits':52} {human(ours):>9} "
+              f"{human(theirs):>9} {ratio:7.2f}x  aim    -           {4 * width * width * layers / ours / 1e9:.2f} GB/s "
+              f"read, peak {before / (4 * width * width):.2f} times the largest layer", flush=True)
+
+
+def peak_of_quantizing(threads, source, target):
+    """Bytes that the process needs more at its peak, in a process of its own."""
+    program = (
+        "import resource, sys, temper\n"
+        "quantizer = temper.Context(threads=int(sys.argv[3])).quantizer('round_to_nearest', bits=4, group_size=64)\n"
+        "quantizer.quantize([[1.0, 2.0]])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "quantizer.quantize_file(sys.argv[1], sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    arguments = [sys.executable, "-c", program, source, target, str(threads)]
+    return 1024 * int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+
+
 def run(threads):
     context = temper.Context(threads=threads)
     for size in (256, 512, 1024, 2048):
@@ -86,3 +130,4 @@ def run(threads):
         packed_rows(context, bits, 64, x, weight, activations="int8", group=64)
     batch_of_a_model(context, 4, 64)
     gptq(context)
+    file_of_weights(context, threads)

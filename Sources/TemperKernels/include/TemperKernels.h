@@ -8,6 +8,7 @@
 #include "column_reduce.h"
 #include "gather.h"
 #include "gguf_blocks.h"
+#include "half_numbers.h"
 #include "int8_activations.h"
 #include "int8_product.h"
 #include "convolution.h"
@@ -23,5 +24,6 @@
 #include "strided_copy.h"
 #include "symmetric_eigen.h"
 #include "variant.h"
+#include "vector_codes.h"
 
 #endif

@@ -99,6 +99,8 @@ extension SafetensorsListing {
 
     package var typeName: String { type.rawValue }
     package var byteCount: Int { range.count }
+    /// Whether `tensor` gives float32 or float64.
+    package var isFloating: Bool { type.dtype?.isFloating ?? true }
   }
 }
 
@@ -147,12 +149,7 @@ extension SafetensorsListing.Entry {
       return try Tensor(
         storage: bytes.storage, byteOffset: bytes.byteOffset, dtype: dtype, shape: shape, strides: shape.denseStrides)
     }
-    let bytes = try data.array(of: UInt8.self)
-    let values = (0..<shape.count).map { index in
-      let bits = UInt16(bytes[2 * index]) | UInt16(bytes[2 * index + 1]) << 8
-      return type == .bfloat16 ? Float(bitPattern: UInt32(bits) << 16) : Float(halfBits: bits)
-    }
-    return try Tensor(values, shape: shape)
+    return try Tensor(type == .bfloat16 ? .bfloat16 : .float16, bytes: data, shape: shape)
   }
 }
 
@@ -181,20 +178,6 @@ private enum StoredType: String, CaseIterable {
     case .bool: .bool
     case .int8: .int8
     case .float16, .bfloat16: nil
-    }
-  }
-}
-
-extension Float {
-  /// IEEE binary16: sign, 5 bits of exponent (bias 15), 10 bits of fraction.
-  init(halfBits bits: UInt16) {
-    let sign = UInt32(bits & 0x8000) << 16
-    let exponent = UInt32(bits >> 10 & 0x1F)
-    let fraction = UInt32(bits & 0x3FF)
-    switch exponent {
-    case 0: self = (sign == 0 ? 1 : -1) * Float(fraction) * 0x1p-24
-    case 31: self = Float(bitPattern: sign | 0x7F80_0000 | fraction << 13)
-    default: self = Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
     }
   }
 }

@@ -45,10 +45,8 @@ package struct HalfNumbers: WeightForm {
 
   @unsafe package func decode(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
     let start = unsafe codes.pointer.assumingMemoryBound(to: UInt8.self) + 2 * rows.lowerBound * columns
-    for i in 0..<(rows.count * columns) {
-      let bits = unsafe UInt16(start[2 * i]) | UInt16(start[2 * i + 1]) << 8
-      unsafe target[i] = format.value(bits)
-    }
+    let kind: Tensor.HalfFormat = format == .float16 ? .float16 : .bfloat16
+    unsafe kind.decode(start, rows.count * columns, into: target)
     withExtendedLifetime(codes) {}
   }
 

@@ -11,7 +11,7 @@ package struct VectorCodes: WeightForm {
   /// (rows,), float32
   package let scales: Tensor
   /// Codes in the layout of one packed row a row: of each vector one code a table, one after the other.
-  private let codes: PackedMatrix
+  let codes: PackedMatrix
 
   package var tableCount: Int { tables.shape[0] }
   package var tableSize: Int { tables.shape[1] }
@@ -50,28 +50,6 @@ package struct VectorCodes: WeightForm {
   }
 
   package func looseCodes(workers: Workers) throws(TemperError) -> Tensor { try codes.looseCodes(workers: workers) }
-
-  @unsafe package func decode(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
-    let (count, size, length) = (tableCount, tableSize, self.length)
-    let values = unsafe tables.pointer.assumingMemoryBound(to: Float.self)
-    let factors = unsafe scales.pointer.assumingMemoryBound(to: Float.self)
-    var chosen = [Float](repeating: 0, count: codes.columns)
-    for row in rows {
-      unsafe chosen.withUnsafeMutableBufferPointer { chosen in
-        if let start = chosen.baseAddress { unsafe codes.decode(row..<(row + 1), into: start) }
-      }
-      let start = unsafe target + (row - rows.lowerBound) * columns
-      for column in 0..<columns {
-        let (vector, place) = (column / length, column % length)
-        var sum: Float = 0
-        for table in 0..<count {
-          unsafe sum += values[(table * size + Int(chosen[vector * count + table])) * length + place]
-        }
-        unsafe start[column] = factors[row] * sum
-      }
-    }
-    withExtendedLifetime(self) {}
-  }
 
   package var storedDescription: [JSON.Member] {
     [

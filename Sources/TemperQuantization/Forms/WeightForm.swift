@@ -24,6 +24,10 @@ extension WeightForm {
 
   /// Through decoded blocks of rows, for forms without kernels of their own.
   package func multiply(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
+    try multiplyDecoded(x, into: y, workers: workers)
+  }
+
+  func multiplyDecoded(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
     let step = max(1, (1 << 18) / max(columns, 1))
     for start in stride(from: 0, to: rows, by: step) {
       let block = start..<min(start + step, rows)

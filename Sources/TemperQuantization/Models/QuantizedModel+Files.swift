@@ -9,6 +9,11 @@ extension QuantizedModel {
   package static let metadataName = "temper.quantization"
   fileprivate static let formatVersion = 1
 
+  /// The metadata of weights that are described so.
+  static func described(_ weights: [JSON.Member]) -> String {
+    JSON.object([JSON.Member("version", .integer(formatVersion)), JSON.Member("weights", .object(weights))]).serialized
+  }
+
   /// Whether a file holds a quantized model.
   package static func isDescribed(by file: Safetensors) -> Bool { file.metadata[metadataName] != nil }
 
@@ -68,11 +73,8 @@ extension QuantizedModel {
 extension Safetensors {
   /// Adds quantized weights, with the metadata that describes them.
   mutating func add(_ weights: [(name: String, matrix: QuantizedMatrix)], workers: Workers) throws(TemperError) {
-    metadata[QuantizedModel.metadataName] =
-      JSON.object([
-        JSON.Member("version", .integer(QuantizedModel.formatVersion)),
-        JSON.Member("weights", .object(weights.map { JSON.Member($0.name, $0.matrix.storedDescription) })),
-      ]).serialized
+    metadata[QuantizedModel.metadataName] = QuantizedModel.described(
+      weights.map { JSON.Member($0.name, $0.matrix.storedDescription) })
     for (name, matrix) in weights { tensors += try matrix.storedTensors(of: name, workers: workers) }
   }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from . import errors
 from ._arrays import Borrow, readable, writable
 from ._handles import Handle
-from ._library import library
+from ._interrupts import Interrupts
+from ._library import library, pending
 from ._methods import Method, documentation
 from ._models import Model
 
 if TYPE_CHECKING:
-    from ._types import Array, Out, Result
+    from collections.abc import Callable
+
+    from ._types import Array, Out, Path, Result
 
 
 class Quantizer(Method):
@@ -38,6 +42,47 @@ class Quantizer(Method):
                 model._context,
                 library.handle(library.quantizer_quantize_model, self, model, borrow.tensor(calibration)),
             )
+
+    def quantize_file(
+        self, source: Path, target: Path, callback: Callable[[dict], object] | None = None
+    ) -> list[dict]:
+        """Quantizes the weights of a safetensors file into another file, one after the other: only one is in memory at a
+        time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is copied.
+
+        For methods that look at the weights alone. Returns a dict for each tensor: name, is_quantized, byte_count,
+        float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
+        result stops, and no file is written.
+        """
+        rows: list[dict] = []
+        with self._lock, Interrupts() as interrupts:
+            receive = library.callback("quantize_function", _receiving(interrupts, callback, rows))
+            try:
+                library.quantizer_quantize_file(self, os.fsencode(source), os.fsencode(target), receive, None)
+            except errors.Cancelled:
+                if not interrupts.came:
+                    raise
+        return rows
+
+
+def _receiving(interrupts, callback, rows):
+    """What the library calls after each tensor: 1 stops. Exceptions wait until its call returns."""
+
+    def receive(_, step):
+        try:
+            if interrupts.came:
+                return 1
+            step = step.contents
+            rows.append({
+                "name": step.name.decode(), "is_quantized": bool(step.is_quantized), "byte_count": step.byte_count,
+                "float_byte_count": step.float_byte_count, "relative_error": step.relative_error,
+            })  # fmt: skip
+            told = {**rows[-1], "done": step.done, "count": step.count}
+            return 1 if callback is not None and callback(told) else 0
+        except BaseException as exception:
+            pending.exceptions.append(exception)
+            return 1
+
+    return receive
 
 
 class Quantized(Handle):
