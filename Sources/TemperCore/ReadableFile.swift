@@ -26,12 +26,29 @@ public final class ReadableFile: Sendable {
 
   /// These bytes, uint8, 64-byte aligned; all must be there.
   public func read(_ range: Range<Int>) throws(TemperError) -> Tensor {
+    try check(range)
+    let bytes = try Tensor(zeros: try Shape(validating: [range.count]), .uint8)
+    try fill(bytes, from: range)
+    return bytes
+  }
+
+  /// The same into the start of `buffer`, which must be large enough: a view of it.
+  package func read(_ range: Range<Int>, into buffer: Tensor) throws(TemperError) -> Tensor {
+    try check(range)
+    let bytes = try buffer.slice(0..<range.count)
+    try fill(bytes, from: range)
+    return bytes
+  }
+
+  private func check(_ range: Range<Int>) throws(TemperError) {
     guard range.lowerBound >= 0, range.upperBound <= byteCount else {
       throw TemperError(
         .malformedFile,
         "\"\(path)\" has \(byteCount) bytes; bytes \(range.lowerBound) to \(range.upperBound) are asked for.")
     }
-    let bytes = try Tensor(zeros: try Shape(validating: [range.count]), .uint8)
+  }
+
+  private func fill(_ bytes: Tensor, from range: Range<Int>) throws(TemperError) {
     var filled = 0
     while filled < bytes.count {
       let count = unsafe pread(descriptor, bytes.pointer + filled, bytes.count - filled, range.lowerBound + filled)
@@ -42,6 +59,5 @@ public final class ReadableFile: Sendable {
       }
       filled += count
     }
-    return bytes
   }
 }

@@ -92,22 +92,23 @@ def file_of_weights(context, threads, width=2048, layers=24):
 
         memory = bytearray(4 * width * width)
         other()
-        before = peak_of_quantizing(threads, source, target)
+        peak = peak_of_quantizing(threads, source, target)
         ours, theirs, ratio = pair(lambda: quantizer.quantize_file(source, target), other, rounds=3)
         print(f"{f'file of {layers * width * width / 1e6:.0f} million weights to 4 bits':52} {human(ours):>9} "
               f"{human(theirs):>9} {ratio:7.2f}x  aim    -           {4 * width * width * layers / ours / 1e9:.2f} GB/s "
-              f"read, peak {before / (4 * width * width):.2f} times the largest layer", flush=True)
+              f"read, peak {peak / (4 * width * width):.2f} times the largest layer", flush=True)
 
 
 def peak_of_quantizing(threads, source, target):
     """Bytes that the process needs more at its peak, in a process of its own."""
     program = (
-        "import resource, sys, temper\n"
+        "import sys, temper\n"
+        "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "quantizer = temper.Context(threads=int(sys.argv[3])).quantizer('round_to_nearest', bits=4, group_size=64)\n"
         "quantizer.quantize([[1.0, 2.0]])\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
         "quantizer.quantize_file(sys.argv[1], sys.argv[2])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(peak() - before)\n"
     )
     arguments = [sys.executable, "-c", program, source, target, str(threads)]
     return 1024 * int(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)

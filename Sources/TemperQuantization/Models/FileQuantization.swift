@@ -34,6 +34,9 @@ package struct FileQuantization {
       throw TemperError(.wrongState, "Its weights are packed already; quantize the float model.").from(source)
     }
     let isPackable = try chosen(listing, file)
+    // One buffer for all: memory that is taken and given back anew leaves gaps.
+    let largest = listing.entries.reduce(0) { isPackable($1) ? max($0, $1.byteCount) : $0 }
+    let buffer = try Tensor(zeros: [largest], .uint8)
     try File.replace(target) { writer throws(TemperError) in
       // The header comes first in the file and is known last: it gets as much room as it can need.
       let room = FileQuantization.headerRoom(listing)
@@ -44,7 +47,7 @@ package struct FileQuantization {
         var report: QuantizationReport?
         if isPackable(entry) {
           do throws(TemperError) {
-            let weight = try Weight(try entry.tensor(try file.read(entry.range)))
+            let weight = try Weight(try entry.tensor(try file.read(entry.range, into: buffer)))
             let quantized = try quantizer.quantize(weight, inputs: nil, workers: workers)
             report = quantized.report
             descriptions.append(JSON.Member(entry.name, quantized.matrix.storedDescription))
