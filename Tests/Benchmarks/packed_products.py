@@ -1,5 +1,5 @@
-"""Products of integers and of packed weights, and what makes the weights: beside PyTorch, and beside what memory and the
-machine's multipliers allow."""
+"""Products of integers and of packed weights, and what makes the weights: beside PyTorch, and beside what memory and
+the machine's multipliers allow."""
 import os
 import subprocess
 import sys
@@ -55,8 +55,8 @@ def batch_of_a_model(context, bits, rows):
 
 
 def gptq(context):
-    """Beside PyTorch's time for the products in it alone: the inputs' second moments and their Cholesky factor in float64,
-    and the errors times the factors, half a product, in float32."""
+    """Beside PyTorch's time for the products in it alone: the inputs' second moments and their Cholesky factor in
+    float64, and the errors times the factors, half a product, in float32."""
     random = np.random.default_rng(0)
     weight, x = (random.standard_normal((SIZE, SIZE), np.float32) for _ in range(2))
     quantizer = context.quantizer("gptq", bits=4)
@@ -95,8 +95,8 @@ def file_of_weights(context, threads, width=2048, layers=24):
         peak = peak_of_quantizing(threads, source, target)
         ours, theirs, ratio = pair(lambda: quantizer.quantize_file(source, target), other, rounds=3)
         print(f"{f'file of {layers * width * width / 1e6:.0f} million weights to 4 bits':52} {human(ours):>9} "
-              f"{human(theirs):>9} {ratio:7.2f}x  aim    -           {4 * width * width * layers / ours / 1e9:.2f} GB/s "
-              f"read, peak {peak / (4 * width * width):.2f} times the largest layer", flush=True)
+              f"{human(theirs):>9} {ratio:7.2f}x  aim    -           "
+              f"{4 * width * width * layers / ours / 1e9:.2f} GB/s read, peak {peak / (4 * width * width):.2f} times the largest layer", flush=True)
 
 
 def peak_of_quantizing(threads, source, target):

@@ -46,8 +46,9 @@ class Quantizer(Method):
     def quantize_file(
         self, source: Path, target: Path, callback: Callable[[dict], object] | None = None
     ) -> list[dict]:
-        """Quantizes the weights of a safetensors file into another file, one after the other: only one is in memory at a
-        time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is copied.
+        """Quantizes the weights of a safetensors file into another file, one after the other: only one is in memory at
+        a time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is
+        copied.
 
         For methods that look at the weights alone. Returns a dict for each tensor: name, is_quantized, byte_count,
         float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
