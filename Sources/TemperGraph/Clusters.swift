@@ -24,6 +24,9 @@ struct Clusters {
   /// Values that must lie in memory: read by another cluster or step, or wanted as outputs.
   private(set) var inMemory: Set<Int> = []
 
+  /// Of values by row: the rows and columns that they are used for, if any.
+  private let wideUses: [Shape?]
+
   /// A program has at most so many values, so that its registers stay few; longer clusters are split in order.
   private static let longest = 120
 
@@ -34,6 +37,7 @@ struct Clusters {
 
   init(_ values: Values) {
     self.values = values
+    wideUses = Clusters.findWideUses(values)
     var open: [Key: Int] = [:]
     for number in 0..<values.count {
       let role = classify(number)
@@ -80,9 +84,30 @@ struct Clusters {
         guard let space = spaces[input] else { return false }
         return space.last != 1 && space.sizes.dropLast() == value.shape.sizes.dropLast()
       }
-      return wide.max { (levels[$0], $0) < (levels[$1], $1) }.flatMap { spaces[$0] } ?? value.shape
+      return wide.max { (levels[$0], $0) < (levels[$1], $1) }.flatMap { spaces[$0] } ?? wideUses[number] ?? value.shape
     default: return value.shape
     }
+  }
+
+  /// What is made of values by row alone, an index that is checked or a weight, is made where it is used.
+  private static func findWideUses(_ values: Values) -> [Shape?] {
+    var wide = [Shape?](repeating: nil, count: values.count)
+    for user in stride(from: values.count - 1, through: 0, by: -1) {
+      let value = values[user]
+      for input in value.inputs {
+        let rows = values[input].shape
+        guard rows.rank > 0, rows.last == 1, wide[input] == nil else { continue }
+        let use: Shape?
+        switch value.operation {
+        case .unary, .binary, .select: use = value.shape == rows ? wide[user] : nil
+        case .broadcast, .place: use = value.shape
+        case .pick: use = values[value.inputs[0]].shape
+        default: use = nil
+        }
+        if let use, use.last != 1, use.sizes.dropLast() == rows.sizes.dropLast() { wide[input] = use }
+      }
+    }
+    return wide
   }
 
   /// The value whose register an operand can share, if both are in one space.

@@ -16,12 +16,17 @@ package final class CustomOperation: Hashable, Sendable {
   /// `gradient` gives none. An operation without it has no derivative.
   package let definition: (@Sendable (_ inputs: [Expression]) -> [Expression])?
   package let gradient: Gradient?
+  /// An operation of these inputs and more whose results from output `from` on are those of this one: where both are
+  /// wanted, only that one runs. So a gradient that needs all that the value needs computes the value along.
+  package let given: (by: CustomOperation, from: Int)?
 
   package init(
     name: String, definition: (@Sendable ([Expression]) -> [Expression])? = nil, gradient: Gradient? = nil,
+    given: (by: CustomOperation, from: Int)? = nil,
     prepare: @escaping @Sendable (DType, Workers) throws(TemperError) -> Body
   ) {
     (self.name, self.definition, self.gradient, self.prepare) = (name, definition, gradient, prepare)
+    self.given = given
   }
 
   /// One output, and nothing to prepare; `evaluate` cuts its own pieces over the workers.
@@ -51,13 +56,16 @@ package final class CustomOperation: Hashable, Sendable {
       }
       if let gradients = gradient(output, inputs, results, dy) { return gradients[index] }
     }
-    // Nodes of their own, so that what one input depends on is not taken for another input's part.
-    let own = inputs.map { Expression(.reshape, [$0], $0.shape, $0.kind) }
+    let own = inputs.map(\.apart)
     return try Differentiate.gradients(of: definition(own)[output], seed: dy, withRespectTo: [own[index]])[0]
   }
 }
 
 extension Expression {
+  /// The same in a node of its own: what another input is made of it is then not taken for its part. (A reshape would
+  /// vanish in the next one.)
+  var apart: Expression { Expression(.permute(Array(0..<shape.rank)), [self], shape, kind) }
+
   package static func custom(_ operation: CustomOperation, _ inputs: [Expression], shape: Shape) -> Expression {
     Expression(.custom(operation, output: 0), inputs, shape)
   }

@@ -94,18 +94,21 @@ private struct Piece {
 }
 
 extension Node {
+  /// What the value is made of.
+  var sources: [Node] { if case .withSlopes = operation { [inputs[0]] } else { inputs } }
+
   /// Inputs before users; the order depends on the structure only.
-  static func topological(_ outputs: [Node]) -> [Node] {
+  static func topological(_ outputs: [Node], by inputs: (Node) -> [Node] = \.inputs) -> [Node] {
     var order: [Node] = []
     var seen = Set<ObjectIdentifier>()
     var stack = outputs.reversed().map { (node: $0, next: 0) }
     while let top = stack.last {
       if top.next == 0 && seen.contains(ObjectIdentifier(top.node)) {
         stack.removeLast()
-      } else if top.next < top.node.inputs.count {
+      } else if top.next < inputs(top.node).count {
         if top.next == 0 { seen.insert(ObjectIdentifier(top.node)) }
         stack[stack.count - 1].next += 1
-        let input = top.node.inputs[top.next]
+        let input = inputs(top.node)[top.next]
         if !seen.contains(ObjectIdentifier(input)) { stack.append((input, 0)) }
       } else {
         seen.insert(ObjectIdentifier(top.node))
@@ -124,6 +127,7 @@ extension Node {
     switch operation {
     case .input, .constant, .iota, .uniform, .invalid, .stopGradient, .argument, .sortOrder, .poolMaximumIndices:
       return nil
+    case .withSlopes: return index % 2 == 1 ? (dy * x(index + 1)).summed(to: inputs[index].shape) : nil
     case .unary(let unary): return unary.derivative(x(0), y, dy)
     case .binary(let binary): return binary.derivative(input: index, x(0), x(1), y, dy)
     case .select:

@@ -68,6 +68,16 @@ extension Expression {
       )
   }
 
+  /// The sums of the rows (N, D) that have the same index, (rows, D).
+  package func scatterRows(_ indices: Expression, rows: Int) -> Expression {
+    guard shape.rank == 2, indices.kind == .index, indices.shape.count == shape[0] else {
+      if let broken = [self, indices].first(where: { $0.error != nil }) { return broken }
+      return .invalid(
+        .invalidShape, "scatterRows: rows (N, D) and N indices are needed, got \(shape), \(indices.shape).")
+    }
+    return Expression(.scatterRows(rows: rows), [self, indices.reshaped([shape[0]])], [rows, shape[1]])
+  }
+
   /// Rows of a table (V, ...) at the indices (any shape) -> (indices..., ...). Indices must be checked beforehand.
   package func gatherRows(_ indices: Expression) -> Expression {
     if let broken = [self, indices].first(where: { $0.error != nil }) { return broken }

@@ -82,7 +82,50 @@ extension Expression {
       return index.error != nil
         ? index : .invalid(.invalidShape, "pick: rows of \(shape) need an index of shape \(rows), got \(index.shape).")
     }
-    return Expression.indexable(shape.last) ?? Expression(.pick, [self, index], rows)
+    return Expression.indexable(shape.last) ?? pickedFromSource(index) ?? Expression(.pick, [self, index], rows)
+  }
+
+  /// One element of each row of what is made, element by element, from one array and from values by row is made from one
+  /// element of each row of that array: the rest of the row need not be computed, nor its gradient.
+  private func pickedFromSource(_ index: Expression) -> Expression? {
+    var sources = Set<ObjectIdentifier>()
+    var made: [ObjectIdentifier: Expression] = [:]
+    func isMade(_ node: Node) -> Bool {
+      switch node.operation {
+      case .unary, .binary, .select, .constant, .place, .stopGradient: true
+      case .broadcast: node.inputs[0].shape.sizes == Array(node.shape.sizes.dropLast()) + [1]
+      default: false
+      }
+    }
+    guard isMade(node), shape.last > 1 else { return nil }
+    if case .place = node.operation { return nil }
+    let order = Node.topological([node]) { node in
+      if case .broadcast = node.operation { return [] }
+      if case .place = node.operation { return [] }
+      return isMade(node) ? node.inputs : []
+    }
+    for node in order where !isMade(node) { sources.insert(ObjectIdentifier(node)) }
+    guard sources.count <= 1, order.count <= 256 else { return nil }
+    // An index outside stands for the first column, and its result is 0.
+    let isInside = (index .>= 0) .& (index .< Double(shape.last))
+    let safe = Expression.select(isInside, index, .constant(0))
+    let rows = Shape(shape.sizes.dropLast() + [1])
+    for node in order {
+      let x = node.inputs.map { made[ObjectIdentifier($0)] }
+      let one: Expression =
+        switch node.operation {
+        case .constant(let value): .constant(value, rows)
+        case .unary(let unary): .unary(unary, x[0]!)
+        case .binary(let binary): .binary(binary, x[0]!, x[1]!)
+        case .select: .select(x[0]!, x[1]!, x[2]!)
+        case .stopGradient: x[0]!.stopGradient
+        case .broadcast where isMade(node): Expression(node.inputs[0])
+        case .place: .select(Expression(node.inputs[1]) .== safe, Expression(node.inputs[0]), .constant(0))
+        default: Expression(.pick, [Expression(node), safe], rows)
+        }
+      made[ObjectIdentifier(node)] = one
+    }
+    return .select(isInside, made[ObjectIdentifier(node)]!, .constant(0))
   }
 
   /// `value` (..., 1) at column `index` (..., 1) of rows of zeros.

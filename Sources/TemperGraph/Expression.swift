@@ -94,6 +94,12 @@ extension Expression {
 
   package var stopGradient: Expression { Expression(.stopGradient, [self], shape, kind) }
 
+  /// This value with derivatives that are known: of what solves an equation, or is a maximum over something else. Each
+  /// slope broadcasts with the value to the shape of what it is by.
+  package func withSlopes(_ slopes: [(by: Expression, slope: Expression)]) -> Expression {
+    Expression(.withSlopes, [self] + slopes.flatMap { [$0.by, $0.slope] }, shape, kind)
+  }
+
   /// The number that this is at every element, if it is known.
   package var constantValue: Double? {
     var node = node

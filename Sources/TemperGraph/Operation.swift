@@ -16,6 +16,9 @@ package enum Operation: Hashable, Sendable {
   case binary(Binary)
   case select
   case stopGradient
+  /// The first input, held constant, whose derivatives by the inputs 1, 3, … are the inputs 2, 4, …; these are computed
+  /// where a derivative is wanted.
+  case withSlopes
 
   // along the last axis, which stays with size 1; run in row programs
   case reduce(Reduction)

@@ -130,7 +130,7 @@ private final class ParameterUses {
     }
     let (rank, inner) = (node.shape.rank, node.inputs[0].shape)
     switch node.operation {
-    case .unary, .binary, .select, .stopGradient: return known
+    case .unary, .binary, .select, .stopGradient, .withSlopes: return known
     case .convolution, .poolMaximumIndices, .poolAverage: return at == 0 ? known : .other
     case .reduce, .argument, .pick, .place, .cumulativeSum, .sortOrder, .takeAlong, .scatterAlong:
       return at < rank - 1 ? known : .other

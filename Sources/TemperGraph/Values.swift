@@ -56,12 +56,13 @@ struct Values {
     for expression in expressions { if let error = expression.error { throw error } }
     var numbers: [ObjectIdentifier: Int] = [:]
     var known: [Key: Int] = [:]
-    for node in Node.topological(expressions.map(\.node)) {
-      let inputs = node.inputs.map { numbers[ObjectIdentifier($0)]! }
+    let given = GivenResults(expressions.map(\.node))
+    for node in Node.topological(expressions.map { given.resolved($0.node) }, by: given.sources) {
+      let inputs = given.sources(node).map { numbers[ObjectIdentifier($0)]! }
       let number: Int
-      if case .stopGradient = node.operation {
-        number = inputs[0]
-      } else {
+      switch node.operation {
+      case .stopGradient, .withSlopes: number = inputs[0]
+      default:
         let key = Key(
           operation: canonical(node, inputs), inputs: isConstantView(node, inputs) ? [] : inputs, shape: node.shape)
         if let same = known[key] {
@@ -75,7 +76,7 @@ struct Values {
       }
       numbers[ObjectIdentifier(node)] = number
     }
-    outputs = expressions.map { numbers[ObjectIdentifier($0.node)]! }
+    outputs = expressions.map { numbers[ObjectIdentifier(given.resolved($0.node))]! }
   }
 
   subscript(number: Int) -> Value { list[number] }

@@ -28,18 +28,43 @@ def cross_entropy(context, rows, columns, aim):
     torch.testing.assert_close(torch.from_numpy(gradient), theirs.grad, rtol=1e-4, atol=1e-9)
 
 
-def softmax(context, rows, columns, aim):
+def softmax(context, name, rows, columns, aim):
     x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
-    out, op = np.empty_like(x), context.op("softmax")
+    out, op = np.empty_like(x), context.op(name)
     theirs, their_out = torch.from_numpy(x), torch.empty(rows, columns)
-    report(f"softmax, {rows} x {columns}", lambda: op(x, out=out),
-           lambda: torch.softmax(theirs, -1, out=their_out), aim, memory(2 * x.nbytes))
-    np.testing.assert_allclose(out, their_out.numpy(), rtol=1e-4, atol=1e-9)
+    other = {"softmax": torch.softmax, "log_softmax": torch.log_softmax}[name]
+    report(f"{name}, {rows} x {columns}", lambda: op(x, out=out),
+           lambda: other(theirs, -1, out=their_out), aim, memory(2 * x.nbytes))
+    np.testing.assert_allclose(out, their_out.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def beside_a_copy(context, name, rows, columns):
+    """Wide rows, whose limit is the time that copying them takes."""
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    out, op = np.empty_like(x), context.op(name)
+    theirs, their_out = torch.from_numpy(x), torch.empty(rows, columns)
+    report(f"{name} beside a copy, {rows} x {columns}", lambda: op(x, out=out), lambda: their_out.copy_(theirs), 0.75)
+
+
+def sparse(context, name, rows, columns, aim):
+    """Beside the entmax package, which sorts or takes the largest entries."""
+    import entmax
+
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    out, op, other = np.empty_like(x), context.op(name), getattr(entmax, name)
+    theirs = torch.from_numpy(x)
+    report(f"{name}, {rows} x {columns}", lambda: op(x, out=out), lambda: other(theirs, dim=-1), aim)
+    np.testing.assert_allclose(out, other(theirs, dim=-1).numpy(), atol=1e-5)
 
 
 def run(threads):
     context = temper.Context(threads=threads)
     cross_entropy(context, 8192, 4096, 5)
-    cross_entropy(context, 65536, 10, 10)
-    softmax(context, 1024, 32000, 1)
-    softmax(context, 65536, 10, 10)
+    cross_entropy(context, 65536, 10, 5)
+    for name in ("softmax", "log_softmax"):
+        softmax(context, name, 1024, 32000, 1)
+        softmax(context, name, 65536, 10, 10)
+        beside_a_copy(context, name, 1024, 32000)
+    for name in ("sparsemax", "entmax15"):
+        sparse(context, name, 65536, 10, 5)
+        sparse(context, name, 1024, 32000, 5)

@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|blocks|training|procedures|optimizers|plugins|packed_products|data|products|loading ...]
+    python run.py [losses|classification|blocks|training|procedures|optimizers|plugins|packed_products|data|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import blocks
+import classification
 import data
 import loading
 import losses
@@ -22,7 +23,7 @@ import products
 import training
 from pairs import once
 
-SUBJECTS = {"losses": losses, "blocks": blocks, "training": training, "procedures": procedures,
+SUBJECTS = {"losses": losses, "classification": classification, "blocks": blocks, "training": training, "procedures": procedures,
             "optimizers": optimizers, "plugins": plugins, "data": data,
             "packed_products": packed_products}
 

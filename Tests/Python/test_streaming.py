@@ -27,9 +27,10 @@ def cross_entropy(features, classifier, targets, bias=0.0, softcap=None):
     return values, {"features": g @ classifier, "classifier": g.T @ features, "bias": g.sum(0)}
 
 
-# Sizes beyond one tile of 2048 tokens by 1024 classes, or 128 by 256 with the filter, and no multiples of them.
+# Sizes beyond one tile of 2048 tokens by 1024 classes, or 128 by 256 with the filter, and no multiples of them; the logits
+# of 256 tokens of 70000 classes are too many to be kept.
 @pytest.mark.parametrize(
-    "tokens, classes, filter_eps", [(2100, 1500, 0), (300, 700, 1e-300), (5, 2049, 0), (129, 3, 0)]
+    "tokens, classes, filter_eps", [(2100, 1500, 0), (300, 700, 1e-300), (5, 2049, 0), (129, 3, 0), (3, 70000, 0)]
 )
 @pytest.mark.parametrize("softcap", [None, 3.0])
 def test_cut_cross_entropy_in_tiles(rng, tokens, classes, filter_eps, softcap):
@@ -212,3 +213,51 @@ def test_pairs_are_never_stored(rng):
     for i, j in ((0, 1), (3, 399), (398, 2)):
         expected = (1 / (1 + np.exp(positives - scores[i, j]))).sum() / (n * (n - 1))
         assert gradient[i, j] == pytest.approx(expected, rel=1e-4)
+
+
+def pair_losses(rng, n):
+    """Losses of all pairs of a batch: inputs, what has a gradient, and values from whole arrays."""
+    torch = pytest.importorskip("torch", reason="PyTorch, an oracle of these tests, is not installed")
+    q, k = (torch.tensor(rng.normal(size=(n, 3)), requires_grad=True) for _ in range(2))
+    y = torch.tensor(rng.integers(0, 40, n))
+    a, b = (torch.nn.functional.normalize(x, dim=-1) for x in (q, k))
+    own = torch.eye(n, dtype=torch.bool)
+    same = (y[:, None] == y) & ~own
+    nothing = torch.tensor(-torch.inf, dtype=torch.float64)
+    cross = -(a @ b.T / 0.1).log_softmax(-1).diagonal()
+    others = torch.where(own, nothing, a @ a.T / 0.1)
+    scores = 10 * (a @ b.T) - 10
+    plain = torch.where(own, nothing, q @ k.T).logsumexp(-1)
+    up = -256 * (torch.relu(1.25 - a @ a.T).detach() * (a @ a.T - 0.75))
+    down = 256 * (torch.relu(a @ a.T + 0.25).detach() * (a @ a.T - 0.25))
+    circle = torch.where(same, up, nothing).logsumexp(-1) + torch.where(y[:, None] == y, nothing, down).logsumexp(-1)
+    softplus = torch.nn.functional.softplus
+    yield "info_nce", {}, {"queries": q, "keys": k}, cross
+    yield "supcon", {"targets": y}, {"features": q}, (
+        others.logsumexp(-1) - torch.where(same, others, 0).sum(-1) / same.sum(-1))  # fmt: skip
+    yield "siglip", {}, {"queries": q, "keys": k}, softplus(torch.where(own, -scores, scores)).sum(-1)
+    lengths = (q**2).sum(-1) + (k**2).sum(-1)
+    yield "n_pairs", {}, {"anchors": q, "positives": k}, softplus(plain - (q * k).sum(-1)) + 0.0005 * lengths
+    yield "circle", {"targets": y}, {"features": q}, softplus(circle)
+
+
+def test_losses_of_pairs_in_blocks(rng):
+    """1100 samples have more pairs than are held at once."""
+    for name, fixed, free, values in pair_losses(rng, 1100):
+        inputs = {key: x.detach().numpy() for key, x in {**fixed, **free}.items()}
+        loss = temper.loss(name)
+        np.testing.assert_allclose(loss(**inputs), values.detach(), rtol=1e-10, err_msg=name)
+        for x in free.values():
+            x.grad = None
+        values.mean().backward(retain_graph=True)
+        _, gradients = loss.value_and_grad(**inputs, wrt=tuple(free))
+        for key, x in free.items():
+            np.testing.assert_allclose(gradients[key], x.grad, rtol=1e-8, atol=1e-12, err_msg=f"{name} {key}")
+
+
+def test_pairs_take_the_memory_of_blocks(rng):
+    """20000 samples: their scores would be 1.6 GB."""
+    queries, keys = (rng.normal(size=(20000, 2)).astype(np.float32) for _ in range(2))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    temper.loss("info_nce").value_and_grad(queries, keys, wrt=("queries", "keys"))
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100

@@ -49,7 +49,7 @@ struct ReferenceInterpreter {
     case .unary(let operation): return x[0].map { ReferenceInterpreter.unary(operation, $0) }
     case .binary(let operation): return zip(x[0], x[1]).map { ReferenceInterpreter.binary(operation, $0, $1) }
     case .select: return x[0].indices.map { x[0][$0] != 0 ? x[1][$0] : x[2][$0] }
-    case .stopGradient, .reshape: return x[0]
+    case .stopGradient, .withSlopes, .reshape: return x[0]
     case .reduce(let reduction): return rows(x[0], columns).map { ReferenceInterpreter.reduce(reduction, $0) }
     case .argument(let extremum):
       return rows(x[0], columns).map { row in

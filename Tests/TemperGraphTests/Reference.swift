@@ -51,7 +51,7 @@ struct Reference {
     case .unary(let unary): return x[0].map { Reference.apply(unary, $0) }
     case .binary(let binary): return zip(x[0], x[1]).map { binary.fold($0, $1) }
     case .select: return (0..<shape.count).map { x[0][$0] != 0 ? x[1][$0] : x[2][$0] }
-    case .stopGradient, .reshape: return x[0]
+    case .stopGradient, .withSlopes, .reshape: return x[0]
     case .reduce(let reduction): return rows(x[0], from).map { Reference.reduce(reduction, $0) }
     case .reduceAxis(let reduction, let axis):
       return indices.map { index in

@@ -91,7 +91,7 @@ private struct BlockAttention {
 
   /// Inputs beyond those of `plain`: the log-sum-exp, delta and dy.
   private func plainGradients(_ x: [Expression]) -> [Expression] {
-    let own = x.dropLast(3).map { Expression(.reshape, [$0], $0.shape) }
+    let own = x.dropLast(3).map { $0.apart }
     do throws(TemperError) {
       return try Differentiate.gradients(
         of: plain(own)[0], seed: x[x.count - 1], withRespectTo: Array(own.prefix(3)))

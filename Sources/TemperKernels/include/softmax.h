@@ -38,6 +38,22 @@ typedef struct temper_softmax_topk_job {
 // Does the rows [begin, end).
 void temper_softmax_topk(const temper_softmax_topk_job *job, int64_t begin, int64_t end);
 
+// For each row the threshold t with sum_i u_i^(1/s) = 1, u_i = max(0, s (x_i - t)): s = alpha - 1 is that of entmax (1 of
+// sparsemax), a negative s that of the heavy-tailed exponential with t = 1 - s. NaN for rows with NaN. It is as exact as
+// it can be for rows whose largest entry is 0.
+typedef struct temper_threshold_job {
+  temper_element element;
+  temper_variant variant;
+  int64_t classes;  // at least 1
+  double s;         // not 0
+  const void *logits;
+  int64_t row_stride;
+  void *out;  // one for each row
+} temper_threshold_job;
+
+// Does the rows [begin, end).
+void temper_threshold(const temper_threshold_job *job, int64_t begin, int64_t end);
+
 // With p = softmax(logits) and y the target: loss = -log p_y, gradient_k = scale (p_k - [k = y]). A row whose target is
 // outside [0, classes) is left out: loss and gradient are 0.
 typedef struct temper_softmax_cross_entropy_job {

@@ -15,7 +15,7 @@ static void exp_of_column(const REAL *x, row_values shift, REAL *dst, REAL *sum,
 }
 
 // EXP joined with the difference that makes its operand or the sum of its result.
-static void run_exponential(const block *k, const temper_step *step) {
+static void run_exponential(const block *k, temper_step *step) {
   static const REAL zero = 0;
   const REAL *x = address(k, step->difference ? step->difference->a : step->a);
   const row_values shift = step->difference ? row_values_of(k, step->difference->b, &zero) : (row_values){&zero, 0};
@@ -23,7 +23,7 @@ static void run_exponential(const block *k, const temper_step *step) {
   if (!is_transposed(k)) {
     for (int64_t r = 0; r < k->rows; ++r) {
       const REAL value = exp_and_sum(x + r * k->pitch, shift.values[r * shift.step], dst + r * k->pitch, k->columns);
-      if (sum) sum[r] = k->first ? value : sum[r] + value;
+      if (sum) sum[r] = (REAL)(step->state = k->first ? value : step->state + value);
     }
     return;
   }

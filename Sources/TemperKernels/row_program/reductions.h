@@ -2,25 +2,47 @@
 // of columns only: transposed, column after column; otherwise as in reduce_row.h for each column block, and the blocks
 // one after the other.
 
-#define ROW_REDUCTION(name, JOIN, identity)                                                   \
-  static void row_##name(const block *k, const temper_step *step) {                           \
-    const REAL *a = address(k, step->a);                                                      \
-    REAL *dst = address(k, step->dst);                                                        \
-    if (is_transposed(k)) {                                                                   \
-      for (int64_t r = 0; r < k->pitch; r += LANES) {                                         \
-        lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                       \
-        for (int64_t c = 1; c < k->columns; ++c) v = JOIN(v, lanes_at(a + c * k->pitch + r)); \
-        lanes_store(dst + r, v);                                                              \
-      }                                                                                       \
-      return;                                                                                 \
-    }                                                                                         \
-    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {                                    \
-      const REAL value = name##_of_row(a, k->columns);                                        \
-      dst[r] = k->first ? value : JOIN(dst[r], value);                                        \
-    }                                                                                         \
+#define COLUMNS_REDUCTION(name, JOIN, identity)                                             \
+  static void name##_of_columns(const block *k, const temper_step *step) {                  \
+    const REAL *a = address(k, step->a);                                                    \
+    REAL *dst = address(k, step->dst);                                                      \
+    for (int64_t r = 0; r < k->pitch; r += LANES) {                                         \
+      lanes v = k->columns > 0 ? lanes_at(a + r) : (lanes)(identity);                       \
+      for (int64_t c = 1; c < k->columns; ++c) v = JOIN(v, lanes_at(a + c * k->pitch + r)); \
+      lanes_store(dst + r, v);                                                              \
+    }                                                                                       \
   }
 
-ROW_REDUCTION(sum, SUM, 0)
+#define ROW_REDUCTION(name, JOIN, identity)                         \
+  COLUMNS_REDUCTION(name, JOIN, identity)                           \
+  static void row_##name(const block *k, const temper_step *step) { \
+    if (is_transposed(k)) {                                         \
+      name##_of_columns(k, step);                                   \
+      return;                                                       \
+    }                                                               \
+    const REAL *a = address(k, step->a);                            \
+    REAL *dst = address(k, step->dst);                              \
+    for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {          \
+      const REAL value = name##_of_row(a, k->columns);              \
+      dst[r] = k->first ? value : JOIN(dst[r], value);              \
+    }                                                               \
+  }
+
+COLUMNS_REDUCTION(sum, SUM, 0)
+// Long rows have many blocks: their sums are added in double.
+static void row_sum(const block *k, temper_step *step) {
+  if (is_transposed(k)) {
+    sum_of_columns(k, step);
+    return;
+  }
+  const REAL *a = address(k, step->a);
+  REAL *dst = address(k, step->dst);
+  for (int64_t r = 0; r < k->rows; ++r, a += k->pitch) {
+    const REAL value = sum_of_row(a, k->columns);
+    dst[r] = (REAL)(step->state = k->first ? value : step->state + value);
+  }
+}
+
 ROW_REDUCTION(product, PRODUCT, 1)
 ROW_REDUCTION(max, LARGER, -C(INFINITY))
 ROW_REDUCTION(min, SMALLER, C(INFINITY))

@@ -32,6 +32,7 @@
 #include "../row_program/sweep.h"
 #include "../rows/softmax_kernels.h"
 #include "../rows/softmax_topk_kernel.h"
+#include "../rows/threshold_kernel.h"
 // clang-format on
 
 #ifdef TARGET

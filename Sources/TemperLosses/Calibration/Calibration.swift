@@ -43,7 +43,7 @@ extension Losses {
       let n = x.logits.shape[0]
       let confidence = x.probabilities.maximum()
       let isRight = (x.logits.argmax() .== x.targets)
-      let kernel = exp(-abs(confidence - confidence.reshaped([1, n])) / x.real("width"))
+      let width = x.real("width")
       let gaps = isRight - confidence
       let weights: Expression
       if x.text("form") == "plain" {
@@ -53,7 +53,8 @@ extension Losses {
         let wrong = maximum(Double(n) - isRight.sumAll(), 1)
         weights = gaps / Expression.select(isRight, right, wrong)
       }
-      return maximum((weights * kernel * weights.reshaped([1, n])).sumAll(), 0).safeRoot().reshaped([1, 1])
+      let sums = Expression.pairSums(confidence, confidence, weights: weights) { exp(-abs($0) / width) }
+      return maximum((weights * sums).sumAll(), 0).safeRoot().reshaped([1, 1])
     })
 
   /// CE(z / T).

@@ -50,8 +50,12 @@ extension Losses {
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "scale_invariant", "nonnegative"],
     implementation: .loss { x in
       let (a, b) = (x.real("a"), x.real("b"))
-      let centred = x.logits - x.logits.mean()
-      let variance = square(centred).mean()
+      // Masked classes (logits of -inf) are not there.
+      let isMasked = x.logits .== -.infinity
+      let count = Double(x.classes) - isMasked.sum()
+      let logits = Expression.select(isMasked, .constant(0), x.logits)
+      let centred = Expression.select(isMasked, .constant(0), logits - logits.sum() / count)
+      let variance = square(centred).sum() / count
       let isConstant = variance .== 0
       let scores = Expression.select(
         isConstant, .constant(0), centred / sqrt(.select(isConstant, .constant(1), variance)))

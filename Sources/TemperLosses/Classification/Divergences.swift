@@ -57,12 +57,12 @@ extension Losses {
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (t1, t2, smoothing) = (x.real("t1"), x.real("t2"), x.real("label_smoothing"))
-      let logp = x.logits.logTemperedSoftmax(t2)
+      let (logp, powers) = x.logits.logTemperedSoftmax(t2)
       // log_t1 p = expm1((1 - t1) log p) / (1 - t1): also right at t1 = 1 and for p near 0.
       func temperedLog(_ logarithm: Expression) -> Expression {
         t1 == 1 ? logarithm : expm1((1 - t1) * logarithm) / (1 - t1)
       }
-      let rest = exp((2 - t1) * logp).sum() / (2 - t1)
+      let rest = powers(2 - t1).sum() / (2 - t1)
       if x.targets.kind == .index && smoothing == 0 {
         return rest - 1 / (2 - t1) - temperedLog(logp.pick(x.targets))
       }
@@ -102,22 +102,15 @@ extension Input {
 }
 
 extension Expression {
-  /// log of exp_t(z - n) with n such that the row sums to 1.
-  func logTemperedSoftmax(_ t: Double) -> Expression {
-    if t == 1 { return logSoftmax() }
-    let z = shifted
-    let s = t - 1
-    func logExponential(_ n: Expression) -> Expression { -TemperGraph.log(1 + s * (n - z)) / s }
-    // Newton's method on (sum_c exp_t(z_c - n))^-s, which is nearly a line in n: a few steps from n = 0 suffice. The last
-    // two carry derivatives: they are exact there up to the third order.
-    var n = Expression.zeros(Shape(shape.sizes.dropLast() + [1]))
-    for round in 0..<8 {
-      let logarithms = logExponential(n)
-      let sum = TemperGraph.exp(logarithms).sum()
-      let slope = TemperGraph.exp(t * logarithms).sum()
-      n = n + (pow(sum, t) - sum) / (s * slope)
-      if round == 5 { n = n.stopGradient }
+  /// The logarithm of p = exp_t(z - n) with n such that the row sums to 1, and the powers of p.
+  func logTemperedSoftmax(_ t: Double) -> (logarithm: Expression, power: (Double) -> Expression) {
+    if t == 1 {
+      let logp = logSoftmax()
+      return (logp, { TemperGraph.exp($0 * logp) })
     }
-    return logExponential(n)
+    // p = u^(-1 / (t - 1)), u = 1 + (t - 1) (n - z).
+    let (s, z) = (1 - t, shifted)
+    let u = s * (z - z.powerThreshold(.constant(s)))
+    return (TemperGraph.log(u) / s, { u.power($0 / s) })
   }
 }

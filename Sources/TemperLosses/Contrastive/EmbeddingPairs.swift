@@ -46,11 +46,13 @@ extension Losses {
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
       let (a, p) = (x["anchors"], x["positives"])
-      let n = a.shape[0]
-      let s = Expression.matmul(a, p, transposeB: true)
-      let isOther = x.has("targets") ? x.targets .!= x.targets.reshaped([1, n]) : not(.identity(n))
       let lengths = square(a).sum() + square(p).sum()
-      return softplus(s.logSumExp(where: isOther) - s.diagonal) + x.real("l2") / 4 * lengths
+      let losses = a.pairs(with: p, labels: x.has("targets") ? x.targets : nil) { a, row, p, labels in
+        let s = Expression.matmul(a, p, transposeB: true)
+        let isOther = labels.isEmpty ? row .!= .iota([1, p.shape[0]]) : labels[0] .!= labels[1]
+        return softplus(s.logSumExp(where: isOther) - s.pick(row))
+      }
+      return losses + x.real("l2") / 4 * lengths
     })
 
   /// log(1 + sum_p exp(-gamma a_p (s_p - 1 + m)) sum_n exp(gamma a_n (s_n - m))) over the cosines s of an anchor with its class p
@@ -67,13 +69,14 @@ extension Losses {
     inputs: [.features, .groups], properties: ["nonnegative"],
     implementation: .loss { x in
       let (q, m, gamma) = (x["features"].normalizedRows(), x.real("margin"), x.real("gamma"))
-      let n = q.shape[0]
-      let s = Expression.matmul(q, q, transposeB: true)
-      let isSame = x.targets .== x.targets.reshaped([1, n])
-      let up = -gamma * (relu(1 + m - s).stopGradient * (s - 1 + m))
-      let down = gamma * (relu(s + m).stopGradient * (s - m))
-      let positives = up.logSumExp(where: isSame .& not(.identity(n)))
-      return softplus(positives + down.logSumExp(where: not(isSame)))
+      return q.pairs(with: q, labels: x.targets) { q, row, all, labels in
+        let s = Expression.matmul(q, all, transposeB: true)
+        let isSame = labels[0] .== labels[1]
+        let up = -gamma * (relu(1 + m - s).stopGradient * (s - 1 + m))
+        let down = gamma * (relu(s + m).stopGradient * (s - m))
+        let positives = up.logSumExp(where: isSame .& (row .!= .iota([1, all.shape[0]])))
+        return softplus(positives + down.logSumExp(where: not(isSame)))
+      }
     })
 
   /// The mean over proxies with samples of log(1 + sum_x exp(-alpha (s(x, p) - delta))) over the samples x of their class, plus the mean
@@ -100,6 +103,21 @@ extension Losses {
 }
 
 extension Expression {
+  /// Values by row of all pairs of these rows with others, without an array of all pairs: of some rows, which of all they
+  /// are, all others, and the labels of the rows (n, 1) and of the others (1, M), or what is shared by all pairs.
+  func pairs(
+    with others: Expression, labels: Expression? = nil, shared: [Expression] = [],
+    _ value: @escaping @Sendable (Expression, _ row: Expression, Expression, [Expression]) -> Expression
+  ) -> Expression {
+    if let error = error ?? others.error { return .invalid(error) }
+    let m = others.shape[0]
+    let all = labels.map { [$0.reshaped([1, m])] } ?? shared
+    let rows = [self, .iota([shape[0], 1], axis: 0)] + (labels.map { [$0] } ?? [])
+    return .byRowBlocks(rows: rows, shared: [others] + all, width: m) { rows, shared in
+      value(rows[0], rows[1], shared[0], Array(rows[2...]) + Array(shared[1...]))
+    }
+  }
+
   /// The square root; 0 has slope 0.
   func safeRoot() -> Expression {
     let isZero = self .== 0

@@ -26,10 +26,15 @@ extension Losses {
     implementation: .loss { x in
       let (q, k) =
         x.boolean("normalize") ? (x["queries"].normalizedRows(), x["keys"].normalizedRows()) : (x["queries"], x["keys"])
-      let scores = Expression.matmul(q, k, transposeB: true) / x.real("temperature")
-      let there = scores.logSumExp() - scores.diagonal
-      guard x.boolean("symmetric") else { return there }
-      return 0.5 * (there + scores.transposed.logSumExp() - scores.diagonal)
+      let temperature = x.real("temperature")
+      func found(_ queries: Expression, among keys: Expression) -> Expression {
+        queries.pairs(with: keys) { q, row, k, _ in
+          let scores = Expression.matmul(q, k, transposeB: true) / temperature
+          return scores.logSumExp() - scores.pick(row)
+        }
+      }
+      let there = found(q, among: k)
+      return x.boolean("symmetric") ? 0.5 * (there + found(k, among: q)) : there
     })
 
   /// decoupled: -(1 / |P|) sum_{p in P} log(e^s_p / (e^s_p + sum_{n not in P} e^s_n)); soft_topk: -(1 / |P|) sum_p log y_p

@@ -40,14 +40,16 @@ extension Losses {
     properties: ["nonnegative"],
     implementation: .loss { x in
       let q = x["features"].normalizedRows()
-      let n = q.shape[0]
-      let s = Expression.matmul(q, q, transposeB: true) / x.real("temperature")
-      let isOther = not(.identity(n))
-      let isSame = (x.targets .== x.targets.reshaped([1, n])) .& isOther
-      let count = isSame.sum()
-      let mean = Expression.select(isSame, s, .constant(0)).sum() / maximum(count, 1)
-      let isAlone = count .== 0
-      return .select(isAlone, .constant(0), .select(isAlone, .constant(0), s.logSumExp(where: isOther)) - mean)
+      let temperature = x.real("temperature")
+      return q.pairs(with: q, labels: x.targets) { q, row, all, labels in
+        let s = Expression.matmul(q, all, transposeB: true) / temperature
+        let isOther = row .!= .iota([1, all.shape[0]])
+        let isSame = (labels[0] .== labels[1]) .& isOther
+        let count = isSame.sum()
+        let mean = Expression.select(isSame, s, .constant(0)).sum() / maximum(count, 1)
+        let isAlone = count .== 0
+        return .select(isAlone, .constant(0), .select(isAlone, .constant(0), s.logSumExp(where: isOther)) - mean)
+      }
     })
 
   /// sum_j log(1 + exp(-y_ij (t q_i . k_j + b))), y = 1 on the diagonal and -1 elsewhere.
@@ -63,10 +65,11 @@ extension Losses {
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
-      let cosine = Expression.matmul(x["queries"].normalizedRows(), x["keys"].normalizedRows(), transposeB: true)
-      let scores =
-        (x.has("scale") ? x["scale"] : .constant(10)) * cosine + (x.has("bias") ? x["bias"] : .constant(-10))
-      let sign = 2 * .identity(cosine.shape[0]) - 1
-      return softplus(-(sign * scores)).sum()
+      let line = [x.has("scale") ? x["scale"] : .constant(10), x.has("bias") ? x["bias"] : .constant(-10)]
+      return x["queries"].normalizedRows().pairs(with: x["keys"].normalizedRows(), shared: line) { q, row, k, line in
+        let scores = line[0] * .matmul(q, k, transposeB: true) + line[1]
+        let isOwn = row .== .iota([1, k.shape[0]])
+        return softplus(Expression.select(isOwn, -scores, scores)).sum()
+      }
     })
 }

@@ -37,8 +37,8 @@ extension Losses {
       // log p_y, log (1 - p_y), and the log-probabilities of the others among themselves.
       func parts(_ logits: Expression) -> (own: Expression, rest: Expression, others: Expression) {
         let (z, others) = (logits / t, (logits / t).logSumExp(where: isOther))
-        let all = z.logSumExp()
-        return (z.pick(x.targets) - all, others - all, z - others)
+        let lead = z.pick(x.targets) - others
+        return (-softplus(-lead), -softplus(lead), z - others)
       }
       let (teacher, student) = (parts(x["teacher_logits"]), parts(x.logits))
       func term(_ teacher: Expression, _ student: Expression) -> Expression {

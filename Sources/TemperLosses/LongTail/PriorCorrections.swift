@@ -42,7 +42,8 @@ extension Losses {
     implementation: .loss { x in
       let margins = x.real("C") * pow(maximum(x["class_counts"], 1), -0.25)
       let shifted = x.logits - x.targets * margins
-      return x.overElements(softplus(shifted) - x.targets * shifted)
+      // A logit of -inf (a mask) with target 0 costs nothing.
+      return x.overElements(softplus(shifted) - .select(x.targets .== 0, .constant(0), x.targets * shifted))
     })
 
   /// CE(z + tau log prior). Menon et al., 2021.

@@ -65,6 +65,15 @@ extension Losses {
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let w = x.real("weight")
+      let scale = -(1 - w) * log(Expression.constant(1 - w))
+      if x.targets.kind == .index {
+        // Beyond the target every p_c / m_c is 1 / (1 - w).
+        let (logp, p) = (x.logProbability, x.probability)
+        let isZero = p .== 0
+        let logm = log(w + (1 - w) * p)
+        let own = p * (.select(isZero, .constant(0), logp) - logm)
+        return ((1 - w) * own - w * logm) / scale + 1 - p
+      }
       let (p, t) = (x.probabilities, x.targetProbabilities)
       let m = w * t + (1 - w) * p
       func divergence(_ a: Expression) -> Expression {
@@ -72,7 +81,6 @@ extension Losses {
         let ratio = Expression.select(isZero, .constant(1), a) / .select(isZero, .constant(1), m)
         return (a * log(ratio)).sum()
       }
-      let scale = -(1 - w) * log(Expression.constant(1 - w))
       return (w * divergence(t) + (1 - w) * divergence(p)) / scale
     })
 

@@ -2,10 +2,17 @@ import TemperCore
 import TemperGraph
 
 extension Expression {
-  /// The determinant of a matrix, (1, 1). Its derivative is the matrix of cofactors; there is no second one.
+  /// The determinant of a matrix, (1, 1). Its derivative is the matrix of cofactors.
   func determinant() -> Expression {
     let size = shape[0]
-    let function = ExternalFunction(name: "determinant", differentiable: [true]) {
+    let curvature = ExternalFunction(name: "determinant", differentiable: [false, false]) {
+      (inputs, outputs) throws(TemperError) in
+      guard let target = outputs[1] else { return }
+      let slopes = Determinant.cofactorsAlong(
+        try inputs[1].array(of: Double.self), from: try inputs[0].array(of: Double.self), size)
+      try target.assign(from: try Tensor(slopes, shape: target.shape))
+    }
+    let function = ExternalFunction(name: "determinant", differentiable: [true], curvatures: [curvature]) {
       (inputs, outputs) throws(TemperError) in
       let (value, cofactors) = Determinant.withCofactors(try inputs[0].array(of: Double.self), size)
       if let target = outputs[0] { try target.fill(value) }
@@ -18,6 +25,24 @@ extension Expression {
 }
 
 enum Determinant {
+  /// The derivative of the cofactors along a direction D: that of the sum of D and the cofactors, which are symmetric in
+  /// this, by the matrix. Cofactors are polynomials: six differences leave of them what rounding leaves. It needs no
+  /// inverse, which a batch without one of the classes has not.
+  static func cofactorsAlong(_ direction: [Double], from matrix: [Double], _ n: Int) -> [Double] {
+    let size = matrix.map(abs).max() ?? 0, length = direction.map(abs).max() ?? 0
+    guard length > 0 else { return [Double](repeating: 0, count: n * n) }
+    let step = 1e-3 * (size > 0 ? size : 1) / length
+    var slopes = [Double](repeating: 0, count: n * n)
+    for (k, weight) in [(1.0, 45.0), (2, -9), (3, 1)] {
+      for side in [1.0, -1] {
+        let moved = zip(matrix, direction).map { $0 + side * k * step * $1 }
+        let (_, cofactors) = withCofactors(moved, n)
+        for index in slopes.indices { slopes[index] += side * weight / (60 * step) * cofactors[index] }
+      }
+    }
+    return slopes
+  }
+
   /// Elimination with complete pivoting: P A Q = L U. The last pivot alone may be 0 where cofactors are not, and it is
   /// never divided by: adj A = det P det Q Q adj(U) L^-1 P, cofactors are its transpose.
   static func withCofactors(_ matrix: [Double], _ n: Int) -> (value: Double, cofactors: [Double]) {

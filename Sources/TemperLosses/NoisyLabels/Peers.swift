@@ -33,9 +33,10 @@ extension Losses {
         let peers = x["peer_logits"]
         return x.crossEntropy - alpha * (peers.logSumExp() - peers.pick(x["peer_targets"]))
       }
-      let frequencies = x.targetProbabilities.mean(axis: 0).broadcast(to: x.logits.shape)
-      let absent = frequencies .== 0
-      return x.crossEntropy + alpha * Expression.select(absent, .constant(0), frequencies * x.logProbabilities).sum()
+      // sum_c f_c log p_c = sum_c f_c z_c - log sum exp z: frequencies sum to 1.
+      let frequencies = x.targetFrequencies
+      let mean = Expression.select(frequencies .== 0, .constant(0), frequencies * x.logits).sum()
+      return x.crossEntropy + alpha * (mean - x.logits.logSumExp())
     })
 
   /// -log(|det U| + eps), U = (1 / N) sum_n t_n p_n^T.
@@ -49,8 +50,7 @@ extension Losses {
     parameters: [.real("eps", 0.001, in: .positive, "Keeps batches without one of the classes finite.")],
     inputs: [.logits, .targets], properties: ["batch", "shift_invariant"],
     implementation: .loss { x in
-      let joint =
-        Expression.matmul(x.targetProbabilities, x.probabilities, transposeA: true) / Double(x.logits.shape[0])
+      let joint = x.sumsByTarget(x.probabilities) / Double(x.logits.shape[0])
       return -log(abs(joint.determinant()) + x.real("eps"))
     })
 
@@ -86,8 +86,23 @@ extension Losses {
       }
       func ownLog(_ p: Expression) -> Expression { log(.select(p .== 0, .constant(1), p)) }
       let spread = times(priors, ownLog(priors) - means).sumAll()
-      let targets = x.targetProbabilities
-      let divergence = times(targets, ownLog(targets) - logp).sum()
+      let divergence =
+        x.targets.kind == .index ? x.crossEntropy : times(x.targets, ownLog(x.targets) - logp).sum()
       return divergence + x.real("alpha") * spread - x.real("beta") * times(x.probabilities, logp).sum()
     })
+}
+
+extension Formula {
+  /// The sum over the samples of each class of their rows, (C, D): T^t rows for targets T as probabilities.
+  func sumsByTarget(_ rows: Expression) -> Expression {
+    targets.kind == .index
+      ? rows.scatterRows(targets, rows: classes) : .matmul(targets, rows, transposeA: true)
+  }
+
+  /// The mean target, (1, C).
+  var targetFrequencies: Expression {
+    let samples = Double(logits.shape[0])
+    guard targets.kind == .index else { return targets.mean(axis: 0) }
+    return (sumsByTarget(.constant(1, [logits.shape[0], 1])) / samples).reshaped([1, classes])
+  }
 }

@@ -26,9 +26,8 @@ extension Losses {
     properties: ["smooth", "shift_invariant", "nonnegative"]
   ) { _, s, relevance, isDocument in
     let order = Expression.select(isDocument, relevance, .constant(-.infinity)).sortOrder(descending: true)
-    let (sorted, isThere, n) = (s.takeAlong(order), isDocument.takeAlong(order), s.shape.last)
-    let isLater = Expression.iota([n, n], axis: 1) .>= .iota([n, n], axis: 0)
-    let rest = sorted.expanded(1).logSumExp(where: isThere.expanded(1) .& isLater).squeezed()
+    let (sorted, isThere) = (s.takeAlong(order), isDocument.takeAlong(order))
+    let rest = Expression.select(isThere, sorted, .constant(-.infinity)).suffixLogSumExp()
     return Expression.select(isThere, .select(isThere, rest, .constant(0)) - sorted, .constant(0)).sum()
   }
 
@@ -42,20 +41,24 @@ extension Losses {
       .choice("weighting", ["ndcg", "none"], "What a pair is worth: its effect on NDCG, or 1."),
     ], properties: ["shift_invariant", "nonnegative"]
   ) { x, s, relevance, isDocument in
-    func differences(_ v: Expression) -> Expression { v.expanded(2) - v.expanded(1) }
-    let gaps = differences(s)
-    let isPair = (differences(relevance) .> 0) .& isDocument.expanded(2) .& isDocument.expanded(1)
-    var losses = softplus(-x.real("sigma") * gaps)
-    if x.text("weighting") == "ndcg" {
-      let n = s.shape.last
-      let isEarlier = Expression.iota([n, n], axis: 1) .< .iota([n, n], axis: 0)
-      let isAbove = ((gaps .< 0) .| ((gaps .== 0) .& isEarlier)) .& isDocument.expanded(1)
-      let ranks = 1 + isAbove.sum().squeezed()
+    let (sigma, isWeighted) = (x.real("sigma"), x.text("weighting") == "ndcg")
+    var facts = [s, relevance, isDocument]
+    if isWeighted {
+      let ranks = s.byDocument([s, isDocument]) { gaps, isBelow, all in
+        // Those in front, of equal ones those that came before.
+        let isAbove = ((gaps[0] .< 0) .| ((gaps[0] .== 0) .& isBelow)) .& all[1]
+        return 1 + isAbove.sum()
+      }
       let gains = relevance.gains(isDocument)
-      let worth = abs(differences(gains)) * abs(differences(discount(ranks))) / gains.idealDCG().expanded(1)
-      losses = worth.stopGradient * losses
+      facts += [(gains / gains.idealDCG()).stopGradient, discount(ranks).stopGradient]
     }
-    return Expression.select(isPair, losses, .constant(0)).sum(axes: [1, 2]).reshaped([s.shape[0], 1])
+    return s.byDocument(facts) { gaps, _, all in
+      // Where both are documents: padding has relevance 0 and is never ahead.
+      let isPair = (gaps[1] .> 0) .& all[2]
+      let losses = softplus(-sigma * gaps[0])
+      let worth = isWeighted ? abs(gaps[3]) * abs(gaps[4]) : .constant(1)
+      return Expression.select(isPair, worth * losses, .constant(0)).sum()
+    }.sum()
   }
 
   /// 1 - sum_i G_i / log2(1 + r_i) / ideal DCG, r_i = 1 + sum_{j != i} sigmoid((s_j - s_i) / T).
@@ -67,10 +70,13 @@ extension Losses {
     [.real("temperature", 1, in: .positive, "The smaller, the nearer the ranks are to whole numbers.")],
     properties: ["smooth", "shift_invariant", "nonnegative"]
   ) { x, s, relevance, isDocument in
-    let n = s.shape.last
-    let isOther = isDocument.expanded(1) .& not(.identity(n))
-    let above = sigmoid((s.expanded(1) - s.expanded(2)) / x.real("temperature"))
-    let ranks = 1 + Expression.select(isOther, above, .constant(0)).sum().squeezed()
+    let temperature = x.real("temperature")
+    // A document is half in front of itself.
+    let ranks =
+      0.5
+      + s.byDocument([s, isDocument]) { gaps, _, all in
+        Expression.select(all[1], sigmoid(-gaps[0] / temperature), .constant(0)).sum()
+      }
     let gains = relevance.gains(isDocument)
     let isRelevant = gains.maximum() .> 0
     return .select(isRelevant, 1 - (gains * discount(ranks)).sum() / gains.idealDCG(), .constant(0))
@@ -108,6 +114,22 @@ extension Losses {
 }
 
 extension Expression {
+  /// Values (N, L) of documents i, each of the differences v_i - v_j of some values v (N, L) from those of all documents j
+  /// of its list, of whether j comes before i, and of the values of all j: without an array of all pairs.
+  fileprivate func byDocument(
+    _ values: [Expression],
+    _ body: @escaping @Sendable (_ gaps: [Expression], _ isBelow: Expression, _ all: [Expression]) -> Expression
+  ) -> Expression {
+    let (lists, length) = (shape[0], shape[1])
+    let rows = values.map(\.transposed) + [.iota([length, 1], axis: 0)]
+    return Expression.byRowBlocks(rows: rows, shared: values, width: lists * length) { rows, shared in
+      let all = shared.map { $0.expanded(0) }
+      let gaps = zip(rows, all).map { $0.expanded(2) - $1 }
+      let isBelow = Expression.iota([1, 1, length]) .< rows[rows.count - 1].expanded(2)
+      return body(gaps, isBelow, all).squeezed()
+    }.transposed
+  }
+
   /// 2^relevance - 1, 0 for padding.
   fileprivate func gains(_ isDocument: Expression) -> Expression {
     .select(isDocument, expm1(TemperGraph.log(Expression.constant(2)) * self), .constant(0))

@@ -29,11 +29,10 @@ extension Losses {
         let isZero = x.targetProbabilities .== 0
         return x.expectation(log(.select(isZero, .constant(1), x.targetProbabilities)) - x.logProbabilities)
       }
-      let z = x.logits.shifted
-      let (p, isIn) = x.entmax(x.logits)
-      func entropy(_ p: Expression) -> Expression { (p - pow(p, alpha)).sum() / (alpha * (alpha - 1)) }
-      let gain = Expression.select(isIn, p * z, .constant(0)).sum() + entropy(p)
-      return gain - x.expectation(z) - (x.targets.kind == .index ? .constant(0) : entropy(x.targets))
+      let conjugate = x.logits.entmaxConjugate(alpha)
+      guard x.targets.kind == .real else { return conjugate - x.expectation(x.logits.shifted) }
+      let entropy = (x.targets - pow(x.targets, alpha)).sum() / (alpha * (alpha - 1))
+      return conjugate - x.expectation(x.logits.shifted) - entropy
     })
 
   /// The minimiser over the simplex of |p - g(x)|^2 - lam |p|^2: sparsemax(g(x) / (1 - lam)).
@@ -100,33 +99,25 @@ extension Formula {
 extension Expression {
   /// Entmax along the last axis, and where it is above 0.
   func entmax(_ alpha: Expression) -> (probabilities: Expression, isIn: Expression) {
-    let s = alpha - 1
-    // No entry this low is ever inside; without them -inf does no harm.
-    let z = TemperGraph.maximum(shifted, -2 / s)
-    func powers(_ n: Expression) -> (p: Expression, slope: Expression, isIn: Expression) {
-      let u = 1 + s * (z - n)
-      let isIn = not(u .<= 0).stopGradient  // NaN is in, and shows
-      let inside = Expression.select(isIn, u, .constant(1))
-      let p = Expression.select(isIn, TemperGraph.exp(TemperGraph.log(inside) / s), .constant(0))
-      return (p, p / inside, isIn)
+    let (s, z) = (alpha - 1, shifted)
+    let powers = z.powers(s, above: z.powerThreshold(s))
+    return (powers.value, powers.isIn)
+  }
+
+  /// The largest p . z + H(p) over the simplex, of rows whose largest entry is 0: its derivative by z is p = entmax(z),
+  /// by alpha that of the entropy H.
+  func entmaxConjugate(_ alpha: Expression) -> Expression {
+    let (s, z) = (alpha - 1, shifted)
+    let (base, p, _, isIn) = z.powers(s, above: z.powerThreshold(s))
+    // p^alpha = p u
+    let (sum, powers) = (p.sum(), (p * base).sum())
+    let value = Expression.select(isIn, p * z, .constant(0)).sum() + (sum - powers) / (alpha * s)
+    var slopes = [(by: self, slope: p)]
+    if alpha.constantValue == nil {
+      let logarithms = (p * base * TemperGraph.log(base)).sum() / s
+      let area = alpha * s
+      slopes.append((by: alpha, slope: -logarithms / area - (sum - powers) * (2 * alpha - 1) / square(area)))
     }
-    // The largest entry is at least 1 / D and at most 1: the bracket of n.
-    let columns = TemperGraph.log(Expression.constant(Double(shape.last)))
-    let rows = Shape(shape.sizes.dropLast() + [1])
-    var low = Expression.zeros(rows)
-    var high = (-TemperGraph.expm1(-s * columns) / s).broadcast(to: rows)
-    for _ in 0..<40 {
-      let middle = 0.5 * (low + high)
-      let isLow = powers(middle).p.sum() .> 1
-      (low, high) = (.select(isLow, middle, low), .select(isLow, high, middle))
-    }
-    var n = (0.5 * (low + high)).stopGradient
-    // Steps of Newton with a constant slope: they finish the root and carry its first and second derivatives.
-    for _ in 0..<2 {
-      let (p, slope, _) = powers(n)
-      n = n + (p.sum() - 1) / slope.sum().stopGradient
-    }
-    let (p, _, isIn) = powers(n)
-    return (p, isIn)
+    return value.withSlopes(slopes)
   }
 }

@@ -53,47 +53,7 @@ extension Expression {
   /// 1, 2, 3, … along the last axis.
   var ranks: Expression { .iota(Shape([shape.last])) + 1 }
 
-  /// The entries that sparsemax leaves above 0: with sorted z, the first k for which 1 + k z_k > z_1 + … + z_k. NaN is
-  /// among them, so that it shows.
-  private var sparsemaxSupport: Expression {
-    let z = sorted(descending: true)
-    let sums = z.cumulativeSum()
-    let isInside = (1 + z.ranks * z) .> sums
-    let k = isInside.sum()
-    let threshold = (Expression.select(isInside, z, .constant(0)).sum() - 1) / k
-    return not(self .<= threshold).stopGradient
-  }
+  func sparsemax() -> Expression { entmax(.constant(2)).probabilities }
 
-  func sparsemax() -> Expression {
-    let z = shifted
-    let support = z.sparsemaxSupport
-    // Given the support the threshold is linear in x: exact values and derivatives, whatever the sort rounded.
-    let tau = (Expression.select(support, z, .constant(0)).sum() - 1) / support.sum()
-    return .select(support, z - tau, .constant(0))
-  }
-
-  /// The entries that entmax15 leaves above 0, of z = x / 2: the first k of the sorted ones for which the threshold
-  /// that k entries give, mean - sqrt((1 - k variance) / k), is at most z_k.
-  private var entmax15Support: Expression {
-    let z = sorted(descending: true)
-    let k = z.ranks
-    // Entries below z_1 - 1 are never inside; without them -inf does no harm.
-    let near = TemperGraph.maximum(z, -1)
-    let mean = near.cumulativeSum() / k
-    let spread = square(near).cumulativeSum() - k * square(mean)
-    let tau = mean - sqrt(TemperGraph.maximum((1 - spread) / k, 0))
-    let inside = ((tau .<= near) .& (near .> -1)).sum()
-    let last = Expression.select(k .<= inside, near, .constant(.infinity)).minimum()
-    return not(self .< last).stopGradient
-  }
-
-  func entmax15() -> Expression {
-    let z = 0.5 * shifted
-    let support = z.entmax15Support
-    let k = support.sum()
-    let mean = Expression.select(support, z, .constant(0)).sum() / k
-    let spread = square(Expression.select(support, z - mean, .constant(0))).sum()
-    let tau = mean - sqrt((1 - spread) / k)
-    return square(Expression.select(support, TemperGraph.maximum(z - tau, 0), .constant(0)))
-  }
+  func entmax15() -> Expression { entmax(.constant(1.5)).probabilities }
 }

@@ -112,13 +112,9 @@ extension Losses {
     summary: "The convex loss whose gradient is sparsemax(logits) - targets; 0 once the lead is 1.",
     reference: sparsemax.reference, inputs: [.logits, .targets], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      // With p = sparsemax(z): -q.z + p.z - |p|^2 / 2 + |q|^2 / 2, in which p may be held constant: it is the maximiser.
-      let z = x.logits.shifted
-      let p = z.sparsemax()
-      let isIn = p .> 0
-      let gain = Expression.select(isIn, p * z, .constant(0)).sum() - 0.5 * square(p).sum()
+      // p . z + (1 - |p|^2) / 2 at its maximum p = sparsemax(z); its gradient is p.
       let targets = x.targets.kind == .index ? Expression.constant(1) : square(x.targets).sum()
-      return gain + 0.5 * targets - x.expectation(z)
+      return x.logits.entmaxConjugate(.constant(2)) - 0.5 * (1 - targets) - x.expectation(x.logits.shifted)
     })
 
   /// s(x_i) / sum_j s(x_j), s(x) = x + 1 above 0, 1 / (1 - x) below.
@@ -141,8 +137,8 @@ extension Losses {
     implementation: .loss { x in
       let z = x.logits
       let isUp = z .>= 0
-      let (up, down) = (Expression.select(isUp, z, .constant(0)), Expression.select(isUp, .constant(0), z))
-      return x.crossEntropy(.select(isUp, log1p(up), -log1p(-down)))
+      let logarithm = log1p(Expression.select(isUp, z, -z))
+      return x.crossEntropy(.select(isUp, logarithm, -logarithm))
     })
 
   /// Cross-entropy of z where visible, the constant m elsewhere.

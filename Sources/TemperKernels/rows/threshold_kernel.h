@@ -1,0 +1,176 @@
+// Template over REAL: softmax.h, thresholds. Newton's method on the 1/s-norm of the powers: it is nearly a line in the
+// threshold, and convex or concave such that every step ends before the root. Few classes: many rows at a time.
+
+// u^(1/s) and what the sum of it changes by, but for a factor: u^(1/s - 1).
+typedef struct power_terms {
+  REAL value, slope;
+} power_terms;
+
+typedef struct power_law {
+  REAL s, exponent;   // the one of the slope where s > 0, of the value with 1/u as base where s < 0
+  int32_t whole;      // the exponent, if that is a small whole number
+} power_law;
+
+enum { POWER_UP, POWER_UP_WHOLE, POWER_DOWN, POWER_DOWN_WHOLE };
+
+INLINE REAL whole_power(REAL base, int32_t exponent) {
+  const REAL square = base * base, fourth = square * square, eighth = fourth * fourth;
+  const REAL low = (exponent & 1 ? base : 1) * (exponent & 2 ? square : 1);
+  return low * (exponent & 4 ? fourth : 1) * (exponent & 8 ? eighth : 1);
+}
+
+INLINE power_terms power_terms_of(REAL z, REAL threshold, const power_law *law, int form) {
+  const REAL u = law->s * (z - threshold);
+  if (form == POWER_UP || form == POWER_UP_WHOLE) {
+    const REAL inside = u < 0 ? 0 : u;  // NaN stays
+    const REAL slope =
+        form == POWER_UP ? exp_of(law->exponent * log_of(inside)) : u <= 0 ? 0 : whole_power(inside, law->whole);
+    return (power_terms){slope * inside, slope};
+  }
+  const REAL inverse = 1 / u;
+  const REAL value =
+      form == POWER_DOWN ? exp_of(law->exponent * log_of(inverse)) : whole_power(inverse, law->whole);
+  return (power_terms){value, value * inverse};
+}
+
+// Sums over a row of x - largest.
+#define ROW_POWERS(name, form)                                                                             \
+  static power_terms name##_of_row(const REAL *x, REAL largest, REAL threshold, const power_law *law, int64_t n) { \
+    _Pragma("clang fp reassociate(on)") REAL value = 0, slope = 0;                                         \
+    _Pragma("clang loop vectorize(assume_safety) interleave_count(2)") for (int64_t i = 0; i < n; ++i) {   \
+      const power_terms terms = power_terms_of(x[i] - largest, threshold, law, form);                      \
+      value += terms.value;                                                                                \
+      slope += terms.slope;                                                                                \
+    }                                                                                                      \
+    return (power_terms){value, slope};                                                                    \
+  }                                                                                                        \
+  static void name##_of_columns(const REAL *z, const REAL *threshold, const power_law *law, int64_t n, REAL *value, \
+                                REAL *slope) {                                                             \
+    for (int r = 0; r < TOGETHER; ++r) value[r] = slope[r] = 0;                                            \
+    for (int64_t c = 0; c < n; ++c, z += TOGETHER)                                                         \
+      _Pragma("clang loop vectorize(assume_safety)") for (int r = 0; r < TOGETHER; ++r) {                  \
+        const power_terms terms = power_terms_of(z[r], threshold[r], law, form);                           \
+        value[r] += terms.value;                                                                           \
+        slope[r] += terms.slope;                                                                           \
+      }                                                                                                    \
+  }
+
+ROW_POWERS(powers_up, POWER_UP)
+ROW_POWERS(whole_powers_up, POWER_UP_WHOLE)
+ROW_POWERS(powers_down, POWER_DOWN)
+ROW_POWERS(whole_powers_down, POWER_DOWN_WHOLE)
+
+static int form_of(const power_law *law) {
+  if (law->s > 0) return law->whole >= 0 ? POWER_UP_WHOLE : POWER_UP;
+  return law->whole >= 0 ? POWER_DOWN_WHOLE : POWER_DOWN;
+}
+
+static power_terms row_powers(const REAL *x, REAL largest, REAL threshold, const power_law *law, int64_t n) {
+  switch (form_of(law)) {
+    case POWER_UP:
+      return powers_up_of_row(x, largest, threshold, law, n);
+    case POWER_UP_WHOLE:
+      return whole_powers_up_of_row(x, largest, threshold, law, n);
+    case POWER_DOWN:
+      return powers_down_of_row(x, largest, threshold, law, n);
+    default:
+      return whole_powers_down_of_row(x, largest, threshold, law, n);
+  }
+}
+
+static void column_powers(const REAL *z, const REAL *threshold, const power_law *law, int64_t n, REAL *value,
+                          REAL *slope) {
+  switch (form_of(law)) {
+    case POWER_UP:
+      return powers_up_of_columns(z, threshold, law, n, value, slope);
+    case POWER_UP_WHOLE:
+      return whole_powers_up_of_columns(z, threshold, law, n, value, slope);
+    case POWER_DOWN:
+      return powers_down_of_columns(z, threshold, law, n, value, slope);
+    default:
+      return whole_powers_down_of_columns(z, threshold, law, n, value, slope);
+  }
+}
+
+// How far the threshold still is from the root, or less.
+INLINE REAL newton_step(REAL value, REAL slope, REAL s) {
+  return (value - exp_of((1 - s) * log_of(value))) / (s * slope);
+}
+
+enum { THRESHOLD_STEPS = 100 };
+
+// Whether a step matters to a threshold.
+INLINE bool still_moves(REAL step, REAL threshold) {
+  return step > (SINGLE ? C(0x1p-24) : C(0x1p-53)) * absolute_value(threshold);
+}
+
+// s > 1: the sum is not convex, but it falls.
+static REAL bisected(const REAL *x, REAL largest, const power_law *law, int64_t n) {
+  REAL low = -1 / law->s, high = -exp_of(-law->s * log_of((REAL)n)) / law->s;
+  for (int step = 0; step < THRESHOLD_STEPS; ++step) {
+    const REAL middle = C(0.5) * (low + high);
+    if (!(middle > low && middle < high)) break;
+    REAL sum = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const REAL u = law->s * ((x[i] - largest) - middle);
+      sum += u > 0 ? exp_of(log_of(u) / law->s) : u != u ? u : 0;
+    }
+    if (sum != sum) return sum;
+    if (sum > 1)
+      low = middle;
+    else
+      high = middle;
+  }
+  return C(0.5) * (low + high);
+}
+
+static power_law law_of(double s) {
+  const double exponent = s > 0 ? 1 / s - 1 : -1 / s;
+  power_law law = {.s = (REAL)s, .exponent = (REAL)exponent, .whole = -1};
+  const int32_t near = exponent < 15.5 ? (int32_t)(exponent + 0.5) : -1;
+  if (near >= 0 && absolute_value((REAL)(exponent - near)) < C(1e-12)) law.whole = near;
+  return law;
+}
+
+void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, int64_t end) {
+  const int64_t classes = job->classes;
+  const power_law law = law_of(job->s);
+  REAL few[FEW * TOGETHER] = {0}, largest[TOGETHER], threshold[TOGETHER], value[TOGETHER], slope[TOGETHER];
+  for (int64_t row = begin, rows; row < end; row += rows) {
+    const REAL *x = (const REAL *)job->logits + row * job->row_stride;
+    REAL *out = (REAL *)job->out + row;
+    rows = classes > FEW || law.s > 1 ? 1 : end - row < TOGETHER ? end - row : TOGETHER;
+    if (rows == 1) {
+      const REAL top = max_of_row(x, classes);
+      out[0] = -1 / law.s;
+      if (law.s > 1) out[0] = bisected(x, top, &law, classes);
+      for (int step = 0; law.s <= 1 && step < THRESHOLD_STEPS; ++step) {
+        const power_terms sums = row_powers(x, top, out[0], &law, classes);
+        const REAL moved = newton_step(sums.value, sums.slope, law.s);
+        if (moved > 0 || moved != moved) out[0] += moved;
+        if (!still_moves(moved, out[0])) break;
+      }
+      out[0] += top;
+      continue;
+    }
+    to_columns(few, TOGETHER, x, job->row_stride, rows, classes);
+    for (int r = 0; r < TOGETHER; ++r) {
+      largest[r] = few[r];
+      threshold[r] = -1 / law.s;
+    }
+    for (int64_t c = 1; c < classes; ++c)
+      for (int r = 0; r < TOGETHER; ++r) largest[r] = LARGER(largest[r], few[c * TOGETHER + r]);
+    for (int64_t c = 0; c < classes; ++c)
+      for (int r = 0; r < TOGETHER; ++r) few[c * TOGETHER + r] -= largest[r];
+    for (int step = 0, moves = 1; moves && step < THRESHOLD_STEPS; ++step) {
+      column_powers(few, threshold, &law, classes, value, slope);
+      moves = 0;
+      for (int r = 0; r < TOGETHER; ++r) {
+        const REAL moved = newton_step(value[r], slope[r], law.s);
+        threshold[r] += ((moved > 0) | (moved != moved)) ? moved : 0;
+        moves |= (r < rows) & still_moves(moved, threshold[r]);
+      }
+    }
+    for (int64_t r = 0; r < rows; ++r) out[r] = largest[r] + threshold[r];
+  }
+}

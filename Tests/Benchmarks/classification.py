@@ -1,0 +1,77 @@
+"""Every classification loss of the catalogue with its gradient, beside our own fused cross-entropy on the same logits."""
+import numpy as np
+
+import temper
+from pairs import human, pair
+
+# What else a loss needs, by the name of the input: an array for so many rows and classes.
+OTHERS = {
+    "transition": lambda random, rows, classes: np.full((classes, classes), 0.4 / (classes - 1), np.float32)
+    + np.eye(classes, dtype=np.float32) * (0.6 - 0.4 / (classes - 1)),
+    "class_counts": lambda random, rows, classes: random.integers(1, 500, classes).astype(np.float32),
+    "class_priors": lambda random, rows, classes: random.dirichlet(np.ones(classes)).astype(np.float32),
+    "visible": lambda random, rows, classes: np.ones((rows, classes), bool),
+    "temperatures": lambda random, rows, classes: random.uniform(0.5, 2, rows).astype(np.float32),
+    "temperature": lambda random, rows, classes: np.float32(1.5),
+    "ema_targets": lambda random, rows, classes: np.full((rows, classes), 1 / classes, np.float32),
+}
+
+
+def arrays(record, rows, classes):
+    """The required inputs of a loss of logits (N, C) and targets, or None where it is of another kind."""
+    random, made = np.random.default_rng(0), {}
+    given = {entry["name"]: entry for entry in record["inputs"]}
+    if not {"logits", "targets"} <= set(given) or given["logits"]["forms"][0]["shape"] != ["N", "C"]:
+        return None
+    for name, entry in given.items():
+        if entry["optional"]:
+            continue
+        form, sizes = entry["forms"][0], {"N": rows, "C": classes}
+        if name not in OTHERS and not set(form["shape"]) <= set(sizes):
+            return None
+        shape = [sizes.get(letter) for letter in form["shape"]]
+        if name in OTHERS:
+            made[name] = OTHERS[name](random, rows, classes)
+        elif form["dtype"] == "int":
+            made[name] = random.integers(0, classes, shape)
+        elif form["dtype"] == "bool" or name == "targets":
+            made[name] = (random.random(shape) < 0.1).astype(np.float32 if form["dtype"] == "float" else bool)
+        else:
+            made[name] = random.standard_normal(shape, np.float32)
+    return made
+
+
+# At so many classes a transition matrix is larger than the logits, and inverting it costs more than all else.
+TRANSITIONS = {"forward_correction", "backward_correction"}
+# Their value is of pairs of samples, not of samples.
+PAIRS = {"mmce", "guidance_cka_alignment"}
+
+
+def table(context, rows, columns, aim=1.5):
+    """Times each loss against cross-entropy of the same logits, turn and turn about."""
+    plain, gradient = context.loss("cross_entropy"), np.empty((rows, columns), np.float32)
+    ids = np.random.default_rng(1).integers(0, columns, rows)
+    within, beyond = 0, []
+    for record in temper.catalog():
+        name = record["name"]
+        if record["kind"] != "loss" or name in PAIRS | {"cross_entropy"} or (name in TRANSITIONS and columns > 1000):
+            continue
+        given = arrays(record, rows, columns)
+        if given is None:
+            continue
+        loss = context.loss(name)
+        mine, _, ratio = pair(lambda: loss.value_and_grad(**given, out={"logits": gradient}),
+                              lambda: plain.value_and_grad(given["logits"], ids, out={"logits": gradient}), 0.4, 7)
+        times = 1 / ratio
+        within += times <= aim
+        beyond += [(times, name)] * (times > aim)
+        print(f"  {name:50} {human(mine):>9} {times:7.2f} times cross-entropy", flush=True)
+    print(f"  {within} losses within {aim} times; beyond: "
+          + ", ".join(f"{name} {times:.1f}" for times, name in sorted(beyond, reverse=True)))
+
+
+def run(threads):
+    context = temper.Context(threads=threads)
+    for rows, columns in ((8192, 4096), (65536, 10)):
+        print(f"every classification loss with its gradient, {rows} x {columns}")
+        table(context, rows, columns)
