@@ -197,3 +197,15 @@ def test_one_loss_from_many_threads():
         results = list(pool.map(lambda a: loss(a, np.zeros(len(a), int)), arrays))
     for result, wanted in zip(results, expected):
         np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("classes", [4, 5])
+def test_determinant_loss_has_a_second_derivative(classes):
+    """Also where a class is missing and the matrix has no inverse."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(30, classes)), rng.integers(0, 4, 30)
+    loss, direction, step = temper.loss("determinant_mutual_information"), rng.normal(size=(30, classes)), 1e-6
+    product = loss.hessian_product(logits=logits, targets=targets, directions={"logits": direction})["logits"]
+    ends = [loss.value_and_grad(logits + s * direction, targets)[1]["logits"] for s in (step, -step)]
+    difference = (ends[0] - ends[1]) / (2 * step)
+    np.testing.assert_allclose(product, difference, rtol=1e-5, atol=1e-7 * max(1e-9, np.abs(difference).max()))

@@ -261,3 +261,31 @@ def test_pairs_take_the_memory_of_blocks(rng):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     temper.loss("info_nce").value_and_grad(queries, keys, wrt=("queries", "keys"))
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
+
+
+@pytest.mark.parametrize("name", ["lambda_rank", "approx_ndcg"])
+def test_long_lists_in_blocks_of_documents(rng, name):
+    """Three lists of 700 have more pairs than are held at once; each alone does not."""
+    scores, relevance = rng.normal(size=(3, 700)), rng.integers(0, 3, (3, 700)).astype(float)
+    mask = rng.random((3, 700)) < 0.9
+    loss = temper.loss(name)
+    whole = dict(scores=scores, targets=relevance, mask=mask)
+    values, (_, gradients) = loss(**whole), loss.value_and_grad(**whole, reduction="sum")
+    for n in range(3):
+        one = dict(scores=scores[n : n + 1], targets=relevance[n : n + 1], mask=mask[n : n + 1])
+        alone, slopes = loss.value_and_grad(**one, reduction="sum")
+        np.testing.assert_allclose(values[n], alone, rtol=1e-12)
+        np.testing.assert_allclose(gradients["scores"][n], slopes["scores"][0], rtol=1e-9, atol=1e-15)
+
+
+def test_list_likelihood_of_a_long_list(rng):
+    """Pairs of 50000 documents would be 20 GB; a sum from the end needs none."""
+    scores, order = rng.normal(scale=30, size=(1, 50000)), rng.permutation(50000)[None].astype(float)
+    value, gradients = temper.loss("listmle").value_and_grad(scores=scores, targets=order, reduction="sum")
+    best = scores[0, np.argsort(-order[0])]
+    totals = np.logaddexp.accumulate(best[::-1])[::-1]
+    assert value == pytest.approx((totals - best).sum(), rel=1e-12)
+    step, direction = 1e-6, rng.normal(size=scores.shape)
+    ends = [temper.loss("listmle")(scores=scores + s * direction, targets=order).sum() for s in (step, -step)]
+    slope = (gradients["scores"] * direction).sum()
+    assert slope == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4)
