@@ -150,7 +150,7 @@ struct ONNXExport {
     case .select:
       let condition = cast(try number(a.inputs[0]), .boolean)
       return graph.node("Where", [condition, try number(a.inputs[1]), try number(a.inputs[2])])
-    case .stopGradient: return try x(0)
+    case .stopGradient, .withSlopes: return try x(0)
     case .reduce(let reduction): return try reduce(reduction, try number(a.inputs[0]), axis: -1)
     case .reduceAxis(let reduction, let axis): return try reduce(reduction, try number(a.inputs[0]), axis: axis)
     case .argument(let extremum):
