@@ -16,17 +16,12 @@ package final class CustomOperation: Hashable, Sendable {
   /// `gradient` gives none. An operation without it has no derivative.
   package let definition: (@Sendable (_ inputs: [Expression]) -> [Expression])?
   package let gradient: Gradient?
-  /// An operation of these inputs and more whose results from output `from` on are those of this one: where both are
-  /// wanted, only that one runs. So a gradient that needs all that the value needs computes the value along.
-  package let given: (by: CustomOperation, from: Int)?
 
   package init(
     name: String, definition: (@Sendable ([Expression]) -> [Expression])? = nil, gradient: Gradient? = nil,
-    given: (by: CustomOperation, from: Int)? = nil,
     prepare: @escaping @Sendable (DType, Workers) throws(TemperError) -> Body
   ) {
     (self.name, self.definition, self.gradient, self.prepare) = (name, definition, gradient, prepare)
-    self.given = given
   }
 
   /// One output, and nothing to prepare; `evaluate` cuts its own pieces over the workers.

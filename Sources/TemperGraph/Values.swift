@@ -56,9 +56,8 @@ struct Values {
     for expression in expressions { if let error = expression.error { throw error } }
     var numbers: [ObjectIdentifier: Int] = [:]
     var known: [Key: Int] = [:]
-    let given = GivenResults(expressions.map(\.node))
-    for node in Node.topological(expressions.map { given.resolved($0.node) }, by: given.sources) {
-      let inputs = given.sources(node).map { numbers[ObjectIdentifier($0)]! }
+    for node in Node.topological(expressions.map(\.node), by: \.sources) {
+      let inputs = node.sources.map { numbers[ObjectIdentifier($0)]! }
       let number: Int
       switch node.operation {
       case .stopGradient, .withSlopes: number = inputs[0]
@@ -76,7 +75,7 @@ struct Values {
       }
       numbers[ObjectIdentifier(node)] = number
     }
-    outputs = expressions.map { numbers[ObjectIdentifier(given.resolved($0.node))]! }
+    outputs = expressions.map { numbers[ObjectIdentifier($0.node)]! }
   }
 
   subscript(number: Int) -> Value { list[number] }

@@ -2,8 +2,7 @@ import TemperCore
 import TemperGraph
 
 /// Linear layer and cross-entropy without the (N, C) logits: tiles of them are computed, used, and computed again for the
-/// gradient; or, where the logits of some tokens fit in memory, they are kept from the value to the gradient of these
-/// tokens. z = E C^T + b, bent to t tanh(z / t) with a cap t; value = logsumexp z - z_y. Wijmans et al., arXiv 2411.09009.
+/// gradient. z = E C^T + b, bent to t tanh(z / t) with a cap t; value = logsumexp z - z_y. Wijmans et al., arXiv 2411.09009.
 struct CutCrossEntropy {
   let cap: Double?
   /// Tiles of the gradient in which every |p - [y]| is below this are left out.
@@ -32,40 +31,7 @@ struct CutCrossEntropy {
         return [slopes[0], slopes[1], nil] + slopes.dropFirst(2).map { $0 }
       },
       prepare: { (type, workers) throws(TemperError) in cut.valueBody(type, workers) })
-    let inputs = [features, classifier, targets] + (bias.map { [$0] } ?? [])
-    let isStored = inputs.allSatisfy { $0.error == nil } && filter == 0 && cut.stripRows(classifier.shape[0]) > 0
-    return Expression.custom(isStored ? cut.inStrips() : forward, inputs)[0]
-  }
-
-  /// The logits of a strip of tokens take so many elements at most.
-  private static let stripElements = 1 << 24
-
-  /// Tokens whose logits are kept together; 0 if they were too few for products to be fast.
-  private func stripRows(_ classes: Int) -> Int {
-    let rows = CutCrossEntropy.stripElements / max(classes, 1) / 128 * 128
-    return rows < 256 ? 0 : min(rows, self.rows)
-  }
-
-  /// The gradient computes value and log-sum-exp along, so that every logit is computed once.
-  private func inStrips() -> CustomOperation {
-    let count = hasBias ? 4 : 3
-    let backward = CustomOperation(
-      name: "cut_cross_entropy",
-      definition: { x in
-        let inputs = Array(x[..<count])
-        let results = plain(inputs)
-        return plainGradient(inputs + [results[1], x[count]]) + results
-      },
-      prepare: { (type, workers) throws(TemperError) in stripBody(type, workers) })
-    return CustomOperation(
-      name: "cut_cross_entropy", definition: { plain($0) },
-      gradient: { output, inputs, _, dy in
-        guard output == 0 else { return nil }
-        let slopes = Expression.custom(backward, inputs + [dy])
-        return [slopes[0], slopes[1], nil] + (hasBias ? [slopes[2]] : [])
-      },
-      given: (backward, hasBias ? 3 : 2),
-      prepare: { (type, workers) throws(TemperError) in valueBody(type, workers) })
+    return Expression.custom(forward, [features, classifier, targets] + (bias.map { [$0] } ?? []))[0]
   }
 
   /// Inputs in order: features, classifier, targets, bias if there is one.
@@ -113,8 +79,8 @@ struct CutCrossEntropy {
     .input("targets", [tile.n, 1], .index) - Expression.input("start", [])
   }
 
-  /// The running maximum, sum of exponentials and logit of the target, each in place; and the logits, if they are kept.
-  private func accumulation(_ tile: Tile, isKept: Bool = false) -> [Output] {
+  /// The running maximum, sum of exponentials and logit of the target, each in place.
+  private func accumulation(_ tile: Tile) -> [Output] {
     let z = tileLogits(tile)
     let (m, s, y) = (
       Expression.input("maximum", [tile.n, 1]), Expression.input("sum", [tile.n, 1]),
@@ -126,7 +92,7 @@ struct CutCrossEntropy {
     return [
       Output(top, inPlaceOf: "maximum"), Output(sum, inPlaceOf: "sum"),
       Output(y + z.pick(tileIndex(tile)), inPlaceOf: "target"),
-    ] + (isKept ? [Output(z)] : [])
+    ]
   }
 
   /// The tile's slopes, and with a filter how far from 0 p - [y] goes.
@@ -136,12 +102,6 @@ struct CutCrossEntropy {
     let g = slope(z, index, total: total, .input("dy", [tile.n, 1]))
     if filter == 0 { return [Output(g)] }
     return [Output(g), Output(abs(exp(z - total) - .oneHot(index, columns: tile.c)).maximum().maximum(axis: 0))]
-  }
-
-  /// The slopes in place of logits that were kept.
-  private func storedSlopes(_ tile: Tile) -> [Output] {
-    let (z, total) = (Expression.input("slopes", [tile.n, tile.c]), Expression.input("total", [tile.n, 1]))
-    return [Output(slope(z, tileIndex(tile), total: total, .input("dy", [tile.n, 1])), inPlaceOf: "slopes")]
   }
 
   /// What the slopes add to the gradients.
@@ -178,31 +138,20 @@ struct CutCrossEntropy {
     }
   }
 
-  /// The state of `n` tokens before their first logits.
-  private func beginning(_ n: Int, _ type: DType) throws(TemperError) -> [String: Tensor] {
-    var state: [String: Tensor] = [:]
-    for (name, initial) in [("maximum", -Double.infinity), ("sum", 0), ("target", 0)] {
-      let tensor = try Tensor(zeros: [n, 1], type)
-      try tensor.fill(initial)
-      state[name] = tensor
-    }
-    return state
-  }
-
-  /// Value and log-sum-exp from the state after the last logits.
-  private func finishes(_ type: DType, _ workers: Workers) -> TilePlans<Int> {
-    TilePlans<Int>(type, workers) { n in
+  private func valueBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
+    let accumulate = TilePlans<Tile>(type, workers) { accumulation($0) }
+    let finish = TilePlans<Int>(type, workers) { n in
       let total = Expression.input("maximum", [n, 1]) + log(.input("sum", [n, 1]))
       return [Output(total - .input("target", [n, 1])), Output(total)]
     }
-  }
-
-  private func valueBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
-    let accumulate = TilePlans<Tile>(type, workers) { accumulation($0) }
-    let finish = finishes(type, workers)
     return { (x, outputs) throws(TemperError) in
       let n = x[0].shape[0]
-      let state = try beginning(n, type)
+      var state: [String: Tensor] = [:]
+      for (name, initial) in [("maximum", -Double.infinity), ("sum", 0), ("target", 0)] {
+        let tensor = try Tensor(zeros: [n, 1], type)
+        try tensor.fill(initial)
+        state[name] = tensor
+      }
       try forEachTile(x) { (tile, tokens, _, arrays) throws(TemperError) in
         var arrays = arrays
         for (name, tensor) in state { arrays[name] = try tensor.slice(tokens) }
@@ -211,54 +160,6 @@ struct CutCrossEntropy {
       var targets: [Int: Tensor] = [:]
       for (index, tensor) in outputs.enumerated() { targets[index] = tensor }
       try finish.run(n, state, targets)
-    }
-  }
-
-  /// Gradients, value and log-sum-exp of one strip of tokens after the other: the last of `given` is dy.
-  private func stripBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
-    let accumulate = TilePlans<Tile>(type, workers) { accumulation($0, isKept: true) }
-    let (slopes, products) = (
-      TilePlans<Tile>(type, workers) { storedSlopes($0) }, TilePlans<Tile>(type, workers) { self.products($0) }
-    )
-    let finish = finishes(type, workers)
-    return { (given, outputs) throws(TemperError) in
-      let (x, dy) = (Array(given.dropLast()), given[given.count - 1])
-      let (tokens, classes) = (x[0].shape[0], x[1].shape[0])
-      var shapes = [x[0].shape, x[1].shape] + (hasBias ? [x[3].shape] : [])
-      let sums = shapes.count
-      shapes += [[tokens, 1], [tokens, 1]]
-      var results: [Tensor] = []
-      for (index, shape) in shapes.enumerated() {
-        let result = try (index < outputs.count ? outputs[index] : nil).orZeros(shape, type)
-        if index < sums { try result.fill(0) }
-        results.append(result)
-      }
-      let size = min(stripRows(classes), tokens)
-      let memory = try Tensor(zeros: [size * classes], type)
-      for start in stride(from: 0, to: tokens, by: max(size, 1)) {
-        let strip = start..<min(start + size, tokens)
-        let n = strip.count
-        var part = x
-        for index in [0, 2] { part[index] = try x[index].slice(strip) }
-        let state = try beginning(n, type)
-        func logits(_ block: Range<Int>) throws(TemperError) -> Tensor {
-          try memory.slice((block.lowerBound * n)..<(block.upperBound * n)).reshaped([n, block.count])
-        }
-        try forEachTile(part) { (tile, _, block, arrays) throws(TemperError) in
-          try accumulate.run(tile, arrays.merging(state) { $1 }, [3: try logits(block)])
-        }
-        let (value, total) = (try results[sums].slice(strip), try results[sums + 1].slice(strip))
-        try finish.run(n, state, [0: value, 1: total])
-        try forEachTile(part) { (tile, _, block, arrays) throws(TemperError) in
-          var arrays = arrays
-          (arrays["slopes"], arrays["total"], arrays["dy"]) = (try logits(block), total, try dy.slice(strip))
-          try slopes.run(tile, arrays)
-          arrays["by features"] = try results[0].slice(strip)
-          arrays["by classifier"] = try results[1].slice(block)
-          if hasBias { arrays["by bias"] = try results[2].slice(block) }
-          try products.run(tile, arrays)
-        }
-      }
     }
   }
 
