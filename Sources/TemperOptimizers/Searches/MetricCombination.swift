@@ -75,7 +75,7 @@ private struct CombinationSearch {
       var random = root.stream(query)
       let weights =
         query == 0 ? [Double](repeating: 1, count: metrics) : choose(tried, metrics, &random)
-      let candidate = order(weights)[0]
+      let candidate = top(weights) ?? 0
       if !seen.contains(candidate) {
         if accuracies[candidate].isNaN { return (candidate, best()) }
         seen.append(candidate)
@@ -85,19 +85,21 @@ private struct CombinationSearch {
     // Of equal values the latest weights.
     var (winner, value) = ([Double](repeating: 1, count: metrics), -Double.infinity)
     for entry in tried where entry.value >= value { (winner, value) = (entry.weights, entry.value) }
-    for candidate in order(winner) where seen.count < settings.budget && !seen.contains(candidate) {
+    while seen.count < settings.budget, let candidate = top(winner, without: seen) {
       if accuracies[candidate].isNaN { return (candidate, best()) }
       seen.append(candidate)
     }
     return (-1, best())
   }
 
-  /// Candidates by their weighted sums, the largest first.
-  private func order(_ weights: [Double]) -> [Int] {
-    var scores: [(score: Double, index: Int)] = []
-    for (index, row) in scaled.enumerated() { scores.append((inner(row, weights), index)) }
-    scores.sort { (-$0.score, $0.index) < (-$1.score, $1.index) }
-    return scores.map(\.index)
+  /// The candidate with the largest weighted sum, of equal ones the first.
+  private func top(_ weights: [Double], without seen: [Int] = []) -> Int? {
+    var found: (score: Double, index: Int)?
+    for (index, row) in scaled.enumerated() where !seen.contains(index) {
+      let score = inner(row, weights)
+      if score > found?.score ?? -.infinity { found = (score, index) }
+    }
+    return found?.index
   }
 
   private func choose(_ tried: [(weights: [Double], value: Double)], _ metrics: Int, _ random: inout Random) -> [Double]
