@@ -829,6 +829,62 @@ typedef int32_t (*temper_quantize_function)(void *user, const temper_quantize_st
 int32_t temper_quantizer_quantize_file(temper_quantizer *quantizer, const char *source, const char *target,
                                        temper_quantize_function progress, void *user, temper_error *error);
 
+/* What quantizing one weight cost and saved. */
+typedef struct temper_quantization_report {
+  uint32_t struct_size;      /* set by the caller */
+  uint32_t reserved;
+  double bits;               /* of one weight, without scales and tables */
+  double effective_bits;     /* with them */
+  int64_t byte_count;        /* with them */
+  int64_t float_byte_count;  /* of the same weight in float32 */
+  double mean_squared_error;
+  double largest_error;
+  double relative_error;     /* sum of squared errors over sum of squares */
+  double output_error;       /* the same of the layer's outputs for its calibration inputs; NAN without such */
+} temper_quantization_report;
+
+/* Told after each weight, and after each round of methods that search. `what` and `report` are valid during the call. */
+typedef struct temper_quantization_progress {
+  uint32_t struct_size; /* set by the library */
+  uint32_t reserved;
+  int64_t done;         /* weights, or rounds */
+  int64_t count;        /* of them */
+  const char *what;     /* the weight's name, or what a round found */
+  const temper_quantization_report *report; /* of the weight; NULL for a round */
+} temper_quantization_progress;
+
+/* 0 goes on; 1 stops: temper_quantizer_run returns TEMPER_ERROR_CANCELLED, and called again for the same model goes on
+ * after the weights that are finished. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT. [callback] */
+typedef int32_t (*temper_quantization_progress_function)(void *user, const temper_quantization_progress *progress);
+
+typedef struct temper_quantization_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  temper_tensor *calibration; /* inputs (N, ...) of the model, read a part at a time; NULL: none, or what was observed */
+  temper_tensor *targets;     /* class ids (N,) for methods that look at the loss; NULL: what the model itself says */
+  const char *const *skip;    /* layers or parameters that stay floats: "0", "2.weight" */
+  uint64_t skip_count;
+  temper_quantization_progress_function progress; /* NULL: none */
+  void *progress_user;
+} temper_quantization_options;
+
+/* temper_quantizer_quantize_model with options. Long: may be stopped by the progress callback. [one-per-handle] */
+int32_t temper_quantizer_run(temper_model **out, temper_quantizer *quantizer, temper_model *model,
+                             const temper_quantization_options *options, temper_error *error);
+
+/* Takes in calibration inputs, a part at a time, before temper_quantizer_run of the same model; with `model` NULL inputs
+ * (N, inputs) of one matrix, before temper_quantizer_quantize. What was taken in serves the next such call without
+ * calibration, and is forgotten after it. [one-per-handle] */
+int32_t temper_quantizer_observe(temper_quantizer *quantizer, temper_model *model, temper_tensor *x,
+                                 temper_error *error);
+
+/* How many weights of a model this program quantized; 0 for others and those from files. [any] */
+int32_t temper_model_quantization_count(uint64_t *out, temper_model *model, temper_error *error);
+
+/* Name and report of the weight at `index`. `name` as texts of other calls; `out` may be NULL. [any] */
+int32_t temper_model_quantization(char *name, uint64_t capacity, uint64_t *length, temper_quantization_report *out,
+                                  temper_model *model, uint64_t index, temper_error *error);
+
 /* [one-per-handle] */
 int32_t temper_quantizer_free(temper_quantizer *quantizer);
 
@@ -842,6 +898,9 @@ typedef struct temper_quantized_info {
 
 /* [any] */
 int32_t temper_quantized_get_info(temper_quantized_info *out, temper_quantized *quantized, temper_error *error);
+
+/* [any] */
+int32_t temper_quantized_get_report(temper_quantization_report *out, temper_quantized *quantized, temper_error *error);
 
 /* The matrix as floats into `result` (outputs, inputs), float32. [any] */
 int32_t temper_quantized_dequantize(temper_tensor *result, temper_quantized *quantized, temper_error *error);

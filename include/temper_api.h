@@ -172,6 +172,13 @@ typedef struct temper_api {
   int32_t (*trainer_state)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
   int32_t (*quantizer_quantize_file)(temper_quantizer *quantizer, const char *source, const char *target,
     temper_quantize_function progress, void *user, temper_error *error);
+  int32_t (*quantizer_run)(temper_model **out, temper_quantizer *quantizer, temper_model *model,
+    const temper_quantization_options *options, temper_error *error);
+  int32_t (*quantizer_observe)(temper_quantizer *quantizer, temper_model *model, temper_tensor *x, temper_error *error);
+  int32_t (*model_quantization_count)(uint64_t *out, temper_model *model, temper_error *error);
+  int32_t (*model_quantization)(char *name, uint64_t capacity, uint64_t *length, temper_quantization_report *out,
+    temper_model *model, uint64_t index, temper_error *error);
+  int32_t (*quantized_get_report)(temper_quantization_report *out, temper_quantized *quantized, temper_error *error);
   int32_t (*quantized_matmul_int8)(temper_tensor *result, temper_quantized *quantized, temper_tensor *x,
     temper_error *error);
   int32_t (*tensor_matmul_int8)(temper_tensor *result, temper_context *context, temper_tensor *a, temper_tensor *b,

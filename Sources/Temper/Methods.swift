@@ -13,6 +13,7 @@ import TemperQuantization
 let builtInMethods: [Method] =
   Losses.all + Activations.all + Layers.all + Layers.metrics + Optimizers.all + Quantizers.all
   + Procedures.all
+  + Measures.all + [SoftmaxBiasCorrection.method, SigmaDelta.condensation]
   + DataMethods.all + AssuranceMethods.all
 
 extension Context {

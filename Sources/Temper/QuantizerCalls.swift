@@ -9,6 +9,21 @@ final class ContextQuantizer: Handled {
   static var kind: HandleKind { .quantizer }
   let quantizer: any Quantizer
   let context: Context
+  /// Inputs of a matrix that came ahead.
+  var inputs: InputStatistics?
+  /// The model for which inputs came ahead or a run was stopped, and what they left.
+  var model: Model?
+  var observed: [String: InputStatistics] = [:]
+  var session = QuantizationSession()
+
+  /// Another model begins anew.
+  func turn(to model: Model) {
+    if self.model === model { return }
+    (self.model, observed, session) = (model, [:], QuantizationSession())
+  }
+
+  func forget() { (model, observed, session) = (nil, [:], QuantizationSession()) }
+
   init(_ quantizer: any Quantizer, _ context: Context) { (self.quantizer, self.context) = (quantizer, context) }
 }
 
@@ -16,8 +31,11 @@ final class ContextQuantizer: Handled {
 final class ContextQuantized: Handled {
   static var kind: HandleKind { .quantized }
   let matrix: QuantizedMatrix
+  let report: QuantizationReport
   let context: Context
-  init(_ matrix: QuantizedMatrix, _ context: Context) { (self.matrix, self.context) = (matrix, context) }
+  init(_ weight: QuantizedWeight, _ context: Context) {
+    (matrix, report, self.context) = (weight.matrix, weight.report, context)
+  }
 }
 
 private func quantizer(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) -> ContextQuantizer {
@@ -51,8 +69,11 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
       throw TemperError(
         .invalidShape, "`weight` is a matrix (outputs, inputs); shape \(weight.shape) came.", argument: 2)
     }
-    let result = try handle.quantizer.quantize(weight, calibration: data, workers: handle.context.workers)
-    return ContextQuantized(result.matrix, handle.context)
+    let observed = handle.inputs
+    if data == nil { handle.inputs = nil }
+    return ContextQuantized(
+      try handle.quantizer.quantize(
+        weight, calibration: data, observed: observed, workers: handle.context.workers), handle.context)
   }
 }
 
@@ -101,6 +122,133 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
           .invalidArgument, "The progress callback returned \(answer); 0 goes on and 1 stops.", argument: 3)
       }
     }
+  }
+}
+
+@implementation @c public func temper_quantizer_run(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ modelHandle: OpaquePointer?,
+  _ options: UnsafePointer<temper_quantization_options>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in
+    let (handle, model) = unsafe (try quantizer(handle, 1), try model(modelHandle, 2))
+    let options =
+      if let options = unsafe options {
+        unsafe try sized(options, temper_quantization_options(), "options", 3)
+      } else {
+        unsafe temper_quantization_options()
+      }
+    let data = unsafe options.calibration == nil ? nil : try tensor(options.calibration, 3)
+    let targets = unsafe options.targets == nil ? nil : try tensor(options.targets, 3)
+    if let data { try located(3) { () throws(TemperError) in try model.model.checkInput(data) } }
+    let skip = unsafe try list(options.skip, options.skip_count, "skip", 3) { entry throws(TemperError) in
+      unsafe try text(entry, "an entry of skip", 3)
+    }
+    handle.turn(to: model.model)
+    handle.session.progress = nil
+    if let function = unsafe options.progress {
+      let caller = unsafe ForeignQuantizationProgress(
+        function: function, user: ForeignPointer(options.progress_user))
+      handle.session.progress = { progress throws(TemperError) in try caller.tell(progress) }
+    }
+    let result = try handle.quantizer.quantize(
+      model.model, calibration: data, observed: handle.observed.isEmpty ? nil : handle.observed, targets: targets,
+      skip: skip, session: handle.session, catalogue: model.context.catalogue, workers: model.context.workers)
+    handle.forget()
+    return ContextModel(result.model, model.context)
+  }
+}
+
+/// The caller's progress function.
+@safe private struct ForeignQuantizationProgress {
+  let function: temper_quantization_progress_function
+  let user: ForeignPointer
+
+  /// Whether to go on.
+  func tell(_ progress: QuantizationSession.Progress) throws(TemperError) -> Bool {
+    var report = progress.report?.foreign ?? temper_quantization_report()
+    let hasReport = progress.report != nil
+    let answer = unsafe progress.what.withCString { what in
+      unsafe withUnsafePointer(to: &report) { report in
+        var told = unsafe temper_quantization_progress(
+          struct_size: UInt32(MemoryLayout<temper_quantization_progress>.size), reserved: 0, done: Int64(progress.done),
+          count: Int64(progress.count), what: what, report: hasReport ? report : nil)
+        return unsafe function(user.pointer, &told)
+      }
+    }
+    guard answer == 0 || answer == 1 else {
+      throw TemperError(.invalidArgument, "The progress function gave \(answer); it gives 0 or 1.", argument: 3)
+    }
+    return answer == 0
+  }
+}
+
+extension QuantizationReport {
+  fileprivate var foreign: temper_quantization_report {
+    var report = temper_quantization_report()
+    report.struct_size = UInt32(MemoryLayout<temper_quantization_report>.size)
+    (report.bits, report.effective_bits) = (bits, effectiveBits)
+    (report.byte_count, report.float_byte_count) = (Int64(byteCount), Int64(floatByteCount))
+    (report.mean_squared_error, report.largest_error) = (meanSquaredError, largestError)
+    (report.relative_error, report.output_error) = (relativeError, outputError ?? .nan)
+    return report
+  }
+}
+
+@implementation @c public func temper_quantizer_observe(
+  _ handle: OpaquePointer?, _ modelHandle: OpaquePointer?, _ x: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (handle, x) = unsafe (try quantizer(handle, 0), try tensor(x, 2))
+    guard unsafe modelHandle != nil else {
+      return try located(2) { () throws(TemperError) in
+        let inputs: InputStatistics
+        if let known = handle.inputs { inputs = known } else { inputs = try InputStatistics(columns: x.shape.last) }
+        try inputs.add(x, workers: handle.context.workers)
+        handle.inputs = inputs
+      }
+    }
+    let model = unsafe try model(modelHandle, 1)
+    handle.turn(to: model.model)
+    try located(2) { () throws(TemperError) in
+      try model.model.observe(
+        try model.model.packable(), x, into: &handle.observed, workers: model.context.workers)
+    }
+  }
+}
+
+@implementation @c public func temper_model_quantization_count(
+  _ out: UnsafeMutablePointer<UInt64>?, _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let out = unsafe try required(out, "out", 0)
+    unsafe out.pointee = UInt64(try model(handle, 1).packed?.reports.count ?? 0)
+  }
+}
+
+@implementation @c public func temper_model_quantization(
+  _ name: UnsafeMutablePointer<CChar>?, _ capacity: UInt64, _ length: UnsafeMutablePointer<UInt64>?,
+  _ out: UnsafeMutablePointer<temper_quantization_report>?, _ handle: OpaquePointer?, _ index: UInt64,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let reports = unsafe try model(handle, 4).packed?.reports ?? []
+    guard index < UInt64(reports.count) else {
+      throw TemperError(
+        .outOfRange, "`index` is below \(reports.count), the number of weights; \(index) came.", argument: 5)
+    }
+    let weight = reports[Int(index)]
+    if unsafe out != nil { unsafe try fill(out, "out", 3, weight.report.foreign) }
+    unsafe try deliver(weight.name, name, capacity, length)
+  }
+}
+
+@implementation @c public func temper_quantized_get_report(
+  _ out: UnsafeMutablePointer<temper_quantization_report>?, _ handle: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    unsafe try fill(out, "out", 0, try quantized(handle, 1).report.foreign)
   }
 }
 

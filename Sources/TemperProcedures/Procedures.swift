@@ -23,7 +23,6 @@ package enum Procedures {
 
   private static let regularization = [
     CascadeRefinement.method, DynamicSparseTraining.method, NoiseMaskPolicy.method, QuickSelection.method,
-    SoftSubnetwork.method,
     WeightEnsemble.method,
   ]
 }

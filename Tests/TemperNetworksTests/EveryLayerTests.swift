@@ -9,8 +9,11 @@ import Testing
 @Suite struct EveryLayerTests {
   private let directory = TemporaryDirectory()
 
+  /// Their gradients pass rounding as if it were not there: held to formulas in Tests/Python/test_quantizer_formulas.py.
+  private static let straightThrough: Set<String> = ["fake_quantized", "lsq", "dorefa", "binary_connect", "pact"]
+
   @Test func everyLayerHasItsGradientsChecked() {
-    for method in Layers.all {
+    for method in Layers.all where !Self.straightThrough.contains(method.name) {
       let isThere = GradientTests.networks.contains { network in
         ([method.name] + method.aliases).contains { network.text.contains("\"\($0)\"") }
       }

@@ -14,7 +14,7 @@ private func matrices() throws -> [QuantizedMatrix] {
   var random = Random(seed: 4)
   let tables = weights([2, 16, 4], seed: 9)
   let vectors = try VectorCodes(
-    shape: [5, 21], tables: tables, scales: try Tensor((1...5).map { Float($0) / 3 }),
+    shape: [5, 21], tables: tables, perVector: 2, scales: try Tensor((1...5).map { Float($0) / 3 }),
     looseCodes: try Tensor((0..<60).map { _ in UInt8(random.below(16)) }, shape: [5, 12]), workers: workers)
   let widths = (0..<21).map { UInt8($0 % 9) }
   let mixed = try MixedColumns(

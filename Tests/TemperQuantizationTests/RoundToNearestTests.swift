@@ -261,7 +261,7 @@ private func scales(_ matrix: QuantizedMatrix) -> [Float] {
 
   @Test func parametersOutOfRange() {
     let bad: [[(name: String, value: Value)]] = [
-      [("bits", .integer(1))], [("bits", .integer(9))], [("bits", .real(4.5))], [("bit", .integer(4))],
+      [("bits", .integer(0))], [("bits", .integer(9))], [("bits", .real(4.5))], [("bit", .integer(4))],
       [("granularity", .text("row"))], [("group_size", .integer(-1))], [("granularity", .text("group"))],
       [("granularity", .text("tensor")), ("group_size", .integer(32))], [("symmetric", .text("yes"))],
     ]

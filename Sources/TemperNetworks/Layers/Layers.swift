@@ -5,7 +5,8 @@ package enum Layers {
   package static let all: [Method] =
     [
       dense, conv2d, maxPool, averagePool, globalAveragePool, flatten, reshape, permute, batchNorm, layerNorm,
-      groupNorm, rmsNorm, standardize, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru, lstm,
+      groupNorm, rmsNorm, standardize, embedding, positionalEmbedding, residual, parallel, multiHeadAttention, gru,
+      lstm,
     ] + noise + weights + gates + frequency + experts + prompts + pooling + ensembles + attention
 
   private static let attention = [decayedLinearAttention, gaussianAttention, slidingWindowAttention]
@@ -15,7 +16,8 @@ package enum Layers {
   private static let noise = [
     dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]
-  private static let weights = [frozen, weightNorm, spectralNorm, mixout, lora, dora, conditionedLowRank]
+  private static let weights =
+    [frozen, weightNorm, spectralNorm, mixout, lora, dora, conditionedLowRank] + quantizationAware
   private static let gates = gatedUnits + [squeezeExcite, nafnetBlock, rotaryEmbedding]
   private static let frequency = [fftFilterLayer, frequencyPreferenceControl, fourierHead]
   private static let experts = [topkSoftmaxGate, softmaxGatedLogisticMixture, softMoA]

@@ -14,12 +14,21 @@ package final class InputStatistics {
   /// Up to `keptLimit` of the samples, each as likely as any other (Vitter's algorithm R), (kept, columns) float32.
   private(set) var kept: [Float] = []
   package static let keptLimit = 1024
+  /// Squared gradients of the model's loss with respect to each weight, row-major, where a model's loss is known.
+  var saliency: [Float]?
   private var random = Random(seed: 0, stream: "calibration")
   private static let chunk = 1024
 
   package init(columns: Int) throws(TemperError) {
     self.columns = columns
     gram = try Tensor(zeros: [columns, columns], .float64)
+    sums = [Double](repeating: 0, count: columns)
+    (absoluteSums, largest) = (sums, sums)
+  }
+
+  /// Of Σ x xᵀ alone: for methods that look at nothing else.
+  init(gram: Tensor, samples: Int) throws(TemperError) {
+    (columns, self.gram, self.samples) = (gram.shape[0], gram, samples)
     sums = [Double](repeating: 0, count: columns)
     (absoluteSums, largest) = (sums, sums)
   }

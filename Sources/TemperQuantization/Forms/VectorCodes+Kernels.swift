@@ -16,13 +16,14 @@ extension VectorCodes {
   }
 
   @unsafe package func decode(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+    guard tables.shape[0] == tableCount else { return unsafe decodePlaces(rows, into: target) }
     unsafe withKernelMatrix { matrix in
       unsafe temper_vector_codes_decode(matrix, Int64(rows.lowerBound), Int64(rows.upperBound), target)
     }
   }
 
   package func multiply(_ x: Tensor, into y: Tensor, workers: Workers) throws(TemperError) {
-    guard x.dtype == .float32, x.shape[0] <= VectorCodes.mostLookUps, columns > 0 else {
+    guard x.dtype == .float32, x.shape[0] <= VectorCodes.mostLookUps, columns > 0, tables.shape[0] == tableCount else {
       return try multiplyDecoded(x, into: y, workers: workers)
     }
     let width = codes.columns
@@ -41,5 +42,27 @@ extension VectorCodes {
       }
     }
     withExtendedLifetime((x, y, lookUp)) {}
+  }
+
+  /// Where each place of a row has tables of its own.
+  @unsafe private func decodePlaces(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+    let values = unsafe tables.pointer.assumingMemoryBound(to: Float.self)
+    let factors = unsafe scales.pointer.assumingMemoryBound(to: Float.self)
+    var chosen = [Float](repeating: 0, count: codes.columns)
+    for row in rows {
+      unsafe chosen.withUnsafeMutableBufferPointer { chosen in
+        if let start = chosen.baseAddress { unsafe codes.decode(row..<(row + 1), into: start) }
+      }
+      let start = unsafe target + (row - rows.lowerBound) * columns
+      for column in 0..<columns {
+        let first = column / length * tableCount
+        var sum: Float = 0
+        for table in first..<(first + tableCount) {
+          unsafe sum += values[(table * tableSize + Int(chosen[table])) * length + column % length]
+        }
+        unsafe start[column] = factors[row] * sum
+      }
+    }
+    withExtendedLifetime(self) {}
   }
 }

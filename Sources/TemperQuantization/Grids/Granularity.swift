@@ -42,8 +42,9 @@ extension Granularity {
 extension RangeSetting {
   static let parameters: [Parameter] = [
     .choice(
-      "range", ["minmax", "mse", "percentile"],
-      "What a grid covers: all values, the part with the least squared error, or sizes up to a percentile."),
+      "range", ["minmax", "mse", "percentile", "entropy", "aciq"],
+      "What a grid covers: all values, the part with the least squared error, sizes up to a percentile, the part whose distribution is kept best (KL divergence), or what is best for normal or Laplacian values."
+    ),
     .real(
       "percentile", 99.9, in: Interval(0, 100, includesLower: false), "Of the sizes of a group; for range percentile."),
   ]
@@ -52,6 +53,8 @@ extension RangeSetting {
     switch arguments.text("range") {
     case "mse": self = .leastSquares
     case "percentile": self = .percentile(arguments.real("percentile"))
+    case "entropy": self = .entropy
+    case "aciq": self = .analytic
     default: self = .minMax
     }
   }

@@ -38,6 +38,12 @@ extension RangeSetting {
       let place = Int((percentile / 100 * Double(count - 1)).rounded())
       let bound = count == 0 ? 0 : sizes[place]
       return grid.covering(max(minimum, -bound), min(maximum, bound))
+    case .entropy:
+      let bound = EntropyRange.bound((0..<count).map { unsafe abs(values[$0]) }, levels: 1 << (grid.bits - 1))
+      return grid.covering(max(minimum, -bound), min(maximum, bound))
+    case .analytic:
+      let bounds = AnalyticRange.bounds((0..<count).map { unsafe values[$0] }, levels: 1 << grid.bits)
+      return grid.covering(max(minimum, Float(bounds.lower)), min(maximum, Float(bounds.upper)))
     case .leastSquares:
       var best = grid.covering(minimum, maximum)
       var least = Double.infinity

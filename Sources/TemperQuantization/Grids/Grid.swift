@@ -30,6 +30,9 @@ package struct Grid: Sendable, Hashable {
     }
   }
 
+  /// For numbers of bits from 2 to 8.
+  init(symmetricBits bits: Int) { (levels, self.bits) = (.symmetric, bits) }
+
   package init(_ codebook: Codebook) { (levels, bits) = (.codebook(codebook), codebook.bits) }
 
   /// The name of its levels, in files too.

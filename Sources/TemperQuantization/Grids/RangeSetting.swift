@@ -8,6 +8,10 @@ package enum RangeSetting: Sendable, Hashable {
   case leastSquares
   /// Values no larger in size than this percentile of the sizes, in (0, 100].
   case percentile(Double)
+  /// What changes the distribution of sizes least.
+  case entropy
+  /// What is best for normal or Laplacian values.
+  case analytic
 }
 
 extension Grid {

@@ -6,22 +6,28 @@ package struct Adjustment: Sendable {
   /// s: by what each input is multiplied first, (columns,) float32.
   package var inputScales: Tensor?
   package var rotation: Rotation?
+  /// What inputs are rounded to, after scales and rotation.
+  package var inputGrid: InputGrid?
   /// D (rank, columns) and U (rows, rank), float32.
   package var lowRank: (down: Tensor, up: Tensor)?
   /// o, (rows,) float32.
   package var offsets: Tensor?
 
   package init(
-    inputScales: Tensor? = nil, rotation: Rotation? = nil, lowRank: (down: Tensor, up: Tensor)? = nil,
-    offsets: Tensor? = nil
+    inputScales: Tensor? = nil, rotation: Rotation? = nil, inputGrid: InputGrid? = nil,
+    lowRank: (down: Tensor, up: Tensor)? = nil, offsets: Tensor? = nil
   ) {
-    (self.inputScales, self.rotation, self.lowRank, self.offsets) = (inputScales, rotation, lowRank, offsets)
+    (self.inputScales, self.rotation, self.inputGrid) = (inputScales, rotation, inputGrid)
+    (self.lowRank, self.offsets) = (lowRank, offsets)
   }
 
-  package var isNone: Bool { inputScales == nil && rotation == nil && lowRank == nil && offsets == nil }
+  package var isNone: Bool {
+    inputScales == nil && rotation == nil && inputGrid == nil && lowRank == nil && offsets == nil
+  }
 
   package var byteCount: Int {
     var bytes = (inputScales?.byteCount ?? 0) + (offsets?.byteCount ?? 0) + (rotation == nil ? 0 : 8)
+    bytes += inputGrid == nil ? 0 : 6
     if let lowRank { bytes += lowRank.down.byteCount + lowRank.up.byteCount }
     return bytes
   }
@@ -50,9 +56,9 @@ package struct Adjustment: Sendable {
     }
   }
 
-  /// R (s ⊙ x), for x (m, columns).
+  /// Q(R (s ⊙ x)), for x (m, columns).
   func applied(to x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
-    if inputScales == nil && rotation == nil { return x }
+    if inputScales == nil && rotation == nil && inputGrid == nil { return x }
     let result = try x.copy()
     let (count, columns) = (x.shape[0], x.shape[1])
     func each<T: BinaryFloatingPoint>(_ type: T.Type) {
@@ -63,6 +69,7 @@ package struct Adjustment: Sendable {
           let start = unsafe values + row * columns
           if let scales = unsafe scales { for i in 0..<columns { unsafe start[i] *= T(scales[i]) } }
           unsafe rotation?.rotate(start)
+          if let inputGrid { for i in 0..<columns { unsafe start[i] = inputGrid.rounded(start[i]) } }
         }
       }
     }
@@ -111,6 +118,35 @@ package struct Adjustment: Sendable {
     }
     if y.dtype == .float64 { each(Double.self) } else { each(Float.self) }
     withExtendedLifetime((self, y)) {}
+  }
+}
+
+/// Evenly spaced levels for inputs, one step for all: step · (code − zero), codes 0 to 2^bits − 1.
+package struct InputGrid: Sendable, Hashable {
+  package let bits: Int
+  package let step: Float
+  package let zero: UInt16
+
+  /// From `minimum` to `maximum`, zero included.
+  init(bits: Int, _ minimum: Double, _ maximum: Double) throws(TemperError) {
+    let (low, high) = (min(minimum, 0), max(maximum, 0))
+    let highest = Double((1 << bits) - 1)
+    let step = max((high - low) / highest, Double(Float.leastNormalMagnitude))
+    try self.init(bits: bits, step: Float(step), zero: Int(min((-low / step).rounded(), highest)))
+  }
+
+  init(bits: Int, step: Float, zero: Int) throws(TemperError) {
+    guard (1...16).contains(bits), step.isNormal, step > 0, step < 0x1p100, zero >= 0, zero < 1 << bits else {
+      throw TemperError(
+        .outOfRange, "Inputs are rounded to 1 to 16 bits, with a positive step and a zero point among the codes.")
+    }
+    (self.bits, self.step, self.zero) = (bits, step, UInt16(zero))
+  }
+
+  func rounded<T: BinaryFloatingPoint>(_ x: T) -> T {
+    let highest = T((1 << bits) - 1)
+    let code = (x / T(step)).rounded(.toNearestOrEven) + T(zero)
+    return T(step) * (min(max(code, 0), highest) - T(zero))
   }
 }
 

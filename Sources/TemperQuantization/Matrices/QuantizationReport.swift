@@ -15,7 +15,8 @@ package struct QuantizationReport: Sendable, Hashable {
   package let largestError: Double
   /// Σ (w − ŵ)² / Σ w²; 0 where both are 0.
   package let relativeError: Double
-  /// Σ (y − ŷ)² / Σ y² of the layer's products with its calibration inputs; nil without such inputs.
+  /// Σ (y − ŷ)² / Σ y² of the layer's products with its calibration inputs, of what the weights miss; nil without such
+  /// inputs.
   package let outputError: Double?
 
   /// Signal-to-quantization-noise ratio in decibels.

@@ -55,11 +55,21 @@ struct StoredWeight {
   }
 }
 
-/// {"form": …, what the form says, "rotation": seed}; without "form" it is one code a weight.
+/// {"form": …, what the form says, "rotation": seed, "inputs": {"bits", "step": the bits of a
+/// float32, "zero"}}; without "form" it is one code a weight.
 extension QuantizedMatrix {
   var storedDescription: JSON {
     var members = form.storedDescription
     if let rotation = adjustment.rotation { members.append(JSON.Member("rotation", .text(String(rotation.seed)))) }
+    if let grid = adjustment.inputGrid {
+      members.append(
+        JSON.Member(
+          "inputs",
+          .object([
+            JSON.Member("bits", .integer(grid.bits)), JSON.Member("step", .integer(Int(grid.step.bitPattern))),
+            JSON.Member("zero", .integer(Int(grid.zero))),
+          ])))
+    }
     return .object(members)
   }
 
@@ -93,6 +103,12 @@ extension QuantizedMatrix {
           throw TemperError(.malformedFile, "Its rotation is not a seed.")
         }
         adjustment.rotation = Rotation(columns: form.columns, seed: seed)
+      }
+      if let inputs = description["inputs"] {
+        guard case .integer(let bits)? = inputs["bits"], case .integer(let step)? = inputs["step"],
+          case .integer(let zero)? = inputs["zero"], let pattern = UInt32(exactly: step)
+        else { throw TemperError(.malformedFile, "What its inputs are rounded to is not described.") }
+        adjustment.inputGrid = try InputGrid(bits: bits, step: Float(bitPattern: pattern), zero: zero)
       }
       if let down = stored.optionalTensor(".down") {
         adjustment.lowRank = (try down.copy(), try stored.tensor(".up").copy())

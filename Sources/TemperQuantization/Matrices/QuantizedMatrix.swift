@@ -3,9 +3,10 @@ import TemperNetworks
 
 /// A weight matrix in few bits: a form that holds values, and what the layer does around them.
 ///
-///     y = Form (R (s ⊙ x)) + U (D x) + o
+///     y = Form Q(R (s ⊙ x)) + U (D x) + o
 ///
-/// s scales the inputs (activation-aware methods), R rotates them (Hadamard), U D is of low rank, o corrects the mean.
+/// s scales the inputs (activation-aware methods), R rotates them (Hadamard), Q rounds them to few bits, U D is of low
+/// rank, o corrects the mean.
 package struct QuantizedMatrix: Sendable {
   package let form: any WeightForm
   package var adjustment = Adjustment()

@@ -22,45 +22,27 @@ package struct GPTQ: Quantizer {
   package func pack(
     _ weight: Weight, inputs: InputStatistics?, workers: Workers
   ) throws(TemperError) -> QuantizedMatrix {
+    try QuantizedMatrix(packed(weight, inputs: inputs, workers: workers))
+  }
+
+  func packed(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> PackedMatrix {
     let covers = try weight.covers(grid, granularity, range, workers: workers)
     let groupSize = granularity.groupSize(columns: weight.columns)
     guard let inputs, weight.columns > 0 else {
-      return try QuantizedMatrix(
-        PackedMatrix(
-          nearest: weight, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
-          workers: workers))
+      return try PackedMatrix(
+        nearest: weight, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros, workers: workers)
     }
     let activity = try inputs.diagonal()
     let order =
       ordersByActivity
       ? activity.indices.sorted { (-activity[$0], $0) < (-activity[$1], $1) } : Array(activity.indices)
-    let factors = try feedbackFactors(inputs, activity, order: order, workers: workers)
+    let factors = try inputs.feedback(damping: damping, order: order, workers: workers).factors
     let codes = try weight.roundedWithFeedback(
       grid, scales: covers.scales, zeros: covers.zeros, groupSize: groupSize, factors: factors, order: order,
       workers: workers)
-    return try QuantizedMatrix(
-      PackedMatrix(
-        shape: weight.shape, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
-        looseCodes: codes, workers: workers))
-  }
-
-  /// Rⱼᵢ / Rᵢᵢ above the diagonal, columns in the order given, float32.
-  private func feedbackFactors(
-    _ inputs: InputStatistics, _ activity: [Double], order: [Int], workers: Workers
-  ) throws(TemperError) -> Tensor {
-    let n = order.count
-    let mean = activity.reduce(0, +) / Double(n)
-    // Inputs that are all zero tell nothing: every column counts alike.
-    let added = mean > 0 ? damping * mean : 1
-    // R is the Cholesky factor of H with rows and columns reversed, reversed again.
-    let reversed = Array(order.reversed())
-    let matrix = try inputs.gram.gathered(rowsAndColumns: reversed, addingToDiagonal: added, workers: workers)
-    guard try Cholesky.factor(matrix, workers: workers) else {
-      throw TemperError(
-        .outOfRange,
-        "The calibration inputs depend on each other too much for a damping of \(damping); increase percdamp.")
-    }
-    return try matrix.reversedOverDiagonal(workers: workers)
+    return try PackedMatrix(
+      shape: weight.shape, grid: grid, groupSize: groupSize, scales: covers.scales, zeros: covers.zeros,
+      looseCodes: codes, workers: workers)
   }
 }
 
@@ -71,10 +53,7 @@ extension GPTQ {
     reference: Reference(
       "Frantar et al.", 2023, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
       arXiv: "2210.17323"),
-    parameters: [
-      .integer("bits", 4, in: 2...8, "Bits of a code."),
-      .boolean("symmetric", false, "Levels on both sides of zero alike; otherwise each group has a zero point."),
-    ] + Granularity.parameters + RangeSetting.parameters + [
+    parameters: UniformGrid.parameters(bits: 4, symmetric: false) + [
       .real(
         "percdamp", 0.01, in: .positive, "Added to the diagonal of the inputs' second moments, in parts of its mean."),
       .boolean("act_order", true, "Columns with the largest inputs first."),

@@ -7,6 +7,8 @@ package protocol Quantizer: Sendable {
   var name: String { get }
   /// Whether it looks at the layer's inputs.
   var needsInputs: Bool { get }
+  /// Whether it looks at squared gradients of a model's loss.
+  var needsSaliency: Bool { get }
   /// `inputs`: statistics of the layer's inputs, nil where there are none: for methods that look at the weight alone, and
   /// for weights that are not multiplied with inputs (tables of embeddings), which all methods then round to nearest.
   func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
@@ -14,6 +16,7 @@ package protocol Quantizer: Sendable {
 
 extension Quantizer {
   package var needsInputs: Bool { false }
+  package var needsSaliency: Bool { false }
 }
 
 /// What the catalogue's records of quantizers build.
@@ -27,12 +30,18 @@ package struct QuantizedWeight: Sendable {
 }
 
 extension Quantizer {
-  /// `weight` (rows, …) float32 or float64, packed, with a report of what it cost.
+  /// `weight` (rows, …) float32 or float64, packed, with a report of what it cost. `observed`: what earlier calibration
+  /// inputs left, for when none come now.
   package func quantize(
-    _ weight: Tensor, calibration: Tensor? = nil, workers: Workers
+    _ weight: Tensor, calibration: Tensor? = nil, observed: InputStatistics? = nil, workers: Workers
   ) throws(TemperError) -> QuantizedWeight {
     let weight = try Weight(weight)
-    var inputs: InputStatistics?
+    var inputs = observed
+    if let inputs, inputs.columns != weight.columns {
+      throw TemperError(
+        .invalidShape, "Inputs of \(inputs.columns) columns were observed; the weight has \(weight.columns).",
+        origin: name)
+    }
     if let calibration {
       guard calibration.shape.rank == 2, calibration.shape[0] > 0 else {
         throw TemperError(
@@ -42,7 +51,7 @@ extension Quantizer {
       let statistics = try InputStatistics(columns: weight.columns)
       try statistics.add(calibration, workers: workers)
       inputs = statistics
-    } else if needsInputs {
+    } else if needsInputs, inputs == nil {
       throw missingCalibration
     }
     return try quantize(weight, inputs: inputs, workers: workers)

@@ -16,10 +16,15 @@ package struct SignsAndZeros: Quantizer {
       let sizes = unsafe values.map { Double(abs($0)) }
       return Float(codebook == .binary ? SignsAndZeros.mean(sizes) : SignsAndZeros.bestShare(sizes))
     }
+    let nearest = try PackedMatrix(
+      nearest: weight, grid: Grid(codebook), groupSize: granularity.groupSize(columns: weight.columns), scales: scales,
+      zeros: nil, workers: workers)
+    // Groups of zeros: their scale was one to divide by.
+    let exact = try scales.array(of: Float.self).map { $0 == .leastNormalMagnitude ? 0 : $0 }
     return try QuantizedMatrix(
       PackedMatrix(
-        nearest: weight, grid: Grid(codebook), groupSize: granularity.groupSize(columns: weight.columns),
-        scales: scales, zeros: nil, workers: workers))
+        shape: weight.shape, grid: nearest.grid, groupSize: nearest.groupSize,
+        scales: try Tensor(exact, shape: scales.shape), zeros: nil, codes: nearest.codes))
   }
 
   private static func mean(_ sizes: [Double]) -> Double {

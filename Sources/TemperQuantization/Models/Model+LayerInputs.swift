@@ -4,20 +4,21 @@ import TemperGraph
 import TemperNetworks
 
 extension Model {
-  private static let calibrationBatch = 128
+  /// Samples that run through the model at a time.
+  static let calibrationBatch = 128
 
-  /// Statistics of what each of `variables` is multiplied with when the model sees `calibration` (N, …). Tables and
-  /// grouped convolutions have none.
-  func layerInputs(
-    of variables: [Variable], for calibration: Tensor, workers: Workers
-  ) throws(TemperError) -> [String: InputStatistics] {
-    let samples = try prepared(calibration)
-    guard samples.shape[0] > 0 else {
-      throw TemperError(.invalidShape, "Calibration needs at least one sample; \(samples.shape) came.")
+  /// Adds what each of `variables` is multiplied with when the model sees `calibration` (N, …), a part at a time. Tables
+  /// and grouped convolutions have no such inputs.
+  package func observe(
+    _ variables: [Variable], _ calibration: Tensor, into statistics: inout [String: InputStatistics], workers: Workers
+  ) throws(TemperError) {
+    try checkInput(calibration)
+    guard calibration.shape[0] > 0 else {
+      throw TemperError(.invalidShape, "Calibration needs at least one sample; \(calibration.shape) came.")
     }
-    var statistics: [String: InputStatistics] = [:]
-    for start in stride(from: 0, to: samples.shape[0], by: Model.calibrationBatch) {
-      let x = try samples.slice(start..<min(start + Model.calibrationBatch, samples.shape[0]))
+    for start in stride(from: 0, to: calibration.shape[0], by: Model.calibrationBatch) {
+      let x = try prepared(
+        try calibration.slice(start..<min(start + Model.calibrationBatch, calibration.shape[0])))
       for (variable, seen) in try run(x, recording: variables, workers: workers) {
         guard let rows = try variable.factors(seen) else { continue }
         if statistics[variable.name] == nil {
@@ -26,7 +27,6 @@ extension Model {
         try statistics[variable.name]?.add(rows, workers: workers)
       }
     }
-    return statistics
   }
 
   /// What comes to each product with one of `variables`, more than once where the model uses it so.

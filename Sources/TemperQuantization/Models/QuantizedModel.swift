@@ -11,6 +11,9 @@ package final class QuantizedModel {
   /// By the name of the parameter that each stands for, in the model's order.
   package let weights: [(name: String, matrix: QuantizedMatrix)]
 
+  /// What packing each weight cost; empty for a model from a file, whose float weights are not known.
+  package internal(set) var reports: [(name: String, report: QuantizationReport)] = []
+
   /// Packed weights with everything that is not packed.
   package var byteCount: Int {
     let floats = (model.parameters + model.buffers).compactMap(\.tensor).reduce(0) { $0 + $1.byteCount }

@@ -14,6 +14,7 @@ from ._arrays import _CODES, _DTYPES, Borrow, mapped, readable, writable
 from ._handles import Handle
 from ._library import library
 from ._parameters import params
+from ._reports import reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,6 +162,13 @@ class Model(Handle):
     def description(self) -> list:
         """The list of layers."""
         return json.loads(library.text(library.model_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
+
+    @property
+    def quantization(self) -> dict[str, dict[str, float]]:
+        """What each weight cost that a quantizer packed in this program: {name: {"bits", "effective_bits",
+        "byte_count", "float_byte_count", "mean_squared_error", "largest_error", "relative_error", and "output_error"
+        where there were calibration inputs}}. Empty for other models and those from files."""
+        return reports(self)
 
     @property
     def nbytes(self) -> int:

@@ -15,9 +15,11 @@ from ._interrupts import Interrupts
 from ._library import library, pending
 from ._methods import Method, documentation
 from ._models import Model
+from ._progress import Work
+from ._reports import numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._types import Array, Out, Path, Result
 
@@ -26,21 +28,51 @@ class Quantizer(Method):
     __doc__ = documentation("""A quantizer with its parameters: made by temper.quantizer(name, **parameters).""")
     _kind = "quantizer"
 
-    def quantize(self, weight: Array, calibration: Array | None = None) -> Quantized:
-        """Packs a matrix (outputs, inputs). calibration (samples, inputs): for methods that look at data."""
-        weight, calibration = readable(weight), None if calibration is None else readable(calibration)
+    def quantize(self, weight: Array, calibration: Array | Iterable[Array] | None = None) -> Quantized:
+        """Packs a matrix (outputs, inputs). calibration: inputs (samples, inputs) for methods that look at data; an
+        iterable of such arrays is taken in one after the other."""
+        weight, calibration = readable(weight), self._streamed(calibration)
         with self._lock, Borrow() as borrow:
             return Quantized(
                 library.handle(library.quantizer_quantize, self, borrow.tensor(weight), borrow.tensor(calibration))
             )
 
-    def quantize_model(self, model: Model, calibration: Array | None = None) -> Model:
-        """A model with packed weights, made from `model`, which stays as it is. calibration: inputs of the model."""
-        calibration = None if calibration is None else readable(calibration)
-        with self._lock, model._lock, Borrow() as borrow:
+    def observe(self, x: Array, model: Model | None = None) -> None:
+        """Takes in calibration inputs ahead of the next call without calibration: (samples, inputs) of a matrix, or
+        inputs of `model`. May be called many times."""
+        x = readable(x)
+        with self._lock, Borrow() as borrow:
+            library.quantizer_observe(self, model, borrow.tensor(x))
+
+    def quantize_model(
+        self,
+        model: Model,
+        calibration: Array | Iterable[Array] | None = None,
+        targets: Array | None = None,
+        skip: Sequence[str] = (),
+        progress: bool | str = False,
+        callback: Callable[[dict[str, object]], object] | None = None,
+    ) -> Model:
+        """A model with packed weights, made from `model`, which stays as it is; its `quantization` says what each
+        weight cost.
+
+        calibration: inputs of the model, or an iterable of such arrays, taken in one after the other. targets: class
+        ids for methods that look at the loss. skip: layers or parameters that stay floats ("0", "2.weight"). progress:
+        True, or a title, draws a bar on stderr. callback: called after each weight with what it cost, and after each
+        round of methods that search; a true result stops with temper.Cancelled, and the next call for the same model
+        goes on after the weights that are finished.
+        """
+        calibration = self._streamed(calibration, model)
+        targets = None if targets is None else readable(targets)
+        names = (ctypes.c_char_p * len(skip))(*(name.encode() for name in skip))
+        with self._lock, model._lock, Borrow() as borrow, Interrupts() as interrupts, Work(progress) as bar:
+            receive = library.callback("quantization_progress_function", _receiving(interrupts, bar, callback))
+            options = library.struct(
+                "quantization_options", calibration=borrow.tensor(calibration), targets=borrow.tensor(targets),
+                skip=names, skip_count=len(skip), progress=receive,
+            )  # fmt: skip
             return Model._from(
-                model._context,
-                library.handle(library.quantizer_quantize_model, self, model, borrow.tensor(calibration)),
+                model._context, library.handle(library.quantizer_run, self, model, ctypes.byref(options))
             )
 
     def quantize_file(
@@ -56,7 +88,7 @@ class Quantizer(Method):
         """
         rows: list[dict] = []
         with self._lock, Interrupts() as interrupts:
-            receive = library.callback("quantize_function", _receiving(interrupts, callback, rows))
+            receive = library.callback("quantize_function", _rows(interrupts, callback, rows))
             try:
                 library.quantizer_quantize_file(self, os.fsencode(source), os.fsencode(target), receive, None)
             except errors.Cancelled:
@@ -64,8 +96,18 @@ class Quantizer(Method):
                     raise
         return rows
 
+    def _streamed(self, calibration, model=None):
+        """An array as it is; arrays one after the other are taken in, and nothing is left to hand over."""
+        if calibration is None or hasattr(calibration, "shape") or hasattr(calibration, "__dlpack__"):
+            return None if calibration is None else readable(calibration)
+        if isinstance(calibration, (list, tuple)) and not any(hasattr(part, "shape") for part in calibration):
+            return readable(calibration)
+        for part in calibration:
+            self.observe(part, model)
+        return None
 
-def _receiving(interrupts, callback, rows):
+
+def _rows(interrupts, callback, rows):
     """What the library calls after each tensor: 1 stops. Exceptions wait until its call returns."""
 
     def receive(_, step):
@@ -79,6 +121,29 @@ def _receiving(interrupts, callback, rows):
             })  # fmt: skip
             told = {**rows[-1], "done": step.done, "count": step.count}
             return 1 if callback is not None and callback(told) else 0
+        except BaseException as exception:
+            pending.exceptions.append(exception)
+            return 1
+
+    return receive
+
+
+def _receiving(interrupts, bar, callback):
+    """What the library calls after each weight: 1 stops. Exceptions wait until its call returns."""
+
+    def receive(_, progress):
+        try:
+            if interrupts.came:
+                return 1
+            progress = progress.contents
+            what = progress.what.decode()
+            bar.show(progress.done / max(progress.count, 1), what)
+            if callback is None:
+                return 0
+            told = {"what": what, "done": progress.done, "count": progress.count}
+            if progress.report:
+                told |= numbers(progress.report.contents)
+            return 1 if callback(told) else 0
         except BaseException as exception:
             pending.exceptions.append(exception)
             return 1
@@ -128,6 +193,14 @@ class Quantized(Handle):
     def nbytes(self) -> int:
         """Bytes of the packed weights with their scales and zero points."""
         return self._info().byte_count
+
+    @property
+    def report(self) -> dict[str, float]:
+        """Bits, bytes and errors: bits, effective_bits, byte_count, float_byte_count, mean_squared_error,
+        largest_error, relative_error, and output_error where there were calibration inputs."""
+        report = library.struct("quantization_report")
+        library.quantized_get_report(ctypes.byref(report), self)
+        return numbers(report)
 
     def __repr__(self):
         return f"<temper.Quantized: {self.shape[0]} x {self.shape[1]}, {self.bits} bits, {self.nbytes} bytes>"
