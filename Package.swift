@@ -12,7 +12,9 @@ let strict: [SwiftSetting] = [
 
 // The kernels are C and are always optimised, in debug builds too: tests exercise the code that ships.
 let kernelSettings: [CSetting] = [
-  .unsafeFlags(["-O3", "-std=gnu17", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"])
+  .unsafeFlags([
+    "-O3", "-std=gnu17", "-ffunction-sections", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror",
+  ])
 ]
 
 /// A room of the house (see ../shared/DESIGN.md): it imports only the rooms named. Rooms of records and of what runs
@@ -74,7 +76,7 @@ let package = Package(
       linkerSettings: [
         .unsafeFlags([
           "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker",
-          "-soname=libtemper.so.1",
+          "-soname=libtemper.so.1", "-Xlinker", "--icf=safe",
         ])
       ]),
     // The references are loops over many elements: optimised, they take seconds instead of minutes.

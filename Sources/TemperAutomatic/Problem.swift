@@ -77,7 +77,7 @@ package struct Problem {
       for sample in shuffled { byClass[Int(ids[sample])].append(sample) }
       order = byClass.flatMap { $0 }
     case .numbers(let values):
-      order = shuffled.sorted { values[$0] < values[$1] }
+      order = ascendingOrder(shuffled.map { values[$0] }).map { shuffled[$0] }
     }
     var result = [Int](repeating: 0, count: count)
     for (place, sample) in order.enumerated() { result[sample] = place % folds }

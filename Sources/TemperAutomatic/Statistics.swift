@@ -1,10 +1,11 @@
 import Glibc
+import TemperCore
 
 /// Middle and spread of numbers that few wrong ones cannot move.
 enum Robust {
   static func median(_ values: [Double]) -> Double {
     guard !values.isEmpty else { return 0 }
-    let sorted = values.sorted()
+    let sorted = ascending(values)
     let middle = sorted.count / 2
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
   }

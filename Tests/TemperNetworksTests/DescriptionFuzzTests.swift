@@ -74,7 +74,7 @@ import Testing
   @Test func whatBuildsHasGradients() throws {
     var writer = Writer(random: Random(seed: 6))
     var trained = 0
-    for _ in 0..<400 {
+    for _ in 0..<800 {
       guard case .array(let layers) = writer.layers(1) else { continue }
       let shape: Shape = [[6], [3, 4], [2, 4, 4]][writer.random.below(3)]
       let assembly = Assembly(testCatalogue)

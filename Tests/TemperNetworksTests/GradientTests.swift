@@ -35,6 +35,7 @@ import Testing
     Network(#"[{"batch_norm": {"axis": -1, "affine": false}}]"#, [3, 4]),
     Network(#"["batch_norm"]"#, [3, 2, 4], .inference),
     Network(#"["layer_norm"]"#, [3, 5]),
+    Network(#"["standardize"]"#, [3, 5]), Network(#"[{"standardize": 1.5}]"#, [4]),
     Network(#"[{"layer_norm": {"axes": 2}}]"#, [3, 4]),
     Network(#"[{"group_norm": 2}]"#, [4, 3, 2]),
     Network(#"[{"group_norm": {"groups": 3, "affine": false}}]"#, [9]),

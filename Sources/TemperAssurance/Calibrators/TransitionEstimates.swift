@@ -43,7 +43,7 @@ enum TransitionEstimates {
     var result = Matrix(zeros: p.columns, p.columns)
     for i in 0..<p.columns {
       // The sample at the quantile of p_i; the largest for 1.
-      let order = (0..<p.rows).sorted { (p[$0, i], $1) < (p[$1, i], $0) }
+      let order = Array(ascendingOrder((0..<p.rows).map { -p[$0, i] }).reversed())
       let anchor = order[Int((quantile * Double(p.rows - 1)).rounded())]
       for j in 0..<p.columns { result[i, j] = p[anchor, j] }
     }

@@ -33,7 +33,7 @@ struct TopTwoFit {
     var depth: [Double] = []
     for task in 0..<tasks {
       let gaps = (0..<k).map { cuts[$0 + 1][task] - cuts[$0][task] }
-      let order = gaps.indices.sorted { (gaps[$0], $0) < (gaps[$1], $1) }
+      let order = ascendingOrder(gaps)
       best.append(order[0])
       second.append(order[1])
       depth.append(gaps[order[0]])

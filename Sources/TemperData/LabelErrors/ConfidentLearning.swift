@@ -64,7 +64,7 @@ enum ConfidentLearning {
         let confident = confidentClasses(p, try work.reals("thresholds"))
         let off = y.indices.filter { confident[$0] >= 0 && confident[$0] != y[$0] }
         try work.give("scores", scores)
-        try work.give("candidates", off.sorted { (scores[$1], $0) < (scores[$0], $1) })
+        try work.give("candidates", ascendingOrder(off.map { -scores[$0] }).map { off[$0] })
         try work.give("suggested", p.likeliest)
       },
     ])
@@ -135,7 +135,7 @@ enum ConfidentLearning {
       let share = (0..<p.columns).map { whole > 0 ? joint[label, $0] / whole : $0 == label ? 1 : 0 }
       // The n_i (1 - P(true i | given i)) samples of the class with the smallest p_i.
       let count = Int((Double(members.count) * (1 - share[label])).rounded())
-      byClass.formUnion(members.sorted { (p[$0, label], $0) < (p[$1, label], $1) }.prefix(max(count, 0)))
+      byClass.formUnion(ascendingOrder(members.map { p[$0, label] }).map { members[$0] }.prefix(max(count, 0)))
       for other in 0..<p.columns where other != label {
         // The n_i P(true j | given i) samples with the largest p_j - p_i.
         let count = Int((Double(members.count) * share[other]).rounded())

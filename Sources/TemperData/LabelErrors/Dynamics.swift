@@ -42,7 +42,7 @@ enum Dynamics {
         try work.give("aum", areas)
         guard work.has("is_threshold") else { return }
         let isThreshold = try work.mask("is_threshold")
-        let known = areas.indices.filter { isThreshold[$0] }.map { areas[$0] }.sorted()
+        let known = ascending(areas.indices.filter { isThreshold[$0] }.map { areas[$0] })
         guard !known.isEmpty else { throw TemperError(.outOfRange, "is_threshold names no sample.") }
         // The quantile between order statistics, as NumPy takes it.
         let at = work.real("percentile") * Double(known.count - 1)

@@ -50,7 +50,7 @@ package struct KMeans: Sendable {
       // Centres without points go to the points that are farthest from theirs.
       var far: ArraySlice<Int> = []
       if sizes.contains(0) {
-        far = (0..<points.rows).sorted { (near.distances[$1], $0) < (near.distances[$0], $1) }[...]
+        far = ascendingOrder(near.distances.map { -$0 })[...]
       }
       var moved = 0.0
       for centre in 0..<centres.rows {

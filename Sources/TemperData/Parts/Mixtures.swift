@@ -25,7 +25,7 @@ package struct GaussianMixture: Sendable, Hashable {
       throw TemperError(
         .outOfRange, "A mixture of \(components) components needs as many values; \(values.count) came.")
     }
-    var shares = GaussianMixture.clusters(values.sorted(), components, values)
+    var shares = GaussianMixture.clusters(ascending(values), components, values)
     (weights, means, variances) = ([], [], [])
     maximise(values, shares, floor)
     for iteration in 1...Swift.max(iterations, 1) {
@@ -35,7 +35,7 @@ package struct GaussianMixture: Sendable, Hashable {
       if abs(logLikelihood - before) < tolerance { break }
       maximise(values, shares, floor)
     }
-    let order = means.indices.sorted { (means[$0], $0) < (means[$1], $1) }
+    let order = ascendingOrder(means)
     (weights, means, variances) = (order.map { weights[$0] }, order.map { means[$0] }, order.map { variances[$0] })
   }
 

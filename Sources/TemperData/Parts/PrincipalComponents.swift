@@ -30,7 +30,7 @@ package struct PrincipalComponents: Sendable {
     let square = try Tensor(zeros: [side, side], .float64)
     try MatrixProduct.run(isWide ? a : across, isWide ? across : a, into: square, workers: workers)
     let eigen = try PrincipalComponents.eigen(square)
-    let order = Array(eigen.values.indices.sorted { (eigen.values[$1], $0) < (eigen.values[$0], $1) }.prefix(count))
+    let order = Array(ascendingOrder(eigen.values.map { -$0 }).prefix(count))
     var vectors = eigen.vectors.rows(order)
     if isWide {
       let mapped = try Tensor(zeros: [count, rows.columns], .float64)

@@ -145,7 +145,7 @@ enum Interpolation {
     let whole = weights.reduce(0, +)
     let exact = weights.map { Double(count) * $0 / whole }
     var parts = exact.map { Int($0) }
-    let order = exact.indices.sorted { (exact[$1] - Double(parts[$1]), $0) < (exact[$0] - Double(parts[$0]), $1) }
+    let order = ascendingOrder(exact.indices.map { Double(parts[$0]) - exact[$0] })
     for at in order.prefix(count - parts.reduce(0, +)) { parts[at] += 1 }
     return parts
   }
@@ -262,11 +262,11 @@ private enum Mixed {
     let own = x.rows(members)
     let deviations = own.deviations(from: own.means)
     let numeric = nominal.indices.filter { !nominal[$0] }
-    let sorted = numeric.map { deviations[$0] }.sorted()
+    let sorted = ascending(numeric.map { deviations[$0] })
     let median = (sorted[sorted.count / 2] + sorted[(sorted.count - 1) / 2]) / 2
     var columns = numeric.map { feature in (0..<x.rows).map { x[$0, feature] } }
     for feature in nominal.indices where nominal[feature] {
-      for value in Set((0..<x.rows).map { x[$0, feature] }).sorted() {
+      for value in ascending(Array(Set((0..<x.rows).map { x[$0, feature] }))) {
         columns.append((0..<x.rows).map { x[$0, feature] == value ? median / 2.0.squareRoot() : 0 })
       }
     }

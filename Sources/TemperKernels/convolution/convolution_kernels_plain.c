@@ -2,6 +2,7 @@
 
 #include "convolution_kernels.h"
 
+#include "../small.h"
 #include "../vectors/plain_f32.h"
 #include "convolution_kernels_template.h"
 #include "../vectors/end_vectors.h"
@@ -9,3 +10,4 @@
 #include "../vectors/plain_f64.h"
 #include "convolution_kernels_template.h"
 #include "../vectors/end_vectors.h"
+#pragma clang attribute pop

@@ -1,5 +1,6 @@
 #include "matmul_kernels.h"
 
+#include "../small.h"
 #include "../vectors/plain_f32.h"
 #include "matmul_kernels_template.h"
 #include "../vectors/end_vectors.h"
@@ -7,3 +8,4 @@
 #include "../vectors/plain_f64.h"
 #include "matmul_kernels_template.h"
 #include "../vectors/end_vectors.h"
+#pragma clang attribute pop

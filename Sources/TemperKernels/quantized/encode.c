@@ -92,7 +92,11 @@ CLONES double temper_rounding_error(const temper_levels *levels, const float *va
   return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-CLONES static void pack_units(int bits, int64_t units, const uint8_t *loose, uint8_t *out) {
+// Two variants: with AVX2 the compiler makes 64 KB of it.
+#if defined(__x86_64__)
+__attribute__((target_clones("arch=x86-64-v4", "default")))
+#endif
+static void pack_units(int bits, int64_t units, const uint8_t *loose, uint8_t *out) {
   for (int64_t u = 0; u < units; u++, loose += UNIT) {
     if (bits == 8) {
       memcpy(out, loose, UNIT);

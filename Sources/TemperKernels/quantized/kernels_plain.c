@@ -1,5 +1,6 @@
 // What every machine can run: vectors of 4, tables in memory.
 #include "kernels.h"
+#include "../small.h"
 
 typedef struct table_plain {
   float values[16];
@@ -15,3 +16,4 @@ typedef struct table_plain {
   ((V){(table).values[(codes)[0] & 15], (table).values[(codes)[1] & 15], (table).values[(codes)[2] & 15], \
        (table).values[(codes)[3] & 15]})
 #include "kernels_template.h"
+#pragma clang attribute pop

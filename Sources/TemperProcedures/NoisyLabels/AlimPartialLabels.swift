@@ -57,9 +57,8 @@ final class AlimPartialLabels: RecordedProcedure {
       }
       ratios.append(outside > 0 ? inside / outside : .infinity)
     }
-    ratios.sort()
     let place = min(Int(arguments.real("noise_rate") * Double(ratios.count)), ratios.count - 1)
-    try training.kept("lam").fill(min(ratios[place], 1))
+    try training.kept("lam").fill(min(ascending(ratios)[place], 1))
   }
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {

@@ -64,7 +64,7 @@ final class EstimatedTransition: RecordedProcedure {
     let count = p.count / classes
     let place = min(Int(arguments.real("percentile") * Double(count)), count - 1)
     return (0..<classes).flatMap { c in
-      let order = (0..<count).sorted { (p[$0 * classes + c], $0) < (p[$1 * classes + c], $1) }
+      let order = ascendingOrder((0..<count).map { p[$0 * classes + c] })
       return p[order[place] * classes..<(order[place] + 1) * classes]
     }
   }
