@@ -13,12 +13,16 @@ extension GradientStatistics {
       arXiv: "1211.5063"),
     inputs: [
       Input("weight", [.init(["H", "H"])], "W, from the state before to the next."),
-      Input("errors", [.init(["T", "H"])], "The gradient of the loss with respect to each next state."),
-      Input("slopes", [.init(["T", "H"])], "The activation's derivative at each state before."),
+      Input(
+        "errors", [.init(["T", "H"])], isDifferentiable: false,
+        "The gradient of the loss with respect to each next state."),
+      Input(
+        "slopes", [.init(["T", "H"])], isDifferentiable: false,
+        "The activation's derivative at each state before."),
     ],
     implementation: .operation { x in
-      let errors = x["errors"].stopGradient
-      let back = Expression.matmul(errors, x["weight"]) * x["slopes"].stopGradient
+      let errors = x["errors"]
+      let back = Expression.matmul(errors, x["weight"]) * x["slopes"]
       let (size, reached) = (square(errors).sum(), square(back).sum())
       // The root's slope at 0 is infinite: a signal that is lost altogether gives no direction.
       let (isSilent, isLost) = (size .== 0, reached .== 0)
