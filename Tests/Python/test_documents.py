@@ -40,6 +40,13 @@ def test_python_of_the_readme(tmp_path):
     assert "(8, 3)" in lines[-1]
 
 
+def test_the_automatic_mode_of_the_readme(tmp_path):
+    (first,), (code,) = blocks("python"), blocks("python automatic")
+    text = run(sys.executable, "-c", first + code, folder=tmp_path)
+    assert "600 samples with 4 features" in text
+    assert {"losses.svg", "labels.svg"} == {path.name for path in (tmp_path / "found").iterdir()}
+
+
 def test_files_of_the_readme(tmp_path):
     (code,) = blocks("python files")
     text = run(sys.executable, "-c", code, folder=tmp_path)

@@ -15,6 +15,8 @@ from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Data of the studies.
+STUDIED = ("digits.bin", "breast_cancer.csv")
 
 
 def version():
@@ -40,7 +42,8 @@ class BuildWithLibrary(build_py):
         (package / "include").mkdir(exist_ok=True)
         for header in (ROOT / "include").glob("*.h"):
             shutil.copy(header, package / "include")
-        shutil.copy(ROOT / "examples/data/digits.bin", package / "study")
+        for name in STUDIED:
+            shutil.copy(ROOT / "examples/data" / name, package / "study")
         shutil.copy(library(), package / "libtemper.so")
         if shutil.which("strip"):
             subprocess.run(["strip", "--strip-unneeded", package / "libtemper.so"], check=True)
@@ -49,7 +52,7 @@ class BuildWithLibrary(build_py):
         package = pathlib.Path(self.build_lib, "temper")
         headers = [str(package / "include" / header.name) for header in (ROOT / "include").glob("*.h")]
         return super().get_outputs(include_bytecode) + [
-            str(package / "libtemper.so"), str(package / "study/digits.bin"), *headers
+            str(package / "libtemper.so"), *(str(package / "study" / name) for name in STUDIED), *headers
         ]
 
 
