@@ -7,7 +7,7 @@ import xml.etree.ElementTree as xml
 
 import numpy as np
 import pytest
-from temper.study import digits, losses, noisy_labels, results, sets
+from temper.study import digits, imbalance, losses, noisy_labels, results, runs, sets
 
 
 def test_noise_is_drawn_from_its_matrix(rng):
@@ -110,16 +110,96 @@ def test_labels_are_made_wrong(rng):
     assert {"digits", "breast_cancer"} <= set(sets.available())
 
 
-def test_a_quick_run_of_procedures(tmp_path):
-    command = [sys.executable, "-m", "temper", "study", "noisy-labels", "--quick", "--output", str(tmp_path)]
-    command += ["--only", "small_loss", "--only", "meta_weight_net *"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def test_outliers_are_far(rng):
+    (x, y), (test_x, test_y) = sets.load("diabetes")
+    assert len(x) + len(test_x) == 442 and x.mean(axis=0) == pytest.approx(0, abs=1e-5)
+    moved = sets.with_outliers(y, 0.2, rng)
+    wrong = moved != y
+    assert abs(wrong.mean() - 0.2) < 0.06 and (abs(moved - y)[wrong] >= 3 * y.std()).all()
+    assert (sets.with_outliers(y, 0, rng) == y).all()
+
+
+def test_the_area_under_precision_and_recall(rng):
+    assert runs.average_precision([True, False, True, False], np.array([4.0, 3, 2, 1])) == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
+    assert runs.average_precision([True, False], np.array([1.0, 1.0])) == pytest.approx(0.5)
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    wrong, scores = rng.random(300) < 0.3, np.round(rng.random(300), 2)
+    assert runs.average_precision(wrong, scores) == pytest.approx(metrics.average_precision_score(wrong, scores))
+
+
+def test_tails_of_any_set(rng):
+    (x, y), _ = sets.load("breast_cancer")
+    thin_x, thin_y, order = digits.with_tail(x, y, 100, rng)
+    counts = np.bincount(thin_y)[order]
+    assert counts[0] == np.bincount(y).min() and counts[1] == round(counts[0] / 100) and len(thin_x) == counts.sum()
+
+
+def study(tmp_path, *command):
+    command = [sys.executable, "-m", "temper", "study", *command, "--output", str(tmp_path)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_quick_run_of_training_methods(tmp_path):
+    ran = study(tmp_path, "noisy-labels", "--quick", "--methods", "small_loss,meta_weight_net *", "--jobs", "2")
+    assert ran.returncode == 0, ran.stderr
     for word in ("digits, clean", "digits, symmetric 40%", "small_loss", "meta_weight_net *", "seconds of training"):
-        assert word in text
-    with open(tmp_path / "noisy-labels.csv") as file:
-        rows = list(csv.DictReader(file))
-    # Two seeds, two settings, plain training and two procedures, final and best.
+        assert word in ran.stdout
+    rows = rows_of(tmp_path / "noisy-labels.csv")
+    # Two seeds, two settings, plain training and two methods, final and best.
     assert len(rows) == 2 * 2 * 3 * 2
     assert all(0.3 < float(row["accuracy"]) <= 1 for row in rows if row["measure"] == "best")
-    wrong = subprocess.run([*command, "--only", "small_los"], capture_output=True, text=True)
-    assert wrong.returncode == 1 and "small_los" in wrong.stderr
+    circles = [node for node in xml.parse(tmp_path / "noisy-labels.svg").iter() if node.tag.endswith("circle")]
+    assert len(circles) == 2 * 3
+    # In a process of its own or not, a run is the same.
+    final, best = (float(row["accuracy"]) for row in rows[-2:])
+    assert noisy_labels.train(*rows[-1]["setting"].split(", "), rows[-1]["method"], 2, 10)[0] == {
+        "final": final, "best": best
+    }  # fmt: skip
+    refused = study(tmp_path, "noisy-labels", "--sets", "digit")
+    assert refused.returncode == 1 and "digit;" not in refused.stdout and "no set digit" in refused.stderr
+
+
+def test_every_method_of_a_study_runs():
+    for label in noisy_labels.METHODS:
+        name = "diabetes" if label in list(noisy_labels.REGRESSION)[1:] else "breast_cancer"
+        noise = noisy_labels.noises(name)[1]
+        if label in noisy_labels.methods(name, [label]) and label not in (noisy_labels.FOREIGN, noisy_labels.AUTOMATIC):
+            measures, seconds = noisy_labels.train(name, noise, label, 1, 2)
+            assert measures["best"] >= measures["final"] and seconds > 0, label
+    for label in imbalance.methods(imbalance.METHODS):
+        if label != imbalance.AUTOMATIC and not label.startswith("imbalanced-learn"):
+            measures, seconds = imbalance.train("breast_cancer", "tail 10:1", label, 1, 2)
+            assert 0 <= measures["final"] <= measures["best"] <= 1 and seconds > 0, label
+
+
+def test_others_run_beside_ours():
+    if runs.available("cleanlab"):
+        measures, _ = noisy_labels.train("breast_cancer", "symmetric 20%", "cleanlab", 1, 20)
+        assert measures["final"] > 0.8
+        areas, _ = noisy_labels.train("breast_cancer", "symmetric 20%", noisy_labels.DETECTION, 1, 20)
+        assert areas["cleanlab"] > 0.5 and areas["confident_learning"] == pytest.approx(areas["cleanlab"], abs=0.02)
+    if runs.available("imblearn"):
+        measures, _ = imbalance.train("breast_cancer", "tail 10:1", "imbalanced-learn SMOTE", 1, 20)
+        assert measures["final"] > 0.8
+    if not runs.available("cleanlab") and not runs.available("imblearn"):
+        pytest.skip("neither cleanlab nor imbalanced-learn is installed")
+
+
+def test_a_quick_run_of_long_tails(tmp_path):
+    ran = study(tmp_path, "imbalance", "--quick", "--methods", "logit_adjusted", "--methods", "smote,tomek_links")
+    assert ran.returncode == 0, ran.stderr
+    rows = rows_of(tmp_path / "imbalance.csv")
+    # Two seeds, one setting, plain training and three methods; final, best, rarest.
+    assert len(rows) == 2 * 4 * 3 and {row["setting"] for row in rows} == {"digits, tail 50:1"}
+    value = {(row["method"], row["measure"], row["seed"]): float(row["accuracy"]) for row in rows}
+    assert all(0 <= accuracy <= 1 for accuracy in value.values())
+    assert all(value["smote", "final", seed] > value["plain", "final", seed] for seed in "12")
+    assert "logit_adjusted" in ran.stdout and "seconds of training" in ran.stdout
+    assert study(tmp_path, "imbalance", "--methods", "smot").returncode == 1

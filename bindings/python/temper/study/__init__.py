@@ -14,12 +14,22 @@ def add(commands):
     losses.add_argument("--quick", action="store_true", help="2 seeds, 10 epochs: a try, no result")
     losses.add_argument("--only", action="append", metavar="LOSS", help="this one beside cross_entropy; may come again")
     losses.add_argument("--data", metavar="PATH", help="another digits.bin")
-    noisy = studies.add_parser("noisy-labels", help="training procedures on wrong labels, on two or three small sets")
+    noisy = studies.add_parser(
+        "noisy-labels", help="training methods on wrong labels and numbers, on small sets"
+    )
     noisy.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
     noisy.add_argument("--epochs", type=int, default=200, help="of each run (200)")
-    noisy.add_argument("--quick", action="store_true", help="digits, 2 seeds, 10 epochs: a try, no result")
-    noisy.add_argument("--only", action="append", metavar="NAME", help="this one beside plain training; may come again")
-    noisy.add_argument("--sets", action="append", metavar="SET", help="this data set alone; may come again")
+    tails = studies.add_parser("imbalance", help="methods for long tails, on two or three small sets")
+    for parser in (noisy, tails):
+        parser.add_argument("--quick", action="store_true", help="digits, 2 seeds, 10 epochs: a try, no result")
+        parser.add_argument(
+            "--methods", "--only", dest="only", action="append", metavar="NAMES",
+            help="these beside plain training, with commas between; may come again",
+        )  # fmt: skip
+        parser.add_argument("--sets", action="append", metavar="SETS", help="these data sets alone; may come again")
+        parser.add_argument("--jobs", type=int, help="processes that share the work (one for each processor)")
+    tails.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
+    tails.add_argument("--epochs", type=int, default=200, help="of each run (200)")
     quantization = studies.add_parser("quantization", help="every quantizer at 8 to 1 bits, on three small networks")
     quantization.add_argument("--seeds", type=int, default=3, choices=range(1, 11), metavar="N", help="runs each (3)")
     quantization.add_argument("--epochs", type=int, default=60, help="of training on digits (60)")
@@ -27,7 +37,7 @@ def add(commands):
     quantization.add_argument("--threads", type=int, help="those that share the work (one for each processor)")
     quantization.add_argument("--quick", action="store_true", help="1 seed, hardly trained: a try, no result")
     quantization.add_argument("--only", action="append", metavar="QUANTIZER", help="this one alone; may come again")
-    for parser, run in ((losses, _losses), (noisy, _noisy_labels), (quantization, _quantization)):
+    for parser, run in ((losses, _losses), (noisy, _noisy_labels), (tails, _imbalance), (quantization, _quantization)):
         parser.add_argument("--output", metavar="FOLDER", default="study", help="where CSV and picture go (study)")
         parser.set_defaults(run=run)
 
@@ -42,6 +52,12 @@ def _noisy_labels(options):
     from . import noisy_labels
 
     noisy_labels.run(options)
+
+
+def _imbalance(options):
+    from . import imbalance
+
+    imbalance.run(options)
 
 
 def _quantization(options):

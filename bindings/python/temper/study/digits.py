@@ -40,11 +40,11 @@ def with_noise(y, transition, rng):
 
 def with_tail(x, y, ratio, rng):
     """Classes thinned down to 1 / ratio of their samples, in a random order: (x, y, classes, the rarest last)."""
-    classes = rng.permutation(CLASSES)
-    most = np.bincount(y, minlength=CLASSES).min()
+    classes = rng.permutation(int(y.max()) + 1)
+    most = np.bincount(y).min()
     kept = []
     for rank, label in enumerate(classes):
-        count = max(1, round(most * ratio ** (-rank / (CLASSES - 1))))
+        count = max(1, round(most * ratio ** (-rank / (len(classes) - 1))))
         kept.append(rng.permutation(np.flatnonzero(y == label))[:count])
     kept = np.sort(np.concatenate(kept))
     return x[kept], y[kept], classes

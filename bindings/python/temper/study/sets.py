@@ -1,12 +1,17 @@
 """The small data sets of studies, as (x, y) to train on and (x, y) to test: every fifth sample is for the test."""
 
+import importlib.util
+
 import numpy as np
 
 from . import digits
 
 
+REGRESSION = ("diabetes",)
+
+
 def load(name):
-    """digits and breast_cancer come with the repository, wine with scikit-learn."""
+    """digits, breast_cancer and diabetes come with the repository, wine with scikit-learn."""
     if name == "digits":
         return digits.load(digits.find())
     if name == "wine":
@@ -17,7 +22,7 @@ def load(name):
         table = np.loadtxt(digits.find().with_name(f"{name}.csv"), delimiter=",")
         x, y = table[:, :-1], table[:, -1]
     order = np.random.default_rng(0).permutation(len(y))
-    x, y = x[order], y[order].astype(np.int32)
+    x, y = x[order], y[order].astype(np.float64 if name in REGRESSION else np.int32)
     test = np.arange(len(y)) % 5 == 0
     mean, deviation = x[~test].mean(axis=0), x[~test].std(axis=0)
     x = ((x - mean) / deviation).astype(np.float32)
@@ -26,14 +31,10 @@ def load(name):
 
 def available():
     """The sets that are here."""
-    found = []
-    for name in ("digits", "breast_cancer", "wine"):
-        try:
-            load(name)
-        except (ImportError, OSError):
-            continue
-        found.append(name)
-    return found
+    ours = digits.find()
+    found = ["digits"] if ours.exists() else []
+    found += [name for name in ("breast_cancer", *REGRESSION) if ours.with_name(f"{name}.csv").exists()]
+    return found + (["wine"] if importlib.util.find_spec("sklearn") else [])
 
 
 def noisy(y, kind, rate, x, rng):
@@ -50,3 +51,9 @@ def noisy(y, kind, rate, x, rng):
         return np.where(rng.random(len(y)) < rates, wrong, y).astype(np.int32)
     step = rng.integers(1, classes, len(y)) if kind == "symmetric" else 1
     return np.where(rng.random(len(y)) < rate, (y + step) % classes, y).astype(np.int32)
+
+
+def with_outliers(y, rate, rng):
+    """Numbers of which a share is moved by 3 to 10 of their standard deviations, up or down."""
+    wrong = rng.random(len(y)) < rate
+    return np.where(wrong, y + rng.choice([-1, 1], len(y)) * rng.uniform(3, 10, len(y)) * y.std(), y)
