@@ -23,6 +23,7 @@ package enum Procedures {
 
   private static let regularization = [
     CascadeRefinement.method, DynamicSparseTraining.method, NoiseMaskPolicy.method, QuickSelection.method,
+    SoftSubnetwork.method,
     WeightEnsemble.method,
   ]
 }

@@ -24,7 +24,8 @@ package final class StepGraph {
   private var views: [ObjectIdentifier: View] = [:]
   private var penalties: [Expression] = []
   /// What the last layer took to make an output, and what each layer of the description gave on the way.
-  private var lastInputs: [ObjectIdentifier: (output: Expression, input: Expression, layers: [Int: Expression])] = [:]
+  private var lastInputs: [ObjectIdentifier: (output: Expression, input: Expression, layers: [String: Expression])] =
+    [:]
   private var draws: UInt32 = 0
 
   /// How the loss of a network's outputs is taken.
@@ -119,8 +120,8 @@ package final class StepGraph {
     return found.input
   }
 
-  /// What the layers of the description gave on the way to an output of `forward`, by their place in it.
-  package func layerOutputs(of output: Expression) throws(TemperError) -> [Int: Expression] {
+  /// What layers gave on the way to an output of `forward`, by their path: "0" is the description's first.
+  package func layerOutputs(of output: Expression) throws(TemperError) -> [String: Expression] {
     guard let found = lastInputs[ObjectIdentifier(output.node)] else {
       throw TemperError(.internalFault, "Layers are asked for of something that is no network's output.")
     }
@@ -161,9 +162,8 @@ package final class StepGraph {
     }
     passes += 1
     let last = model.description.layers.count - 1
-    var layers: [Int: Expression] = [:]
-    for layer in 0...max(last, 0) { layers[layer] = pass.outputs["\(layer)"] }
-    lastInputs[ObjectIdentifier(output.node)] = (output, last > 0 ? layers[last - 1] ?? view : view, layers)
+    let features = last > 0 ? pass.outputs["\(last - 1)"] ?? view : view
+    lastInputs[ObjectIdentifier(output.node)] = (output, features, pass.outputs)
     if heads.count > 1 || pass.mixing != nil {
       views[ObjectIdentifier(output.node)] = View(output: output, heads: heads, mixing: pass.mixing)
     }

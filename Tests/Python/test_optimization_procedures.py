@@ -467,3 +467,81 @@ def test_metric_combination():
         found.append(accuracies[best])
         chance.append(accuracies[rng.permutation(60)[:10]].max())
     assert np.mean(found) > np.mean(chance)
+
+
+# MARK: soft subnetworks
+
+
+def sessions(seed=0, shots=5):
+    """Digits: classes 0 to 5, then 6 and 7, then 8 and 9 with a few shots each; and the rest as a test."""
+    records = np.fromfile(pathlib.Path(__file__).resolve().parents[2] / "examples/data/digits.bin", np.uint8)
+    x, y = records.reshape(-1, 65)[:, :64].astype(np.float32) / 16, records.reshape(-1, 65)[:, 64].astype(np.int64)
+    order = np.random.default_rng(seed).permutation(len(x))
+    x, y = x[order], y[order]
+    chosen = [np.flatnonzero(y[:900] < 6)]
+    for pair in ((6, 7), (8, 9)):
+        chosen.append(np.concatenate([np.flatnonzero(y[:900] == c)[:shots] for c in pair]))
+    index = np.concatenate(chosen)
+    session = np.concatenate([np.full(len(part), float(i), np.float32) for i, part in enumerate(chosen)])
+    return x[index], y[index], session, (x[900:], y[900:])
+
+
+def soft_subnetwork(seed, **parameters):
+    model = temper.Model([{"dense": 64}, "relu", {"dense": 48}, "relu", {"dense": 10}], input=(64,), seed=seed)
+    settings = {"base_epochs": 12, "session_epochs": 4, "major_ratio": 0.7, **parameters}
+    procedure = temper.procedure("soft_subnetwork_fscil", **settings)
+    optimizer = temper.optimizer("sgd", lr=0.2, momentum=0.9)
+    return model, temper.Trainer(model, optimizer=optimizer, procedure=procedure, batch_size=50, seed=seed)
+
+
+def test_major_weights_never_change_after_the_base():
+    x, y, session, test = sessions()
+    model, trainer = soft_subnetwork(0)
+    trainer.fit(x, y, epochs=12, session=session)
+    after_base = {name: value.copy() for name, value in model.parameters().items()}
+    masks = [trainer.state[f"mask{index}"].copy() for index in range(2)]
+    assert abs((masks[0] == 1).mean() - 0.7) < 0.01 and ((masks[0] >= 0) & (masks[0] <= 1)).all()
+    trainer.fit(x, y, epochs=23, session=session)
+    state, after = trainer.state, model.parameters()
+    assert all(np.array_equal(mask, state[f"mask{index}"]) for index, mask in enumerate(masks))
+    np.testing.assert_array_equal(after["0.weight"], after_base["0.weight"])  # only the last hidden matrix is tuned
+    np.testing.assert_array_equal(after["2.weight"][masks[1] == 1], after_base["2.weight"][masks[1] == 1])
+    assert (after["2.weight"][masks[1] < 1] != after_base["2.weight"][masks[1] < 1]).mean() > 0.3
+    assert state["known"].all()
+    np.testing.assert_array_equal(after["4.weight"], state["prototypes"])
+
+
+def test_old_classes_are_kept_while_new_ones_come():
+    """Base accuracy falls far less than with plain fine-tuning on the shots, and more is right in all; 5 seeds of 5."""
+    for seed in range(5):
+        x, y, session, (test_x, test_y) = sessions(seed)
+        old = test_y < 6
+        model, trainer = soft_subnetwork(seed)
+        trainer.fit(x, y, epochs=13, session=session)
+        before = (model.predict(test_x[old]).argmax(1) == test_y[old]).mean()
+        trainer.fit(x, y, epochs=23, session=session)
+        answer = model.predict(test_x).argmax(1)
+        kept, learned = (answer == test_y)[old].mean(), (answer == test_y)[~old].mean()
+        plain = temper.Model([{"dense": 64}, "relu", {"dense": 48}, "relu", {"dense": 10}], input=(64,), seed=seed)
+        optimizer = temper.optimizer("sgd", lr=0.2, momentum=0.9)
+        tuning = temper.Trainer(plain, optimizer=optimizer, batch_size=50, seed=seed)
+        for part, last in ((0, 12), (1, 27), (2, 42)):
+            tuning.fit(x[session == part], y[session == part], epochs=last)
+        tuned = plain.predict(test_x).argmax(1) == test_y
+        assert before > 0.9 and kept > before - 0.15 and kept > tuned[old].mean() + 0.2, (before, kept, tuned[old].mean())
+        assert learned > 0.25 and (answer == test_y).mean() > tuned.mean() + 0.1, (learned, tuned.mean())
+
+
+def test_a_stopped_soft_subnetwork_goes_on(tmp_path):
+    x, y, session, _ = sessions()
+    _, whole = soft_subnetwork(1, base_epochs=3, session_epochs=2)
+    whole.fit(x, y, epochs=9, session=session)
+    for stop in (2, 4, 6):
+        _, first = soft_subnetwork(1, base_epochs=3, session_epochs=2)
+        first.fit(x, y, epochs=stop, session=session)
+        first.save(tmp_path / "run")
+        model, second = soft_subnetwork(1, base_epochs=3, session_epochs=2)
+        second.resume(tmp_path / "run")
+        second.fit(x, y, epochs=9, session=session)
+        for name, value in whole.model.parameters().items():
+            np.testing.assert_array_equal(value, model.parameters()[name])

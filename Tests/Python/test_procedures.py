@@ -557,6 +557,7 @@ def case(name):
 ELSEWHERE = {
     "bang_weight_ensemble", "cascade_refinement", "dynamic_sparse_training", "feasible_learning",
     "ignite_surrogate_sharpness", "mono_forward", "policy_gradient_noise_mask", "quick_selection", "sam_unlearning",
+    "soft_subnetwork_fscil",
 }  # fmt: skip
 
 

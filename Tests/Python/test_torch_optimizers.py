@@ -1,5 +1,7 @@
 """PyTorch as an oracle for optimizers and schedules: fifty steps of the same gradients, every option."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,105 @@ def test_fifty_steps(rng, double, case, dtype, tolerance):
             tensor.grad = torch.tensor(gradient)
         theirs.step()
         ours.step(parameters, gradients)
+    for parameter, tensor in zip(parameters, tensors):
+        np.testing.assert_allclose(parameter, tensor.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
+# Every flag of PyTorch's (but those of how it runs: foreach, fused, capturable, differentiable) with every other.
+DECAY, UP = {"weight_decay": [0, 0.05]}, {"maximize": [False, True]}
+OWN_WAY = {"decoupled_weight_decay": [False, True]}
+FLAGS = {
+    "sgd": {"lr": [0.05], "momentum": [0, 0.9], "dampening": [0, 0.3], "nesterov": [False, True], **DECAY, **UP},
+    "adagrad": {"lr_decay": [0, 0.1], "initial_accumulator_value": [0, 0.3], **DECAY, **UP},
+    "adadelta": {"rho": [0.8, 0.9], **DECAY, **UP},
+    "rmsprop": {"eps": [1e-3], "alpha": [0.9, 0.99], "momentum": [0, 0.9], "centered": [False, True], **DECAY, **UP},
+    "adam": {"betas": [(0.8, 0.95), (0.9, 0.999)], "amsgrad": [False, True], **DECAY, **UP, **OWN_WAY},
+    "adamw": {"betas": [(0.8, 0.95), (0.9, 0.999)], "amsgrad": [False, True], **DECAY, **UP},
+    "adamax": {"betas": [(0.8, 0.95), (0.9, 0.999)], **DECAY, **UP},
+    "nadam": {"momentum_decay": [0, 0.01], **DECAY, **UP, **OWN_WAY},
+    "radam": {"betas": [(0.8, 0.95), (0.9, 0.999)], **DECAY, **UP, **OWN_WAY},
+    "asgd": {"t0": [10.0, 1e6], "alpha": [0.5, 0.75], "lambd": [1e-4, 0.01], **DECAY, **UP},
+    "adafactor": {"lr": [0.01, 0.3], "d": [1.0, 1.5], **DECAY, **UP},
+    "rprop": {"lr": [0.01, 0.05], **UP},
+}  # fmt: skip
+CLASSES = {name: oracle for name, (oracle, _) in SAME.items()} | {
+    "adafactor": torch.optim.Adafactor, "rprop": torch.optim.Rprop
+}  # fmt: skip
+
+
+def fifty_steps(name, ours, oracle, theirs, shapes, dtype, sequence, start):
+    parameters = [w.astype(dtype) for w in start]
+    tensors = [torch.tensor(parameter, requires_grad=True) for parameter in parameters]
+    ours, theirs = temper.optimizer(name, **ours), oracle(tensors, **theirs)
+    for gradients in sequence:
+        for tensor, gradient in zip(tensors, gradients):
+            tensor.grad = torch.tensor(gradient)
+        theirs.step()
+        ours.step(parameters, gradients)
+    return parameters, [tensor.detach().numpy() for tensor in tensors]
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize("name", FLAGS)
+def test_fifty_steps_with_every_flag(rng, double, name, dtype, tolerance):
+    shapes = [(3, 2), (4,)]
+    start, sequence = [rng.normal(size=s) for s in shapes], gradient_sequence(rng, shapes, dtype)
+    combinations = [dict(zip(FLAGS[name], values)) for values in itertools.product(*FLAGS[name].values())]
+    checked = 0
+    for settings in combinations:
+        if settings.get("nesterov") and (settings["momentum"] == 0 or settings["dampening"] != 0):
+            continue  # PyTorch refuses it
+        found, expected = fifty_steps(
+            name, translated(settings), CLASSES[name], settings, shapes, dtype, sequence, start
+        )
+        for ours, theirs in zip(found, expected):
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance, err_msg=str(settings))
+        checked += 1
+    assert checked > len(combinations) // 2
+
+
+def test_no_optimizer_of_pytorch_is_left_out():
+    known = {oracle.__name__ for oracle in CLASSES.values()} | {"LBFGS", "Muon", "SparseAdam", "Optimizer"}
+    theirs = {n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+    assert theirs <= known
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("scale, adjust", [("original", "original"), ("match_rms_adamw", "match_rms_adamw")])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_muon(rng, monkeypatch, dtype, tolerance, nesterov, scale, adjust, decay):
+    """PyTorch's rounds to bfloat16 inside; without that, the same numbers."""
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
+    shapes = [(6, 4), (3, 5)]
+    start, sequence = [rng.normal(size=s) for s in shapes], gradient_sequence(rng, shapes, dtype)
+    shared = {"lr": 0.02, "weight_decay": decay, "momentum": 0.9, "nesterov": nesterov}
+    found, expected = fifty_steps(
+        "muon", {**shared, "scale": scale, "eps": 0.0}, torch.optim.Muon, {**shared, "adjust_lr_fn": adjust}, shapes, dtype,
+        sequence, start,
+    )  # fmt: skip
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize("settings", [{}, {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-4}, {"maximize": True}])
+def test_sparse_adam(rng, settings, dtype, tolerance):
+    """Rows without a gradient stay, with their averages; the others move as with PyTorch's sparse gradients."""
+    parameters = [rng.normal(size=(6, 3)).astype(dtype), rng.normal(size=7).astype(dtype)]
+    tensors = [torch.tensor(parameter, requires_grad=True) for parameter in parameters]
+    ours, theirs = temper.optimizer("sparse_adam", **translated(settings)), torch.optim.SparseAdam(tensors, **settings)
+    for step in range(50):
+        gradients = [rng.normal(size=p.shape).astype(dtype) for p in parameters]
+        for tensor, gradient in zip(tensors, gradients):
+            gradient[rng.random(len(gradient)) < 0.6] = 0
+            rows = np.flatnonzero(np.abs(gradient.reshape(len(gradient), -1)).max(1))
+            tensor.grad = torch.sparse_coo_tensor(rows[None], gradient[rows], gradient.shape, check_invariants=True)
+        before = [p.copy() for p in parameters]
+        theirs.step()
+        ours.step(parameters, gradients)
+        assert all((p == b)[g == 0].all() for p, b, g in zip(parameters[1:], before[1:], gradients[1:]))
     for parameter, tensor in zip(parameters, tensors):
         np.testing.assert_allclose(parameter, tensor.detach().numpy(), rtol=tolerance, atol=tolerance)
 
@@ -218,6 +319,13 @@ SCHEDULES = {
                                ' {"exponential": {"learning_rate": 0.3, "gamma": 0.9}}]', "lr": 1},
                  lambda o: lr_scheduler.SequentialLR(
                      o, [lr_scheduler.LinearLR(o, 0.1, 1, 8), lr_scheduler.ExponentialLR(o, 0.9)], [8])),
+    "sequence of constants": (
+        {"schedules": '[{"constant": {"learning_rate": 0.1}, "steps": 5}, {"constant": {"learning_rate": 0.3}}]', "lr": 1},
+        lambda o: lr_scheduler.ConstantLR(o, 1 / 3, 5)),
+    "cosine to the rate of averaging": ({"total_steps": 10, "minimum": 0.05},
+                                        lambda o: torch.optim.swa_utils.SWALR(o, 0.05, 10)),
+    "linear_lr to the rate of averaging": ({"total_steps": 10, "start_factor": 1.0, "end_factor": 0.05 / 0.3},
+                                           lambda o: torch.optim.swa_utils.SWALR(o, 0.05, 10, "linear")),
     "product": ({"schedules": '[{"linear_lr": {"start_factor": 0.1, "total_steps": 8}}, {"exponential": {"gamma": 0.9}}]'},
                 lambda o: lr_scheduler.ChainedScheduler(
                     [lr_scheduler.LinearLR(o, 0.1, 1, 8), lr_scheduler.ExponentialLR(o, 0.9)])),
@@ -235,6 +343,34 @@ def test_fifty_rates(case):
         assert ours(step) == pytest.approx(holder.param_groups[0]["lr"], rel=1e-9, abs=1e-12), step
         if step < 49:
             theirs.step()
+
+
+@pytest.mark.parametrize("scheduler", ["LambdaLR", "MultiplicativeLR"])
+def test_rates_that_a_function_gives(rng, double, scheduler):
+    """PyTorch's take functions; here the rate of a step is an argument of the step."""
+    w = rng.normal(size=5)
+    tensor = torch.tensor(w.copy(), requires_grad=True)
+    ours, theirs = temper.optimizer("adam"), torch.optim.Adam([tensor], lr=0.1)
+    plan = getattr(lr_scheduler, scheduler)(theirs, lambda step: 1 / (1 + step))
+    rate = 0.1
+    for step, [gradient] in enumerate(gradient_sequence(rng, [(5,)], np.float64, 10)):
+        if scheduler == "LambdaLR":
+            rate = 0.1 / (1 + step)
+        elif step:
+            rate /= 1 + step
+        tensor.grad = torch.tensor(gradient)
+        ours.step([w], [gradient], learning_rate=rate)
+        theirs.step()
+        plan.step()
+    np.testing.assert_allclose(w, tensor.detach().numpy(), rtol=1e-12)
+
+
+def test_no_schedule_of_pytorch_is_left_out():
+    known = {"StepLR", "MultiStepLR", "ExponentialLR", "PolynomialLR", "LinearLR", "CosineAnnealingLR", "OneCycleLR",
+             "CosineAnnealingWarmRestarts", "CyclicLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau",
+             "ConstantLR", "LambdaLR", "MultiplicativeLR", "LRScheduler"}  # fmt: skip
+    base = lr_scheduler.LRScheduler
+    assert {n for n, c in vars(lr_scheduler).items() if isinstance(c, type) and issubclass(c, base)} - {"_LRScheduler"} <= known
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,16 @@ import Testing
       #"[{"levi_layerwise_ensemble": {"backbone": [{"dense": 6}, "tanh", {"dense": 4}], "task": [{"dense": 3}], "size": 2, "layers": [1, 2], "combine": "learned"}}]"#,
       [5]),
     Network(
+      #"[{"forward_forward": {"blocks": [[{"dense": 5}, "tanh"], [{"dense": 4}, "tanh"]], "size": 3}}]"#, [7],
+      .inference),
+    Network(
+      #"[{"forward_forward": {"blocks": [[{"dense": 5}, "tanh"]], "size": 2, "goodness": "sum"}}]"#, [7], .inference),
+    Network(
+      #"[{"cascaded_forward": {"blocks": [[{"dense": 5}, "tanh"], {"dense": 4}], "size": 3}}]"#, [6], .inference),
+    Network(
+      #"[{"cascaded_forward": {"blocks": [{"conv2d": {"channels": 2, "kernel": 2}}, ["tanh", "flatten"]], "size": 3, "frozen": false}}]"#,
+      [1, 3, 4], .inference),
+    Network(
       #"[{"layerwise_probe": {"backbone": [{"dense": 5}, "tanh", {"gru": {"size": 5, "output": "sequence"}}], "size": 3}}]"#,
       [6, 4]),
     Network(

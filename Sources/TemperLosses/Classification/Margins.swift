@@ -3,7 +3,26 @@ import TemperCore
 import TemperGraph
 
 extension Losses {
-  static let margins = [hinge, ldr, partialSoftmax]
+  static let margins = [hinge, ldr, partialSoftmax, forwardForward]
+
+  /// softplus(theta - g_y) + mean_{c != y} softplus(g_c - theta), g the goodness of each label: the mean over the wrong
+  /// label that the paper draws. 2 ln 2 where all are theta.
+  static let forwardForward = Method(
+    "forward_forward_loss", kind: .loss, area: "optim",
+    summary: "A goodness above a threshold for the true label and below it for the others.",
+    reference: Reference(
+      "Hinton", 2022, "The Forward-Forward Algorithm: Some Preliminary Investigations", arXiv: "2212.13345"),
+    parameters: [.real("theta", 2, "The threshold.").named(also: "ff_theta")],
+    inputs: [.logits, .classIds], properties: ["nonnegative"],
+    implementation: .loss { x in
+      guard x.classes > 1 else {
+        return .invalid(.invalidShape, "A goodness is compared with that of other classes: pass two or more.")
+      }
+      let (g, theta) = (x.logits, x.real("theta"))
+      let isOther = 1 - Expression.oneHot(x.targets, columns: x.classes)
+      let others = (isOther * softplus(g - theta)).sum() / Double(x.classes - 1)
+      return softplus(theta - g.pick(x.targets)) + others
+    })
 
   /// crammer_singer: max(0, margin + max_{j != y} z_j - z_y). weston_watkins: the sum over j != y instead of the max.
   static let hinge = Method(

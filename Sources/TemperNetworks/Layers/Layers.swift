@@ -25,5 +25,7 @@ package enum Layers {
   private static let pooling = [
     attsetsPooling, labelWiseAttention, labelAttentionPooling, discreteKeyValueBottleneck,
   ]
-  private static let ensembles = [leviLayerwiseEnsemble, layerwiseProbe, adaptiveSmoothingMix]
+  private static let ensembles = [
+    leviLayerwiseEnsemble, layerwiseProbe, adaptiveSmoothingMix, forwardForward, cascadedForward,
+  ]
 }

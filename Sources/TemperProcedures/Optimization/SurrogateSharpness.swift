@@ -11,6 +11,10 @@ import TemperTraining
 ///     lam <- max(0, lam + eta_lambda (rho |v| - eps)); "ignite2" keeps lam
 ///
 /// With several outputs m is that of the first one: the predicted mean.
+///
+/// After the last epoch the search for inputs of a large value: from the samples with the largest targets, so many steps
+/// x <- x + a dg/dx, a = solver_lr sqrt(inputs), in units of the data's deviations of x and y. Where it arrives is kept
+/// as "found". It needs a number for each sample as targets; otherwise there is none.
 final class SurrogateSharpness: RecordedProcedure {
   static let method = Method.procedure(
     "ignite_surrogate_sharpness", area: "optim",
@@ -23,6 +27,9 @@ final class SurrogateSharpness: RecordedProcedure {
       .real("eps", 0.001, in: .nonNegative, "How far the mean output may then move."),
       .real("eta_lambda", 0.001, in: .nonNegative, "The step of the multiplier."),
       .choice("variant", ["ignite", "ignite2"], "A multiplier that follows the constraint, or a fixed one."),
+      .integer("candidates", 128, in: 1...65_536, "Samples of the largest targets, from which the search sets out."),
+      .integer("search_steps", 200, in: 0...1_000_000, "Of the search; 0: none."),
+      .real("solver_lr", 0.01, in: .nonNegative, "Of the search, times the root of the number of inputs."),
     ], replaces: [.objective], SurrogateSharpness.self)
 
   let arguments: Arguments
@@ -30,6 +37,17 @@ final class SurrogateSharpness: RecordedProcedure {
 
   func prepare(_ training: Training) throws(TemperError) {
     try training.keep("multiplier", initial: arguments.real("lambda0"))
+    guard SurrogateSharpness.values(training) != nil, arguments.integer("search_steps") > 0 else { return }
+    let count = min(arguments.integer("candidates"), training.sampleCount)
+    try training.keep("found", Shape([count] + training.networks[0].model.input.shape.sizes))
+  }
+
+  /// The targets, where each sample has one number.
+  private static func values(_ training: Training) -> Tensor? {
+    guard training.networks[0].model.input.kind == .real, let targets = training.samples.rows["targets"],
+      targets.kind == .real, targets.tensor.count == training.sampleCount
+    else { return nil }
+    return targets.tensor
   }
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {
@@ -51,5 +69,42 @@ final class SurrogateSharpness: RecordedProcedure {
     // Its value is lam rho |v|, its gradient that of the difference.
     return try step.loss(of: output).reduced(.mean).reshaped([])
       + multiplier * (change - change.stopGradient + rho * size)
+  }
+
+  func epochDidEnd(_ training: Training) throws(TemperError) {
+    let steps = arguments.integer("search_steps")
+    guard training.position.epoch == training.position.epochs, steps > 0, let x = training.samples.rows["x"]?.tensor,
+      let y = try SurrogateSharpness.values(training)?.array(of: Double.self)
+    else { return }
+    let found = try training.kept("found")
+    let (model, count) = (training.networks[0].model, found.shape[0])
+    let width = model.input.shape.count
+    let rows = try x.array(of: Double.self)
+    let rate = arguments.real("solver_lr") * Double(width).squareRoot() / SurrogateSharpness.deviation(y)
+    let scales = (0..<width).map { column in
+      let deviation = SurrogateSharpness.deviation((0..<y.count).map { rows[$0 * width + column] })
+      return rate * deviation * deviation
+    }
+    let best = ascendingOrder(y.map { -$0 }).prefix(count)
+    var points = best.flatMap { rows[$0 * width..<($0 + 1) * width] }
+    let outputs = model.output.count
+    let slope = try Tensor(
+      (0..<count * outputs).map { $0 % outputs == 0 ? 1.0 : 0 }, shape: Shape([count] + model.output.sizes))
+    let gradient = try Tensor(zeros: found.shape, found.dtype)
+    for _ in 0..<steps {
+      try model.vectorJacobianProduct(
+        try Tensor(points, shape: found.shape), dy: slope, into: [("x", gradient)], workers: training.workers)
+      let up = try gradient.array(of: Double.self)
+      for place in points.indices { points[place] += scales[place % width] * up[place] }
+    }
+    try found.assign(from: try Tensor(points, shape: found.shape))
+  }
+
+  /// Of the numbers from their mean; 1 where they are all the same.
+  private static func deviation(_ values: [Double]) -> Double {
+    let count = Double(max(values.count, 1))
+    let mean = values.reduce(0, +) / count
+    let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
+    return variance > 0 ? variance.squareRoot() : 1
   }
 }

@@ -11,6 +11,9 @@ import TemperTraining
 ///
 /// Densities are the same for all matrices, or by Erdos, Renyi and kernel: proportional to the sum of the sizes of a
 /// matrix over their product, at most 1, so that the whole has the density wanted. Evci et al., 2020, arXiv 1911.11134.
+///
+/// Several tasks come one after the other, each with epochs_per_task epochs, connections of its own and a loss over its
+/// own classes; what it used does not change any more (`TaskIsolation`).
 final class DynamicSparseTraining: RecordedProcedure {
   static let method = Method.procedure(
     "dynamic_sparse_training", area: "regularize",
@@ -26,17 +29,31 @@ final class DynamicSparseTraining: RecordedProcedure {
       .real("death_rate", 0.5, in: .unit, "The share that moves at first."),
       .real("death_rate_min", 0.005, in: .unit, "And in the end."),
       .integer("update_every_batches", 400, in: 1 ... .max, "Batches from one move to the next."),
+      .integer("tasks", 1, in: 1...1024, "Tasks that are learned one after the other."),
+      .integer("epochs_per_task", 100, in: 1...1_000_000, "Epochs of each of several tasks."),
+    ],
+    inputs: [
+      Input("task", [.init(["N"])], isOptional: true, "The task of each sample, from 0, where there are several.")
     ], DynamicSparseTraining.self)
 
   let arguments: Arguments
   private let matrices: SparseMatrices
+  private let isolation: TaskIsolation?
 
   init(_ arguments: Arguments) {
     self.arguments = arguments
     matrices = SparseMatrices(keepsMomentum: arguments.text("growth") == "momentum")
+    let tasks = arguments.integer("tasks")
+    isolation =
+      tasks == 1
+      ? nil
+      : TaskIsolation(tasks: tasks, epochsPerTask: arguments.integer("epochs_per_task"), matrices: matrices)
   }
 
+  var replaces: Set<Replaced> { isolation == nil ? [] : [.order, .objective] }
+
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) {
+    if isolation != nil { try requireCrossEntropy(model, loss) }
     guard model.trained.contains(where: { $0.shape.rank > 1 }) else {
       throw TemperError(.unsupported, "The model has no matrix whose connections could be sparse.")
     }
@@ -53,6 +70,7 @@ final class DynamicSparseTraining: RecordedProcedure {
     for (index, shape) in shapes.enumerated() {
       try training.keep("fired\(index)", shape).assign(from: try training.kept("mask\(index)"))
     }
+    if let isolation { try isolation.prepare(training, classes: try training.classIds(for: self)) }
   }
 
   /// min(1, e sum of sizes / product of sizes), with e such that the densities make up the whole; those at 1 stay there
@@ -72,19 +90,35 @@ final class DynamicSparseTraining: RecordedProcedure {
   }
 
   func epochWillBegin(_ training: Training) throws(TemperError) {
+    if let isolation { return try isolation.beginEpoch(training) }
     if training.position.epoch == 1 { try matrices.apply(training) }
+  }
+
+  func order(_ training: Training) throws(TemperError) -> [Int32] {
+    if let isolation { return try isolation.order(training) }
+    var random = training.random("shuffle").stream(training.position.epoch)
+    return random.permutation(training.sampleCount).map(Int32.init(truncatingIfNeeded:))
+  }
+
+  func objective(_ step: StepGraph) throws(TemperError) -> Expression {
+    let output = try step.forward()
+    return try step.loss(of: try isolation?.logits(step, output) ?? output).reduced(.mean)
   }
 
   func stepDidEnd(_ training: Training) throws(TemperError) {
     let position = training.position
-    let total = position.epochs * position.stepsPerEpoch
-    if position.steps % arguments.integer("update_every_batches") == 0, position.steps < total {
+    let total = Double(max(position.epochs * position.stepsPerEpoch, 1))
+    let progress = isolation?.progress(position) ?? Double(position.steps) / total
+    if position.steps % arguments.integer("update_every_batches") == 0, progress < 1 {
       let (first, last) = (arguments.real("death_rate"), arguments.real("death_rate_min"))
-      let turn = 0.5 * (1 + cos(Double.pi * Double(position.steps) / Double(max(total, 1))))
+      let turn = 0.5 * (1 + cos(Double.pi * progress))
       for index in matrices.shapes(training).indices { try move(training, index, last + (first - last) * turn) }
     }
     try matrices.apply(training)
+    try isolation?.restore(training)
   }
+
+  func epochDidEnd(_ training: Training) throws(TemperError) { try isolation?.endEpoch(training) }
 
   private func move(_ training: Training, _ index: Int, _ rate: Double) throws(TemperError) {
     let mask = try matrices.mask(training, index)
@@ -97,7 +131,8 @@ final class DynamicSparseTraining: RecordedProcedure {
     let gone = Set(removed)
     let empty = mask.indices.filter { mask[$0] == 0 || gone.contains($0) }
     let grown = try places(training, index, count, among: empty)
-    try matrices.replace(training, index, removed: removed, grown: grown.map { ($0, 0) })
+    let begun = try isolation?.beginnings(training, index, grown) ?? grown.map { ($0, 0) }
+    try matrices.replace(training, index, removed: removed, grown: begun)
     var fired = try training.kept("fired\(index)").array(of: Double.self)
     for place in grown { fired[place] = 1 }
     try training.kept("fired\(index)").assign(

@@ -300,12 +300,12 @@ private struct Backbone: Sendable {
 
 extension Shape {
   /// Channels of an image, width of a sequence or vector; of anything else all elements.
-  fileprivate var pooledWidth: Int { rank == 3 ? self[0] : rank == 1 || rank == 2 ? last : count }
+  var pooledWidth: Int { rank == 3 ? self[0] : rank == 1 || rank == 2 ? last : count }
 }
 
 extension Expression {
   /// Images (N, C, H, W) by the mean over positions, sequences (N, T, D) by the mean over steps.
-  fileprivate var pooled: Expression {
+  var pooled: Expression {
     switch shape.rank {
     case 4: mean(axes: [2, 3]).reshaped([shape[0], shape[1]])
     case 3: mean(axis: 1).squeezed(1)
