@@ -818,14 +818,16 @@ typedef struct temper_quantize_step {
   double relative_error;    /* sum of squared errors over the sum of squares */
 } temper_quantize_step;
 
-/* Called after each tensor. 0 goes on; 1 stops: the call returns TEMPER_ERROR_CANCELLED and no file is written. Any
- * other value stops with TEMPER_ERROR_INVALID_ARGUMENT. [callback] */
+/* Called after each tensor. 0 goes on; 1 stops: the call returns TEMPER_ERROR_CANCELLED and what is finished stays in
+ * "TARGET.partial": the next call with the same source, target and quantizer tells of it again and goes on after it, to
+ * the same bytes. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT. [callback] */
 typedef int32_t (*temper_quantize_function)(void *user, const temper_quantize_step *step);
 
 /* Quantizes the weights of a safetensors file, float32, float64, float16 or bfloat16, one after the other into another
  * file: only one is in memory at a time, so the file may be larger than memory. Of a model all weights that
  * temper_quantizer_quantize_model packs, else all of at least two dimensions; the rest is copied. For methods that look
- * at the weights alone. The new file appears whole or not at all. `progress` may be NULL. [one-per-handle] */
+ * at the weights alone. A target that ends in .gguf becomes a GGUF file. The new file appears whole or not at all.
+ * `progress` may be NULL. [one-per-handle] */
 int32_t temper_quantizer_quantize_file(temper_quantizer *quantizer, const char *source, const char *target,
                                        temper_quantize_function progress, void *user, temper_error *error);
 
@@ -877,6 +879,12 @@ int32_t temper_quantizer_run(temper_model **out, temper_quantizer *quantizer, te
  * calibration, and is forgotten after it. [one-per-handle] */
 int32_t temper_quantizer_observe(temper_quantizer *quantizer, temper_model *model, temper_tensor *x,
                                  temper_error *error);
+
+/* What temper_quantizer_run finished before it was cancelled, as a file, and back in another program: the next run of the
+ * same model by the same quantizer goes on after it. Saving what no run has left is TEMPER_ERROR_WRONG_STATE. The file
+ * appears whole or not at all. [one-per-handle] */
+int32_t temper_quantizer_save(temper_quantizer *quantizer, const char *path, temper_error *error);
+int32_t temper_quantizer_load(temper_quantizer *quantizer, temper_model *model, const char *path, temper_error *error);
 
 /* How many weights of a model this program quantized; 0 for others and those from files. [any] */
 int32_t temper_model_quantization_count(uint64_t *out, temper_model *model, temper_error *error);

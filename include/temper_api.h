@@ -175,6 +175,8 @@ typedef struct temper_api {
   int32_t (*quantizer_run)(temper_model **out, temper_quantizer *quantizer, temper_model *model,
     const temper_quantization_options *options, temper_error *error);
   int32_t (*quantizer_observe)(temper_quantizer *quantizer, temper_model *model, temper_tensor *x, temper_error *error);
+  int32_t (*quantizer_save)(temper_quantizer *quantizer, const char *path, temper_error *error);
+  int32_t (*quantizer_load)(temper_quantizer *quantizer, temper_model *model, const char *path, temper_error *error);
   int32_t (*model_quantization_count)(uint64_t *out, temper_model *model, temper_error *error);
   int32_t (*model_quantization)(char *name, uint64_t capacity, uint64_t *length, temper_quantization_report *out,
     temper_model *model, uint64_t index, temper_error *error);

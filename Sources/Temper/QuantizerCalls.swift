@@ -8,6 +8,8 @@ import TemperQuantization
 final class ContextQuantizer: Handled {
   static var kind: HandleKind { .quantizer }
   let quantizer: any Quantizer
+  /// Its name and parameters.
+  let settings: String
   let context: Context
   /// Inputs of a matrix that came ahead.
   var inputs: InputStatistics?
@@ -24,7 +26,9 @@ final class ContextQuantizer: Handled {
 
   func forget() { (model, observed, session) = (nil, [:], QuantizationSession()) }
 
-  init(_ quantizer: any Quantizer, _ context: Context) { (self.quantizer, self.context) = (quantizer, context) }
+  init(_ quantizer: any Quantizer, settings: String, _ context: Context) {
+    (self.quantizer, self.settings, self.context) = (quantizer, settings, context)
+  }
 }
 
 /// One packed matrix.
@@ -53,7 +57,9 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
   unsafe edge(returning: out, error) { () throws(TemperError) in
     let context = unsafe try context(handle, 1)
     let (method, arguments) = unsafe try context.method(name, kinds: [.quantizer], params, paramCount)
-    return ContextQuantizer(try method.quantizer(arguments.values.map { ($0.key, $0.value) }), context)
+    return ContextQuantizer(
+      try method.quantizer(arguments.values.map { ($0.key, $0.value) }), settings: "\(method.name) \(arguments.text)",
+      context)
   }
 }
 
@@ -99,7 +105,8 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
     let handle = unsafe try quantizer(handle, 0)
     let (source, target) = unsafe (try path(source, 1), try path(target, 2))
     let work = FileQuantization(
-      handle.quantizer, catalogue: handle.context.catalogue, workers: handle.context.workers)
+      handle.quantizer, settings: handle.settings, catalogue: handle.context.catalogue,
+      workers: handle.context.workers)
     try work.run(from: source, to: target) { step throws(TemperError) in
       guard let progress = unsafe progress else { return }
       var told = unsafe temper_quantize_step()
@@ -116,7 +123,9 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
       }
       switch answer {
       case 0: return
-      case 1: throw TemperError(.cancelled, "Quantizing was cancelled; no file was written.")
+      case 1:
+        throw TemperError(
+          .cancelled, "Quantizing was cancelled; the next such call goes on from what is kept beside the file.")
       default:
         throw TemperError(
           .invalidArgument, "The progress callback returned \(answer); 0 goes on and 1 stops.", argument: 3)
@@ -191,6 +200,32 @@ extension QuantizationReport {
     (report.mean_squared_error, report.largest_error) = (meanSquaredError, largestError)
     (report.relative_error, report.output_error) = (relativeError, outputError ?? .nan)
     return report
+  }
+}
+
+@implementation @c public func temper_quantizer_save(
+  _ handle: OpaquePointer?, _ target: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (handle, target) = unsafe (try quantizer(handle, 0), try path(target, 1))
+    guard let model = handle.model, !handle.session.finished.isEmpty else {
+      throw TemperError(.wrongState, "No run that was cancelled has left anything to save.")
+    }
+    try handle.session.save(to: target, settings: handle.settings, of: model, workers: handle.context.workers)
+  }
+}
+
+@implementation @c public func temper_quantizer_load(
+  _ handle: OpaquePointer?, _ modelHandle: OpaquePointer?, _ source: UnsafePointer<CChar>?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (handle, model) = unsafe (try quantizer(handle, 0), try model(modelHandle, 1))
+    let session = QuantizationSession()
+    unsafe try session.load(
+      try path(source, 2), settings: handle.settings, of: model.model, workers: handle.context.workers)
+    handle.turn(to: model.model)
+    handle.session = session
   }
 }
 

@@ -35,7 +35,7 @@ public enum File {
       unsafe unlink(temporary)
       throw error
     }
-    guard close(descriptor) == 0, unsafe rename(temporary, path) == 0 else {
+    guard close(descriptor) == 0, unsafe Glibc.rename(temporary, path) == 0 else {
       let error = failure("cannot be written", path)
       unsafe unlink(temporary)
       throw error
@@ -48,6 +48,18 @@ public enum File {
     guard fsync(folder) == 0 || errno == EINVAL || errno == EROFS else {
       throw failure("cannot be flushed to the disk", path)
     }
+  }
+
+  /// Gives a file another name in the same folder; an older file of that name is gone then.
+  public static func rename(_ path: String, to name: String) throws(TemperError) {
+    try checkPath(path)
+    try checkPath(name)
+    guard unsafe Glibc.rename(path, name) == 0 else { throw failure("cannot be written", name) }
+  }
+
+  public static func remove(_ path: String) throws(TemperError) {
+    try checkPath(path)
+    guard unsafe unlink(path) == 0 else { throw failure("cannot be removed", path) }
   }
 
   static func checkPath(_ path: String) throws(TemperError) {

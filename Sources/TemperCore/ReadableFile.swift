@@ -6,6 +6,8 @@ import Glibc
 public final class ReadableFile: Sendable {
   public let path: String
   public let byteCount: Int
+  /// When it was last changed, as text.
+  public let modified: String
   private let descriptor: Int32
 
   public init(_ path: String) throws(TemperError) {
@@ -16,6 +18,7 @@ public final class ReadableFile: Sendable {
     var status = stat()
     let state = unsafe fstat(descriptor, &status)
     byteCount = Int(status.st_size)
+    modified = "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)"
     guard state == 0 else { throw File.failure("cannot be read", path) }
     guard status.st_mode & S_IFMT == S_IFREG else {
       throw TemperError(.inputOutput, "\"\(path)\" is not a regular file.")

@@ -111,6 +111,8 @@ static const temper_api api = {
     temper_quantizer_quantize_file,
     temper_quantizer_run,
     temper_quantizer_observe,
+    temper_quantizer_save,
+    temper_quantizer_load,
     temper_model_quantization_count,
     temper_model_quantization,
     temper_quantized_get_report,

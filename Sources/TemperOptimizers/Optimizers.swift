@@ -7,7 +7,7 @@ package enum Optimizers {
   package static let all: [Method] =
     descentMethods + adaptiveMethods + adamMethods + adamVariants + layerwiseMethods + parameterFreeMethods
     + scheduleFreeMethods + robustMethods + averageWrappers + gradientWrappers + clippingWrappers + sharpnessWrappers
-    + matrixMethods + [pvTuning, sparseAdam] + searches + [metricCombinationSearch]
+    + matrixMethods + [adam8Bit, pvTuning, sparseAdam] + searches + [metricCombinationSearch]
     + schedules + warmups + cycles + adaptiveSchedules + composedSchedules + GradientStatistics.all
 }
 

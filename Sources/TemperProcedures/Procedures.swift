@@ -2,7 +2,7 @@ import TemperCatalogue
 
 /// The training procedures of the catalogue.
 package enum Procedures {
-  package static let all: [Method] = noisyLabels + imbalance + optimization + regularization
+  package static let all: [Method] = noisyLabels + imbalance + optimization + regularization + quantization
 
   private static let noisyLabels = [
     AdaptiveK.method, AlimPartialLabels.method, CoTeaching.method, CoTeachingPlus.method, Decoupling.method,
@@ -20,6 +20,8 @@ package enum Procedures {
   private static let optimization = [
     FeasibleLearning.method, MonoForward.method, SharpUnlearning.method, SurrogateSharpness.method,
   ]
+
+  private static let quantization = [SensitivityFinetune.method]
 
   private static let regularization = [
     CascadeRefinement.method, DynamicSparseTraining.method, NoiseMaskPolicy.method, QuickSelection.method,

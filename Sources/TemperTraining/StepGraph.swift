@@ -130,9 +130,10 @@ package final class StepGraph {
 
   /// A network's output for the batch, or for `x`: another view of it, or other samples. Running statistics follow what
   /// passes through, unless `parameters` stand in for the network's own (after a step that is only tried), or the pass
-  /// is one of inference (a teacher).
+  /// is one of inference (a teacher). `changes`: what becomes of layers' outputs, by path.
   package func forward(
-    _ network: Int = 0, _ x: Expression? = nil, parameters: [Expression]? = nil, mode: Pass.Mode = .training
+    _ network: Int = 0, _ x: Expression? = nil, parameters: [Expression]? = nil, mode: Pass.Mode = .training,
+    changes: [String: (Expression) -> Expression] = [:]
   ) throws(TemperError) -> Expression {
     let model = training.networks[network].model
     var values: [String: Expression] = [:]
@@ -148,6 +149,7 @@ package final class StepGraph {
     func walk(isMirrored: Bool) -> (output: Expression, pass: Pass) {
       let pass = model.pass(
         mode, values: values, clock: clock, mask: mask, firstStream: UInt32(passes) << 16, isMirrored: isMirrored)
+      pass.changes = changes
       return (model.forward(view, pass), pass)
     }
     let (output, pass) = walk(isMirrored: false)
@@ -169,7 +171,7 @@ package final class StepGraph {
     }
     for update in pass.updates where parameters == nil {
       guard let buffer = model.buffers.first(where: { $0.name == update.name })?.tensor else { continue }
-      changes.append((.whole(buffer), update.value))
+      self.changes.append((.whole(buffer), update.value))
     }
     return output
   }

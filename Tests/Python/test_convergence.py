@@ -38,7 +38,7 @@ def minimise(optimizer, evaluate, w, steps, schedule=None):
 # name, settings, steps, how near the optimum's loss. Rates that vanish along a cosine bring all to rest.
 METHODS = [
     ("sgd", {"lr": 1.0}, 1500, 1e-5), ("sgd", {"lr": 0.2, "momentum": 0.9, "nesterov": True}, 800, 1e-6),
-    ("adagrad", {"lr": 0.5}, 800, 1e-5), ("adadelta", {"lr": 30.0}, 800, 1e-4),
+    ("adagrad", {"lr": 0.5}, 800, 1e-5), ("adam_8bit", {"lr": 0.05, "min_size": 1, "block_size": 8}, 800, 1e-5), ("adadelta", {"lr": 30.0}, 800, 1e-4),
     ("rmsprop", {"lr": 0.02}, 800, 1e-5), ("adam", {"lr": 0.05}, 800, 1e-6), ("amsgrad", {"lr": 0.05}, 800, 1e-6),
     ("adamw", {"lr": 0.05, "weight_decay": 0.0}, 800, 1e-6), ("nadam", {"lr": 0.05}, 800, 1e-6),
     ("radam", {"lr": 0.05}, 800, 1e-4), ("adamax", {"lr": 0.1}, 800, 1e-4),

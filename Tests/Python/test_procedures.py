@@ -553,11 +553,12 @@ def case(name):
     return temper.procedure(name, **parameters), inputs, make_step()
 
 
-# Those of the pages on optimization and regularization: test_optimization_procedures.py.
+# Those of the pages on optimization and regularization: test_optimization_procedures.py; of quantization:
+# test_low_bit_training.py.
 ELSEWHERE = {
     "bang_weight_ensemble", "cascade_refinement", "dynamic_sparse_training", "feasible_learning",
     "ignite_surrogate_sharpness", "mono_forward", "policy_gradient_noise_mask", "quick_selection", "sam_unlearning",
-    "soft_subnetwork_fscil",
+    "sensitivity_aware_finetune", "soft_subnetwork_fscil",
 }  # fmt: skip
 
 

@@ -40,9 +40,74 @@ def test_models(model, method, end, tmp_path, rng):
     before, after = model.parameters()["0.weight"], loaded.parameters()["0.weight"]
     expected = ((before - after).astype(float) ** 2).sum() / (before.astype(float) ** 2).sum()
     assert float(rows["0.weight"][-2]) == pytest.approx(expected, rel=2e-3)
-    assert "quantizing" in result.stderr and "3/3" in result.stderr
+    assert "quantizing" in result.stderr and "100%" in result.stderr
     texts = [node.text for node in xml.parse(tmp_path / "out.svg").iter() if node.tag.endswith("text")]
     assert {"0.weight", "2.weight"} <= set(texts) and "0.bias" not in texts
+
+
+def interrupted(after, *arguments):
+    """The command in a process that Control-C reaches after so many weights."""
+    code = (
+        "import os, signal, sys, temper, temper.__main__ as command, temper._progress as progress\n"
+        "count, show = 0, progress.Work.show\n"
+        "def counted(self, share, what):\n"
+        "    global count\n"
+        "    count += 1\n"
+        f"    if count == {after}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    show(self, share, what)\n"
+        "progress.Work.show = counted\n"
+        "sys.argv = ['temper', 'quantize', *sys.argv[1:]]\n"
+        "command.main()"
+    )
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("method, end", [("round_to_nearest", "safetensors"), ("round_to_nearest", "gguf"),
+                                         ("gptq", "safetensors"), ("gptq", "gguf")])  # fmt: skip
+def test_what_was_interrupted_goes_on_to_the_same_bytes(method, end, tmp_path, rng):
+    temper.Model([{"dense": 32}, "relu", {"dense": 32}, "relu", {"dense": 32}], input=(32,), seed=1, context=CONTEXT).save(
+        tmp_path / "model.safetensors")  # fmt: skip
+    np.save(tmp_path / "x.npy", rng.standard_normal((700, 32)).astype(np.float32))
+    out, whole = tmp_path / f"out.{end}", tmp_path / f"whole.{end}"
+    common = (tmp_path / "model.safetensors", "--bits", 4, "--method", method)
+    if method == "gptq":
+        common += ("--calibration", tmp_path / "x.npy")
+    stopped = interrupted(1, *common, "--out", out)
+    assert stopped.returncode == 130 and "goes on from there" in stopped.stderr, stopped.stderr
+    assert not out.exists() and (tmp_path / f"out.{end}.partial").exists()
+    for target in (out, whole):
+        result = run(*common, "--out", target)
+        assert result.returncode == 0, result.stderr
+    assert out.read_bytes() == whole.read_bytes() and not (tmp_path / f"out.{end}.partial").exists()
+    assert "anew" not in result.stderr
+
+
+def test_memory_is_that_of_the_largest_layer(tmp_path):
+    """Eight matrices of 16 MB, one after the other: quantizing takes less than two of them beyond what the program has."""
+    import json
+    import struct
+
+    size, count = (2048, 2048), 8
+    width = 4 * size[0] * size[1]
+    header = {f"w{i}": {"dtype": "F32", "shape": size, "data_offsets": [i * width, (i + 1) * width]} for i in range(count)}
+    text = json.dumps(header).encode()
+    with open(tmp_path / "in.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for _ in range(count):
+            file.write(np.random.default_rng(0).standard_normal(size, np.float32).tobytes())
+    code = (
+        "import resource, sys, temper, temper.__main__ as command\n"
+        "temper.Context(threads=1)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "sys.argv = ['temper', 'quantize', *sys.argv[1:]]\n"
+        "command.main()\n"
+        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "in.safetensors"), "--bits", "4", "--out", str(tmp_path / "o.safetensors")],
+        capture_output=True, text=True)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[-1]) * 1024 < 2 * width
 
 
 def test_random_inputs_stand_for_missing_calibration(model, tmp_path):

@@ -83,18 +83,81 @@ def test_plain_tensors_of_every_floating_type(tmp_path):
     assert held["whole"] == np.arange(4, dtype=np.int32).tobytes()
 
 
-def test_what_is_cancelled_leaves_nothing(tmp_path):
-    weight = ("F32", [4, 4], RNG.normal(size=(4, 4)).astype(np.float32).tobytes())
-    source = written(tmp_path / "in.safetensors", {"a": weight, "b": weight})
-    quantizer = temper.quantizer("round_to_nearest", bits=4)
-    target = tmp_path / "out.safetensors"
+@pytest.mark.parametrize("end", ["safetensors", "gguf"])
+@pytest.mark.parametrize("stops", [[1], [2, 4], [1, 1, 5], [3, 5]])
+def test_what_is_cancelled_goes_on_to_the_same_bytes(tmp_path, end, stops):
+    """Stopped after so many tensors, perhaps while an earlier part is told again; the older file stays until the end."""
+    tensors = {name: ("F32", [32, 32], RNG.normal(size=(32, 32)).astype(np.float32).tobytes()) for name in "abcd"}
+    source = written(tmp_path / "in.safetensors", {**tensors, "n": ("F32", [3], bytes(12))}, {"maker": "me"})
+    quantizer, target = temper.quantizer("round_to_nearest", bits=4), tmp_path / f"out.{end}"
+    whole = quantizer.quantize_file(source, tmp_path / f"whole.{end}")
     target.write_bytes(b"older")
-    with pytest.raises(temper.errors.Cancelled):
-        quantizer.quantize_file(source, target, callback=lambda step: step["name"] == "a")
-    with pytest.raises(ZeroDivisionError):
-        quantizer.quantize_file(source, target, callback=lambda step: 1 / 0)
-    assert target.read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == [
-        "in.safetensors", "out.safetensors"]  # fmt: skip
+    for stop in stops:
+        with pytest.raises(temper.errors.Cancelled):
+            quantizer.quantize_file(source, target, callback=lambda step: step["done"] == stop)
+        assert target.read_bytes() == b"older" and (tmp_path / f"out.{end}.partial").exists()
+    told = []
+    rows = quantizer.quantize_file(source, target, callback=told.append)
+    assert rows == whole and [step["done"] for step in told] == [1, 2, 3, 4, 5]
+    assert target.read_bytes() == (tmp_path / f"whole.{end}").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.safetensors", f"out.{end}", f"whole.{end}"]
+
+
+def test_what_was_finished_is_not_done_again(tmp_path):
+    """The partial file's own numbers end in the result; those of another run, or of a damaged file, do not."""
+    tensors = {name: ("F32", [4, 8], RNG.normal(size=(4, 8)).astype(np.float32).tobytes()) for name in "ab"}
+    source = written(tmp_path / "in.safetensors", tensors)
+    quantizer, target = temper.quantizer("round_to_nearest", bits=8), tmp_path / "out.safetensors"
+    partial = tmp_path / "out.safetensors.partial"
+
+    def stopped():
+        with pytest.raises(temper.errors.Cancelled):
+            quantizer.quantize_file(source, target, callback=lambda step: True)
+        return bytearray(partial.read_bytes())
+
+    content = stopped()
+    codes = bytes(parts(partial)[1]["a.codes"])
+    place = content.index(codes)
+    content[place] ^= 1
+    partial.write_bytes(content)
+    quantizer.quantize_file(source, target)
+    assert parts(target)[1]["a.codes"] == bytes([codes[0] ^ 1]) + codes[1:]  # taken over as it was
+    for spoil in (lambda b: b[:-1], lambda b: b[:40], lambda b: b"", lambda b: b[:8] + b"}" + b[9:]):
+        partial.write_bytes(spoil(stopped()))
+        quantizer.quantize_file(source, target)
+        assert parts(target)[1]["a.codes"] == codes
+    stopped()
+    other = temper.quantizer("round_to_nearest", bits=4)
+    other.quantize_file(source, target)
+    assert json.loads(parts(target)[0]["temper.quantization"])["weights"]["a"]["bits"] == 4
+
+
+def test_errors_leave_nothing(tmp_path):
+    weight = ("F32", [4, 4], RNG.normal(size=(4, 4)).astype(np.float32).tobytes())
+    bad = ("F32", [1, 2], np.array([1, np.nan], np.float32).tobytes())
+    source = written(tmp_path / "in.safetensors", {"a": weight, "b": bad})
+    quantizer, target = temper.quantizer("round_to_nearest", bits=4), tmp_path / "out.safetensors"
+    target.write_bytes(b"older")
+    with pytest.raises(temper.Error, match="b"):
+        quantizer.quantize_file(source, target)
+    assert target.read_bytes() == b"older" and len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("layers, shape", [
+    ([{"embedding": {"entries": 9, "size": 32}}, {"residual": ["layer_norm", {"multi_head_attention": 2}]}, {"dense": 5}], (4,)),
+    ([{"conv2d": 4}, "batch_norm", "relu", "flatten", {"dense": 5}], (1, 6, 6)),
+])  # fmt: skip
+def test_models_become_gguf_a_tensor_at_a_time(tmp_path, layers, shape):
+    model = temper.Model(layers, input=shape, seed=3)
+    model.save(tmp_path / "float.safetensors")
+    quantizer = temper.quantizer("round_to_nearest", bits=4, group_size=32)
+    quantizer.quantize_file(tmp_path / "float.safetensors", tmp_path / "streamed.gguf")
+    quantizer.quantize_model(model).save(tmp_path / "whole.gguf")
+    streamed, whole = (temper.open_file(tmp_path / f"{name}.gguf") for name in ("streamed", "whole"))
+    assert streamed.metadata == whole.metadata and streamed.tensors == whole.tensors
+    for name in whole:
+        np.testing.assert_array_equal(streamed[name], whole[name])
+    assert temper.load(tmp_path / "streamed.gguf").parameters().keys() == model.parameters().keys()
 
 
 def test_files_that_cannot_be_quantized(tmp_path):

@@ -127,6 +127,8 @@ SHORT = {
     "multi_codebook_vq": {"K": 16, "iterations": 5},
     "additive_codebooks": {"codebook_bits": 6, "iterations": 5},
     "mixed_precision": {"criterion": "divergence"},
+    "pd_quant": {"iters": 20},
+    "metaaug_ptq": {"iters": 20, "alternating_iters": 2},
 }
 # What outputs may miss, by the bits of a weight; two bits behind the point count as fewer.
 TOLERANCES = {16: 0.01, 8: 0.06, 6: 0.08, 5: 0.15, 4: 0.25, 3: 0.5, 2: 0.8, 1: 0.95}
@@ -134,7 +136,7 @@ OTHERS = dict.fromkeys(["magnitude_pruning", "wanda", "sparsegpt"], 0.6) | dict.
     ["fp8_e5m2", "fp6_e3m2", "mxfp8_e5m2", "mxfp6_e3m2"], 0.12
 )
 OTHERS |= {"mxfp6_e2m3": 0.1, "mxfp8_e4m3": 0.1, "smoothquant": 0.5, "evopress": 0.5, "mixed_precision": 0.5}
-INPUTS_ROUNDED_OR_SHIFTED = {"smoothquant", "adaquant", "bias_correction"}
+INPUTS_ROUNDED_OR_SHIFTED = {"smoothquant", "adaquant", "bias_correction"}  # of matrices
 
 
 @pytest.mark.parametrize("name, settings", SETTINGS, ids=str)

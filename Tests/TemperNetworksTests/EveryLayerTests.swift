@@ -10,7 +10,9 @@ import Testing
   private let directory = TemporaryDirectory()
 
   /// Their gradients pass rounding as if it were not there: held to formulas in Tests/Python/test_quantizer_formulas.py.
-  private static let straightThrough: Set<String> = ["fake_quantized", "lsq", "dorefa", "binary_connect", "pact"]
+  private static let straightThrough: Set<String> = [
+    "fake_quantized", "lsq", "dorefa", "binary_connect", "pact", "movement_pruning",
+  ]
 
   @Test func everyLayerHasItsGradientsChecked() {
     for method in Layers.all where !Self.straightThrough.contains(method.name) {

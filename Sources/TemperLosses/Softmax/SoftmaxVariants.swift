@@ -6,6 +6,7 @@ extension Losses {
   static let softmaxVariants = [
     onlineSoftmax, twoPassSoftmax, adaptiveTemperature, boltzmann, selfAdjust, softpick, sparsemaxLoss, stablemax,
     stablemaxCrossEntropy, maskedCrossEntropy, sparseNoisySoftmax, softTopk, denseToSparseGate,
+    quantizedSoftmax,
   ]
 
   /// The same function as softmax: our softmax is fused into one row program, which reads a row that fits the cache once.

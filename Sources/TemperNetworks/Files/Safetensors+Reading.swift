@@ -98,6 +98,8 @@ extension SafetensorsListing {
     package fileprivate(set) var range: Range<Int>
 
     package var typeName: String { type.rawValue }
+    /// nil for floats of half precision.
+    package var dtype: DType? { type.dtype }
     package var byteCount: Int { range.count }
     /// Whether `tensor` gives float32 or float64.
     package var isFloating: Bool { type.dtype?.isFloating ?? true }

@@ -13,6 +13,8 @@ package struct Signature: Hashable, Sendable {
 struct BuiltLayer: Sendable {
   let forward: Forward
   let output: Signature
+  /// Of a sequence, what it puts one after the other.
+  var steps: [Forward] = []
 }
 
 /// What a model gathers while its layers are built.
@@ -176,7 +178,7 @@ extension Assembly {
     }
     let chain = steps
     return BuiltLayer(
-      forward: { x, pass in chain.reduce(x) { $1($0, pass) } }, output: signature)
+      forward: { x, pass in chain.reduce(x) { $1($0, pass) } }, output: signature, steps: chain)
   }
 
   func layer(_ json: JSON, input: Signature, path: String) throws(TemperError) -> BuiltLayer {
@@ -214,7 +216,7 @@ extension Assembly {
       at: row)
     return BuiltLayer(
       forward: { x, pass in
-        let y = forward(x, pass)
+        let y = pass.changed(forward(x, pass), from: path)
         pass.outputs[path] = y
         return y
       }, output: output)

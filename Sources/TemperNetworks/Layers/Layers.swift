@@ -17,7 +17,8 @@ package enum Layers {
     dropout, dropPath, dropBlock, nestedDropout, symmetricNoise, randomizedFeatureDefense, mixup, cutmix, manifoldMixup,
   ]
   private static let weights =
-    [frozen, weightNorm, spectralNorm, mixout, lora, dora, conditionedLowRank] + quantizationAware
+    [frozen, weightNorm, spectralNorm, mixout, lora, dora, conditionedLowRank, movementPruning]
+    + quantizationAware
   private static let gates = gatedUnits + [squeezeExcite, nafnetBlock, rotaryEmbedding]
   private static let frequency = [fftFilterLayer, frequencyPreferenceControl, fourierHead]
   private static let experts = [topkSoftmaxGate, softmaxGatedLogisticMixture, softMoA]

@@ -38,6 +38,7 @@ package final class Model {
   let rows: [SummaryRow]
   let variables: VariableTable
   private let forwardLayers: Forward
+  private let steps: [Forward]
   var predictions: [Prediction] = []
   var backward: Backward?
 
@@ -97,7 +98,7 @@ package final class Model {
     (starts, constraints) = (assembly.starts, assembly.constraints)
     noiseClock = assembly.drawsAtInference ? try Tensor(zeros: [4], .int32) : nil
     noiseKey = Random(seed: seed).stream("noise").key
-    (rows, forwardLayers) = (assembly.rows, built.forward)
+    (rows, forwardLayers, steps) = (assembly.rows, built.forward, built.steps)
     if let tensors {
       _ = try Model.match(tensors, (assembly.parameters + assembly.buffers).filter { !absent.contains($0.name) })
     }
@@ -177,6 +178,11 @@ package final class Model {
       )
     }
     return forwardLayers(x, pass)
+  }
+
+  /// What some of the description's layers make of what the layers before them gave.
+  package func forward(_ x: Expression, _ pass: Pass, layers: Range<Int>) -> Expression {
+    steps[layers].reduce(x) { $1($0, pass) }
   }
 
   /// Binds every parameter and buffer that the plan reads.

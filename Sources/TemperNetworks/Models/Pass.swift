@@ -19,6 +19,9 @@ package final class Pass {
   /// What came out of each layer, by its path ("0", "2.1").
   package internal(set) var outputs: [String: Expression] = [:]
 
+  /// What becomes of a layer's output before others see it, by its path: noise, rounding.
+  package var changes: [String: (Expression) -> Expression] = [:]
+
   /// What layers add to the objective of training, each of shape ().
   package private(set) var penalties: [Expression] = []
   /// Outputs over which the loss is averaged in place of the last layer's, where layers train several heads.
@@ -72,6 +75,8 @@ package final class Pass {
   func product(_ x: Expression, _ weight: String) -> Expression {
     replaced(weight, x) ?? .matmul(x, self[weight], transposeB: true)
   }
+
+  func changed(_ y: Expression, from path: String) -> Expression { changes[path].map { $0(y) } ?? y }
 
   /// The replacement's result for x. It stands for the model's own values only: not in training, where it has no
   /// gradient, nor for values that the caller gave.

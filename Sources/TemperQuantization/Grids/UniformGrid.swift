@@ -14,6 +14,11 @@ package struct UniformGrid: Sendable, Hashable {
     ] + Granularity.parameters + RangeSetting.parameters
   }
 
+  /// An asymmetric grid for each row.
+  init(bits: Int, _ range: RangeSetting) throws(TemperError) {
+    (grid, granularity, self.range) = (try Grid(.asymmetric, bits: bits), .channel, range)
+  }
+
   init(_ arguments: Arguments) throws(TemperError) {
     grid = try Grid(arguments.boolean("symmetric") ? .symmetric : .asymmetric, bits: arguments.integer("bits"))
     granularity = try Granularity(arguments)

@@ -1,4 +1,5 @@
 import TemperCore
+import TemperGraph
 import TemperKernels
 
 /// What a layer does around the values that its weight's form holds (`QuantizedMatrix`).
@@ -141,6 +142,12 @@ package struct InputGrid: Sendable, Hashable {
         .outOfRange, "Inputs are rounded to 1 to 16 bits, with a positive step and a zero point among the codes.")
     }
     (self.bits, self.step, self.zero) = (bits, step, UInt16(zero))
+  }
+
+  /// The same of an expression.
+  func rounded(_ x: Expression) -> Expression {
+    let code = clamp(round(x / Double(step)) + Double(zero), 0, Double((1 << bits) - 1))
+    return (code - Double(zero)) * Double(step)
   }
 
   func rounded<T: BinaryFloatingPoint>(_ x: T) -> T {

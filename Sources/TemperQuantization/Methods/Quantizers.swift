@@ -28,6 +28,7 @@ package enum Quantizers {
       HadamardRotation.method, HalfQuadratic.method, AdaRound.method, OptimalBrain.method, BiasCorrection.method,
       Pruning.magnitude, Pruning.wanda, SparseGPT.method, AdaQuant.method, BitAllocation.method,
       MultiCodebook.method, MultiCodebook.additive, SaliencyRegularized.method, SigmaDelta.method,
-      MixedPrecision.method, EvoPress.method, CrossLayerEqualization.method, BatchNormReestimation.method,
+      MixedPrecision.method, EvoPress.method, PredictionDifference.method, MetaAugmentation.method,
+      CrossLayerEqualization.method, BatchNormReestimation.method,
     ] + BlockScaled.methods
 }

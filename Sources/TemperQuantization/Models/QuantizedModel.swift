@@ -60,7 +60,16 @@ extension QuantizedMatrix {
       let decode = CustomOperation(name: variable.name) { (_, weights, workers) throws(TemperError) in
         try self.dequantize(into: weights, workers: workers)
       }
-      return { x in x.convolved(with: .custom(decode, [], shape: self.shape), convolution) }
+      let (grid, offsets) = (adjustment.inputGrid, adjustment.offsets)
+      return { x in
+        let seen = grid.map { $0.rounded(x) } ?? x
+        let y = seen.convolved(with: .custom(decode, [], shape: self.shape), convolution)
+        guard let offsets else { return y }
+        let added = CustomOperation(name: variable.name) { (_, target, _) throws(TemperError) in
+          try target.assign(from: try offsets.reshaped(target.shape))
+        }
+        return y + .custom(added, [], shape: [1, self.rows, 1, 1])
+      }
     case .table:
       let lookUp = CustomOperation(name: variable.name) { (inputs, rows, workers) throws(TemperError) in
         try self.lookUp(inputs[0], into: rows, workers: workers)

@@ -54,11 +54,6 @@ class Bar(_Line):
         epoch, epochs = numbers["epoch"], numbers["epochs"]
         self._draw(epoch / epochs, f"{epoch}/{epochs}{self._numbers}")
 
-    def part(self, done, parts):
-        """So many of the parts are done."""
-        if self._is_drawn:
-            self._draw(done / max(parts, 1), f"{done}/{parts}")
-
 
 class Work(_Line):
     """Of long work, in percent."""

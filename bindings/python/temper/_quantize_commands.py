@@ -11,10 +11,12 @@ import numpy as np
 from . import _context, errors
 from ._files import open_file, save_file
 from ._models import load
-from ._progress import Bar
+from ._progress import Work
 from .study import picture
 
 SAMPLES = 256  # of stand-in calibration inputs
+BATCH = 512  # calibration inputs in memory at a time
+RUN_THROUGH = 1024  # at most, for methods that run the whole model over them
 
 
 def add(commands):
@@ -35,9 +37,11 @@ def add(commands):
 
 def _run(options):
     try:
-        rows, bar = _quantize(options)
-    except KeyboardInterrupt:
-        print(f"\ncancelled; {options.out} was not written", file=sys.stderr)
+        rows, seconds = _quantize(options)
+    except (KeyboardInterrupt, errors.Cancelled):
+        aside = _aside(options.out)
+        kept = f"; {aside} holds what is finished, and the same command goes on from there" if aside.exists() else ""
+        print(f"\ncancelled; {options.out} was not written{kept}", file=sys.stderr)
         sys.exit(130)
     if options.quiet:
         return
@@ -46,13 +50,18 @@ def _run(options):
     for row in rows:
         print(row.line(width))
     before, after = sum(row.before for row in rows), sum(row.nbytes for row in rows)
-    print(f"{before} bytes in float32 became {after}, {100 * after / max(before, 1):.1f}%; {bar:.1f} seconds")
+    print(f"{before} bytes in float32 became {after}, {100 * after / max(before, 1):.1f}%; {seconds:.1f} seconds")
     measured = [row for row in rows if row.error is not None]
     if measured:
         path = pathlib.Path(options.picture or pathlib.Path(options.out).with_suffix(".svg"))
         bars = [(row.name, -_decibels(row.error), f"{-_decibels(row.error):.1f} dB") for row in measured]
         picture.bars(path, "signal over quantization noise", bars)
         print(f"{options.out} and {path}")
+
+
+def _aside(out):
+    """Where what a cancelled run has finished is kept."""
+    return pathlib.Path(f"{out}.partial")
 
 
 class _Row:
@@ -108,8 +117,11 @@ def _quantize(options):
     if options.type and not out.endswith(".gguf"):
         sys.exit(f"--type is for GGUF files; {out} is none.")
     source = open_file(options.input)
-    with Bar(not options.quiet and "quantizing") as bar:
-        if "temper.model" in source.metadata:
+    with Work(not options.quiet and "quantizing") as bar:
+        rows = _streamed(options, source, quantizer, out, bar) if _may_stream(options, source, quantizer) else None
+        if rows is not None:
+            pass
+        elif "temper.model" in source.metadata:
             if options.skip:
                 sys.exit("--skip is for files of plain tensors.")
             rows = _model(options, source, quantizer, out, bar)
@@ -118,15 +130,44 @@ def _quantize(options):
     return rows, time.perf_counter() - start
 
 
+def _may_stream(options, source, quantizer):
+    """Whether the library may read, pack and write one tensor after the other."""
+    if quantizer is None or options.type or options.skip or options.calibration or options.out.endswith(".onnx"):
+        return False
+    plain = "temper.model" not in source.metadata
+    if plain and any(len(entry.shape) > 2 for entry in source.tensors.values()):
+        return False
+    return source.format == "safetensors"
+
+
+def _streamed(options, source, quantizer, out, bar):
+    """None where the method looks at more than weights."""
+
+    def progress(step):
+        bar.show(step["done"] / step["count"], step["name"])
+
+    try:
+        steps = {step["name"]: step for step in quantizer.quantize_file(options.input, out, callback=progress)}
+    except errors.InvalidArgument as error:
+        if "calibration" in str(error):
+            return None
+        raise
+    stored, rows = open_file(out), []
+    for name, entry in source.tensors.items():
+        error = steps[name]["relative_error"] if steps[name]["is_quantized"] else None
+        if error is not None and stored.format == "gguf":
+            error = _error(source[name], stored[name])  # scales became float16
+        rows.append(_Row(name, entry.shape, *_stored(stored, name), error))
+    return rows
+
+
 def _model(options, source, quantizer, out, bar):
     model = load(options.input)
     if model.is_quantized:
         sys.exit(f"{options.input} is quantized already.")
-    bar.part(0, 3)
-    packed = model if quantizer is None else _packed(options, source, quantizer, model)
-    bar.part(1, 3)
+    packed = model if quantizer is None else _packed(options, source, quantizer, model, bar)
     packed.save(out, **({"type": options.type} if options.type else {}))
-    bar.part(2, 3)
+    _aside(out).unlink(missing_ok=True)
     before, rows = model.parameters(), []
     # What the file holds is measured, where it is one that is read.
     stored = None if out.endswith(".onnx") else open_file(out)
@@ -135,7 +176,7 @@ def _model(options, source, quantizer, out, bar):
         kind, nbytes = _stored(stored, name) if stored is not None else ("onnx", after[name].nbytes)
         changed = not np.array_equal(weight, after[name])
         rows.append(_Row(name, weight.shape, kind, nbytes, _error(weight, after[name]) if changed else None))
-    bar.part(3, 3)
+    bar.show(1, "written")
     return rows
 
 
@@ -149,17 +190,44 @@ def _stored(file, name):
     return f"{kind} {described['bits']}" if "bits" in described else kind, sum(part.nbytes for part in parts)
 
 
-def _packed(options, source, quantizer, model):
+def _packed(options, source, quantizer, model, bar):
+    aside = _aside(options.out)
+
+    def progress(step):
+        bar.show(min(step["done"] / max(step["count"], 1), 0.99), step["what"])
+
+    def run(calibration):
+        if aside.exists():
+            try:
+                quantizer.load_progress(aside, model)
+            except errors.Error as error:
+                print(f"{error} It begins anew.", file=sys.stderr)
+        try:
+            return quantizer.quantize_model(model, calibration, callback=progress)
+        except (KeyboardInterrupt, errors.Cancelled):
+            try:
+                quantizer.save_progress(aside)
+            except errors.WrongState:
+                pass  # nothing was finished
+            raise
+
     if options.calibration:
-        return quantizer.quantize_model(model, np.load(options.calibration, allow_pickle=False))
+        x = np.load(options.calibration, mmap_mode="r", allow_pickle=False)
+        try:
+            # A part is in memory at a time.
+            return run(np.array(x[start : start + BATCH]) for start in range(0, len(x), BATCH))
+        except errors.InvalidArgument as error:
+            if "runs the model" not in str(error):
+                raise
+        return run(np.array(x[:RUN_THROUGH]))
     try:
-        return quantizer.quantize_model(model)
+        return run(None)
     except errors.InvalidArgument as error:
         if "calibration" not in str(error):
             raise
     print(f"{quantizer.name} looks at inputs and --calibration gives none: {SAMPLES} random ones stand for them.",
           file=sys.stderr)  # fmt: skip
-    return quantizer.quantize_model(model, _stand_in(source))
+    return run(_stand_in(source))
 
 
 def _stand_in(source):
@@ -177,7 +245,7 @@ def _tensors(options, source, quantizer, out, bar):
         sys.exit("An ONNX file holds a model; this file holds tensors only.")
     tensors, types, errors_of = {}, {}, {}
     for index, (name, entry) in enumerate(source.tensors.items()):
-        bar.part(index, len(source.tensors))
+        bar.show(index / len(source.tensors), name)
         weight = source[name]
         skipped = any(fnmatch.fnmatchcase(name, pattern) for pattern in options.skip)
         if weight.ndim != 2 or weight.dtype.kind != "f" or skipped:
@@ -204,7 +272,7 @@ def _tensors(options, source, quantizer, out, bar):
         if out.endswith(".gguf") and (name in types or hasattr(tensors[name], "dequantize")):
             error = _error(source[name], stored[name])
         rows.append(_Row(name, entry.shape, kind, nbytes, error))
-    bar.part(1, 1)
+    bar.show(1, "written")
     return rows
 
 

@@ -80,11 +80,12 @@ class Quantizer(Method):
     ) -> list[dict]:
         """Quantizes the weights of a safetensors file into another file, one after the other: only one is in memory at
         a time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is
-        copied.
+        copied. A target that ends in .gguf becomes a GGUF file.
 
         For methods that look at the weights alone. Returns a dict for each tensor: name, is_quantized, byte_count,
         float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
-        result stops, and no file is written.
+        result stops with temper.Cancelled, and so does Ctrl-C with KeyboardInterrupt. What is finished stays in
+        "target.partial", and the next such call goes on from there, to the same bytes.
         """
         rows: list[dict] = []
         with self._lock, Interrupts() as interrupts:
@@ -95,6 +96,18 @@ class Quantizer(Method):
                 if not interrupts.came:
                     raise
         return rows
+
+    def save_progress(self, path: Path) -> None:
+        """Writes what quantize_model finished before it was cancelled: load_progress goes on with it in another
+        program."""
+        with self._lock:
+            library.quantizer_save(self, os.fsencode(path))
+
+    def load_progress(self, path: Path, model: Model) -> None:
+        """Takes over what save_progress wrote for the same quantizer and the same model: the next quantize_model of it
+        goes on after the weights that are finished."""
+        with self._lock, model._lock:
+            library.quantizer_load(self, model, os.fsencode(path))
 
     def _streamed(self, calibration, model=None):
         """An array as it is; arrays one after the other are taken in, and nothing is left to hand over."""

@@ -30,7 +30,8 @@ extension GGUF {
           throw TemperError(.wrongState, "The model's weights are packed already; this type is for float models.")
         }
         let isMatrix = variable.isPackable
-        return try GGUF.output(variable, isMatrix ? type : .float32) { _, _ in GGUFNumbers(tensor) }
+        return try GGUF.output(variable.name, variable.shape, isMatrix ? type : .float32) { _, _ in GGUFNumbers(tensor)
+        }
       })
   }
 
@@ -40,33 +41,34 @@ extension GGUF {
       model.model, to: path, workers: workers, report: { _ in },
       output: { (variable) throws(TemperError) in
         guard let matrix = model.matrix(variable.name) else {
-          return try GGUF.output(variable, .float32) { (_, _) throws(TemperError) in
+          return try GGUF.output(variable.name, variable.shape, .float32) { (_, _) throws(TemperError) in
             if let tensor = variable.tensor { return GGUFNumbers(tensor) }
             return GGUFNumbers(try Tensor(zeros: variable.shape))
           }
         }
-        return try GGUF.output(variable, try matrix.ggufType()) { (type, shape) throws(TemperError) in
+        return try GGUF.output(variable.name, variable.shape, try matrix.ggufType()) {
+          (type, shape) throws(TemperError) in
           try matrix.ggufNumbers(type, shape: shape, workers: workers)
         }
       })
   }
 
   /// `values`: of the type and shape that are stored.
-  private static func output(
-    _ variable: Variable, _ wanted: GGUFType,
+  static func output(
+    _ name: String, _ own: Shape, _ wanted: GGUFType,
     _ values: @escaping (_ type: GGUFType, _ shape: Shape) throws(TemperError) -> GGUFNumbers
   ) throws(TemperError) -> GGUFOutput {
-    let rows = variable.shape.rank > 1 ? variable.shape[0] : 1
-    let columns = variable.shape.count / max(rows, 1)
-    var type = try fallback(for: wanted, columns: variable.shape.last)
-    var shape = variable.shape
+    let rows = own.rank > 1 ? own[0] : 1
+    let columns = own.count / max(rows, 1)
+    var type = try fallback(for: wanted, columns: own.rank > 0 ? own.last : 1)
+    var shape = own
     if type != wanted, wanted != .float32, rows > 1 {
       let flat = try fallback(for: wanted, columns: columns)
       if type == .float32 || flat == wanted { (type, shape) = (flat, [rows, columns]) }
     }
     if shape.rank > maximumRank || shape.rank == 0 { shape = [rows, columns] }
     let stored = (type, shape)
-    return try GGUFOutput(variable.name, type, shape) { () throws(TemperError) in try values(stored.0, stored.1) }
+    return try GGUFOutput(name, type, shape) { () throws(TemperError) in try values(stored.0, stored.1) }
   }
 
   private static func write(
@@ -82,12 +84,18 @@ extension GGUF {
         shapes.append(JSON.Member(variable.name, .array(variable.shape.sizes.map { .integer($0) })))
       }
     }
+    try write(
+      to: path, metadata: modelMetadata(model.fileMetadata, shapes), tensors: outputs, workers: workers, report: report)
+  }
+
+  /// `shapes`: of what is stored in another one.
+  static func modelMetadata(_ model: String, _ shapes: [JSON.Member]) -> [(key: String, value: Value)] {
     var metadata: [(key: String, value: Value)] = [
       ("general.architecture", .text("temper")), ("general.quantization_version", .unsigned(2)),
-      (Model.metadataName, .text(model.fileMetadata)),
+      (Model.metadataName, .text(model)),
     ]
     if !shapes.isEmpty { metadata.append((shapesKey, .text(JSON.object(shapes).serialized))) }
-    try write(to: path, metadata: metadata, tensors: outputs, workers: workers, report: report)
+    return metadata
   }
 
   /// The model that the file describes, with float parameters.
