@@ -1,5 +1,6 @@
 /* Optimizers from C: steps in place beside their formulas, closures that go on, stop and fail, groups with rates and
- * schedules, averages, and state through files and maps. Takes a directory for files. */
+ * schedules, averages, state through files and maps, and what gradients say of their noise. Takes a directory for
+ * files. */
 #include "check.h"
 
 enum { COUNT = 3 };
@@ -185,10 +186,78 @@ static void files(const char *directory) {
   }
 }
 
+/* A new tensor that holds these numbers. */
+static temper_tensor *holding(int32_t rank, const int64_t *sizes, const double *values) {
+  temper_tensor *tensor = NULL;
+  OK(temper_tensor_create(&tensor, TEMPER_FLOAT64, rank, sizes, &error));
+  size_t elements = 1;
+  for (int32_t i = 0; i < rank; ++i) elements *= (size_t)sizes[i];
+  memcpy(data(tensor), values, elements * sizeof(double));
+  return tensor;
+}
+
+static void metric_is(const char *name, const temper_named_tensor *inputs, uint64_t given, int64_t results,
+                      const double *expected) {
+  temper_metric *metric = NULL;
+  temper_tensor *value = NULL;
+  OK(temper_metric_create(&metric, context, name, NULL, 0, &error));
+  OK(temper_tensor_create(&value, TEMPER_FLOAT64, results ? 1 : 0, &results, &error));
+  OK(temper_metric_evaluate(value, metric, inputs, given, &error));
+  for (int64_t i = 0; i < (results ? results : 1); ++i) NEAR(data(value)[i], expected[i], 1e-12);
+  temper_metric_free(metric), temper_tensor_free(value);
+}
+
+/* Norms of single samples' gradients, medians and tails, at values found by hand. */
+static void statistics(void) {
+  const int64_t two[] = {2, 2}, steps[] = {1, 2, 1}, image[] = {1, 1, 3, 3}, pixel[] = {1, 1, 1, 1}, row[] = {40};
+  const double ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+  temper_tensor *a = holding(2, two, (const double[]){3, 4, 0, 1}), *g = holding(2, two, (const double[]){1, 2, 2, 0});
+  /* Sample by sample |g|^2 (|a|^2 + 1), the 1 for the bias. */
+  metric_is("per_sample_gradient_norms_linear", (const temper_named_tensor[]){{"inputs", a}, {"output_gradients", g}},
+            2, 2, (const double[]){sqrt(5 * 26.0), sqrt(4 * 2.0)});
+  temper_tensor *x = holding(3, steps, (const double[]){1, 2}), *dy = holding(3, steps, (const double[]){3, 4});
+  /* Scale 1 * 3 + 2 * 4, shift 3 + 4. */
+  metric_is("per_sample_gradient_norms_normalization",
+            (const temper_named_tensor[]){{"inputs", x}, {"output_gradients", dy}}, 2, 1,
+            (const double[]){sqrt(11 * 11 + 7 * 7.0)});
+  temper_tensor *ids = make(TEMPER_INT32, 2, 1, 2);
+  ((int32_t *)temper_tensor_data(ids))[0] = ((int32_t *)temper_tensor_data(ids))[1] = 5;
+  /* One row twice: its gradient is 3 + 4. */
+  metric_is("per_sample_gradient_norms_embedding",
+            (const temper_named_tensor[]){{"indices", ids}, {"output_gradients", dy}}, 2, 1, (const double[]){7});
+  temper_tensor *picture = holding(4, image, ones), *slope = holding(4, pixel, (const double[]){2});
+  /* Nine weights and a bias, each with a slope of 2. */
+  metric_is("per_sample_gradient_norms_convolution",
+            (const temper_named_tensor[]){{"inputs", picture}, {"output_gradients", slope}}, 2, 1,
+            (const double[]){sqrt(10 * 4.0)});
+
+  double powers[40];
+  for (int i = 0; i < 40; ++i) powers[i] = pow(2, i);
+  temper_tensor *sizes = holding(1, row, powers);
+  /* The two largest over the third: 1 / mean(log 4, log 2). */
+  metric_is("heavy_tail_index", (const temper_named_tensor[]){{"x", sizes}}, 1, 0,
+            (const double[]){1 / (1.5 * log(2))});
+
+  /* Four workers at the corners of a square and one far off: the medians stay. */
+  const int64_t workers[] = {5, 2}, point[] = {2};
+  temper_tensor *sent = holding(2, workers, (const double[]){1, 1, 1, -1, -1, 1, -1, -1, 1000, 0});
+  const char *const medians[] = {"coordinate_median", "geometric_median"};
+  for (int i = 0; i < 2; ++i) {
+    temper_op *op = NULL;
+    temper_tensor *middle = holding(1, point, ones);
+    OK(temper_op_create(&op, context, medians[i], NULL, 0, &error));
+    OK(temper_op_evaluate(middle, op, (const temper_named_tensor[]){{"gradients", sent}}, 1, -1, &error));
+    TRUE(fabs(data(middle)[0]) <= 1.01 && fabs(data(middle)[1]) < 1e-9);
+    temper_op_free(op), temper_tensor_free(middle);
+  }
+  temper_tensor *all[] = {a, g, x, dy, ids, picture, slope, sizes, sent};
+  for (size_t i = 0; i < sizeof all / sizeof *all; ++i) temper_tensor_free(all[i]);
+}
+
 int main(int count, char **arguments) {
   if (count != 2) return 2;
   if (temper_context_create(&context, NULL, &error)) return 2;
-  closures(), groups(), arrays(), averages(), files(arguments[1]);
+  closures(), groups(), arrays(), averages(), files(arguments[1]), statistics();
   temper_context_free(context);
   return check_result("optimizers");
 }

@@ -9,12 +9,13 @@ import temper
 def trained(layers, x, y, seed, epochs=20, optimizer=None, batch_size=50, width=64):
     model = temper.Model(layers, input=(width,), seed=seed)
     optimizer = optimizer or temper.optimizer("adam", lr=0.003)
-    temper.Trainer(model, optimizer=optimizer, batch_size=batch_size, seed=seed).fit(x, y, epochs=epochs)
+    temper.Trainer(model, optimizer=optimizer, batch_size=batch_size, seed=seed, threads=1).fit(x, y, epochs=epochs)
     return model
 
 
 def test_smooth_activations_are_as_accurate_as_relu():
-    """crrelu and sau end within 0.3 points below relu or above it, the mean of 5 seeds; of crrelu's units fewer are dead."""
+    """crrelu and sau end within 0.3 points below relu or above it, the mean of 5 seeds; of crrelu's units fewer are
+    dead."""
     scores, dead = {"relu": [], "crrelu": [], "sau": []}, {"relu": [], "crrelu": []}
     for seed in range(5):
         x, y = digits(seed)
@@ -31,8 +32,8 @@ def test_smooth_activations_are_as_accurate_as_relu():
 
 
 def test_a_sparse_activation_learns_pairs_of_digits_in_one_stream():
-    """Digits in pairs, seen once, without borders between: Hard ASH with Adagrad ends at least 10 points above relu with
-    gradient descent, the mean of 5 seeds."""
+    """Digits in pairs, seen once, without borders between: Hard ASH with Adagrad ends at least 10 points above relu
+    with gradient descent, the mean of 5 seeds."""
     gaps = []
     for seed in range(5):
         x, y = digits(seed)
@@ -71,8 +72,9 @@ def critical(sparsity, m):
 
 
 def test_clipping_keeps_the_variance_where_it_is():
-    """Fifty layers of width 400 at 85% sparsity, begun at the edge of chaos for a variance of 1: with the clip the mean of
-    the last twenty is within 10% of it, the sparsity within 3 points, also from twice the variance; without it explodes."""
+    """Fifty layers of width 400 at 85% sparsity, begun at the edge of chaos for a variance of 1: with the clip the
+    mean of the last twenty is within 10% of it, the sparsity within 3 points, also from twice the variance; without
+    it explodes."""
     for m in (1.0, 1e6):
         tau, weight, offset = critical(0.85, m)
         activation = temper.Context(threads=1).op("clipped_sparse_activation", tau=tau, m=m)

@@ -150,3 +150,19 @@ def test_the_diagnosis_of_a_curve():
     rising = np.array([[1.0 / t, t, 0.2] for t in range(1, 8)])
     y = np.array([0, 1, 1])
     assert diagnose(falling, y) == set() and diagnose(rising, y) == {"overfits", "below majority"}
+
+
+def test_behaviour_of_layers_is_measured():
+    """A try of one seed: what is above what is known from five (README); here each claim gets its numbers."""
+    findings = list(temper.experiment("layer_behaviour_study")(seeds=1, epochs=1))
+    assert len(findings) == 5 and all("less" in finding.measured for finding in findings)
+    assert "levi" in findings[0].measured and "clipped" in findings[3].measured
+
+
+def test_comparisons_in_words():
+    from temper.experiments.layer_behaviour import compared
+
+    words, holds = compared({"a": [3.0, 5.0], "b": [1.0, 2.0]}, "a", "b")
+    assert holds and words.startswith("a 4.0 %, b 1.5 %; a less b 2.5 ± ")
+    assert not compared({"a": [1.0], "b": [2.0]}, "a", "b")[1]
+    assert compared({"a": [1.0], "b": [2.0]}, "a", "b", "dB", 1.5)[1]

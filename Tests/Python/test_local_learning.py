@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 from digits import accuracy, digits
-from procedures import one_hot, slopes
 
 import temper
+from procedures import one_hot, slopes
 
 RATE = 0.3
 
@@ -19,7 +19,7 @@ def named(model):
 def train(model, x, y, loss="cross_entropy", procedure=None, epochs=1, optimizer=None, batch_size=1000, seed=0):
     optimizer = optimizer or temper.optimizer("sgd", lr=RATE)
     trainer = temper.Trainer(
-        model, loss=loss, optimizer=optimizer, procedure=procedure, batch_size=batch_size, seed=seed
+        model, loss=loss, optimizer=optimizer, procedure=procedure, batch_size=batch_size, seed=seed, threads=1
     )
     trainer.fit(x, y, epochs=epochs)
     return trainer
@@ -65,9 +65,7 @@ def test_the_loss_is_two_ln_two_at_the_threshold(rng):
     g, y = rng.normal(size=(6, 4)), rng.integers(0, 4, 6)
     others = np.log1p(np.exp(g - 1.5))
     others[np.arange(6), y] = 0
-    np.testing.assert_allclose(
-        loss(g, y), np.log1p(np.exp(1.5 - g[np.arange(6), y])) + others.sum(1) / 3, rtol=1e-12
-    )
+    np.testing.assert_allclose(loss(g, y), np.log1p(np.exp(1.5 - g[np.arange(6), y])) + others.sum(1) / 3, rtol=1e-12)
 
 
 def test_each_block_moves_by_its_own_goodness_alone(rng):
@@ -89,8 +87,12 @@ def test_each_block_moves_by_its_own_goodness_alone(rng):
             weight += back.T @ a
             bias += back.sum(0)
         after = model.parameters()
-        np.testing.assert_allclose(after[f"0.block{block}.0.weight"], p[f"0.block{block}.0.weight"] - RATE * weight, rtol=1e-9)
-        np.testing.assert_allclose(after[f"0.block{block}.0.bias"], p[f"0.block{block}.0.bias"] - RATE * bias, rtol=1e-9)
+        np.testing.assert_allclose(
+            after[f"0.block{block}.0.weight"], p[f"0.block{block}.0.weight"] - RATE * weight, rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            after[f"0.block{block}.0.bias"], p[f"0.block{block}.0.bias"] - RATE * bias, rtol=1e-9
+        )
 
 
 def test_labels_need_room():
@@ -173,7 +175,13 @@ def test_local_learning_on_digits():
             model = temper.Model(layers, input=(64,), seed=seed)
             rate = options.pop("rate", 0.001)
             train(
-                model, train_x, train_y, optimizer=temper.optimizer("adam", lr=rate), batch_size=50, seed=seed, **options
+                model,
+                train_x,
+                train_y,
+                optimizer=temper.optimizer("adam", lr=rate),
+                batch_size=50,
+                seed=seed,
+                **options,
             )
             scores[name].append(accuracy(model, *test))
 

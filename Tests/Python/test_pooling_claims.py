@@ -66,7 +66,9 @@ def test_load_balance_spreads_tokens_over_experts():
         x = rng.normal(size=(400, 6)).astype(np.float32) + np.float32([2, 0, 0, 0, 0, 0])
         y = (x[:, 1] * x[:, 2] > 0).astype(np.int64)
         for weight in shares:
-            layers = [{"topk_softmax_gate": {"experts": 4, "K": 2, "layers": [{"dense": 8}, "relu"], "load_balance": weight}}]
+            layers = [
+                {"topk_softmax_gate": {"experts": 4, "K": 2, "layers": [{"dense": 8}, "relu"], "load_balance": weight}}
+            ]
             layers.append({"dense": 2})
             model = temper.Model(layers, input=(6,), seed=seed)
             temper.Trainer(model, optimizer=adam(0.01), batch_size=50, seed=seed).fit(x, y, epochs=20)

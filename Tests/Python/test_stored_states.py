@@ -1,7 +1,7 @@
 """States of optimizers through methods around methods, through versions, and beside schedules inside a trainer.
 
-The files in `stored` were written by version 1.0 after five steps of `run`, by `optimizer.save`: later versions read them
-and go on. They are never written anew; a new format gets files of its own beside them.
+The files in `stored` were written by version 1.0 after five steps of `run`, by `optimizer.save`: later versions read
+them and go on. They are never written anew; a new format gets files of its own beside them.
 """
 
 import itertools
@@ -33,7 +33,8 @@ def run(optimizer, parameters, first, last):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_files_of_earlier_versions_are_read(name):
-    """What a file of version 1.0 holds is the state after five steps, and with it the next five are what they would be."""
+    """What a file of version 1.0 holds is the state after five steps, and with it the next five are what they would
+    be."""
     path = STORED / f"{name}.safetensors"
     header = path.read_bytes()
     header = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
@@ -68,6 +69,7 @@ BASES = ["sgd", "adamw", "nadam", "muon", "prodigy", "schedule_free_adamw", "ade
 def test_every_method_around_every_kind_of_base_resumes_with_the_same_bits(wrapper):
     settled = 0
     for base, stop in itertools.product(BASES, (1, 4)):
+
         def make(base=base):
             return temper.optimizer(wrapper, base=base)
 

@@ -14,7 +14,13 @@ def surrogate(x, y, seed=0, epochs=1, layers=None, dtype="float64", lr=0.003, **
     model = temper.Model(layers or [{"dense": 16}, "tanh", {"dense": 1}], input=(x.shape[1],), seed=seed, dtype=dtype)
     procedure = temper.procedure("ignite_surrogate_sharpness", **parameters)
     trainer = temper.Trainer(
-        model, loss="mse", optimizer=temper.optimizer("adam", lr=lr), procedure=procedure, batch_size=32, seed=seed
+        model,
+        loss="mse",
+        optimizer=temper.optimizer("adam", lr=lr),
+        procedure=procedure,
+        batch_size=32,
+        seed=seed,
+        threads=1,
     )
     trainer.fit(x, y[:, None], epochs=epochs)
     return model, trainer
@@ -44,7 +50,8 @@ def test_more_candidates_than_samples_and_none(rng):
 
 
 def test_the_first_order_sharpness_is_that_of_random_directions(rng):
-    """rho |v| is the largest change of the mean output within rho: no random direction exceeds it beyond second order."""
+    """rho |v| is the largest change of the mean output within rho: no random direction exceeds it beyond second
+    order."""
     x = rng.normal(size=(40, 3))
     model = temper.Model([{"dense": 8}, "tanh", {"dense": 1}], input=(3,), seed=1, dtype="float64")
     rho, ones = 1e-4, np.full((40, 1), 1 / 40)
@@ -64,8 +71,9 @@ def test_the_first_order_sharpness_is_that_of_random_directions(rng):
 
 
 def test_searches_on_flat_surrogates_end_no_lower():
-    """Ten-dimensional Styblinski-Tang, the worse half of the data, the method's defaults: the median true value of the
-    candidates over 8 seeds is not below that of plain training. A small effect; a hundred times the weight ends lower."""
+    """Ten-dimensional Styblinski-Tang, the worse half of the data, the method's defaults: the median true value of
+    the candidates over 8 seeds is not below that of plain training. A small effect; a hundred times the weight ends
+    lower."""
     found = {"plain": [], "ignite": [], "strong": []}
     for seed in range(8):
         rng = np.random.default_rng(seed)

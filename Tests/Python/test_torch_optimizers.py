@@ -370,7 +370,9 @@ def test_no_schedule_of_pytorch_is_left_out():
              "CosineAnnealingWarmRestarts", "CyclicLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau",
              "ConstantLR", "LambdaLR", "MultiplicativeLR", "LRScheduler"}  # fmt: skip
     base = lr_scheduler.LRScheduler
-    assert {n for n, c in vars(lr_scheduler).items() if isinstance(c, type) and issubclass(c, base)} - {"_LRScheduler"} <= known
+    assert {n for n, c in vars(lr_scheduler).items() if isinstance(c, type) and issubclass(c, base)} - {
+        "_LRScheduler"
+    } <= known
 
 
 @pytest.mark.parametrize(
