@@ -7,7 +7,8 @@ import xml.etree.ElementTree as xml
 
 import numpy as np
 import pytest
-from temper.study import digits, imbalance, losses, noisy_labels, results, runs, sets
+import temper
+from temper.study import digits, imbalance, losses, low_bits, noisy_labels, quantization, results, runs, sets
 
 
 def test_noise_is_drawn_from_its_matrix(rng):
@@ -99,6 +100,41 @@ def test_a_quick_run_of_quantizers(tmp_path):
     assert len(circles) == len(rows)
     wrong = subprocess.run([*command, "--only", "nf5"], capture_output=True, text=True)
     assert wrong.returncode and "nf5" in wrong.stderr
+
+
+def test_training_with_few_bits_and_optimizers_are_compared():
+    """The parts of the study of quantization besides packing, hardly trained."""
+    context = temper.Context(threads=1)
+    setting = quantization._digits(context, "mlp", quantization.MLP, (64,), 8, 1)
+    rows = {(row[1], row[2]): row for row in low_bits.trained(context, setting, quantization.MLP, (64,), 8, 1)}
+    whole = setting.measure(setting.model)["accuracy"]
+    assert {bits for name, bits in rows if name == "trained: pv_tuning"} == {4, 3, 2, 1}
+    nearest = context.quantizer("round_to_nearest", bits=2).quantize_model(setting.model, None)
+    lost = whole - setting.measure(nearest)["accuracy"]
+    best = max(row[5] for (_, bits), row in rows.items() if bits == 2)
+    assert lost > 0.05 and whole - best < lost / 2  # what training at 2 bits is for
+    assert all(row[4] < bits + 0.5 for (_, bits), row in rows.items())
+    lines = list(low_bits.optimizers(context, 1, 2))
+    assert [line.split()[0] for line in lines[3:8]] == list(low_bits.OPTIMIZERS) and "rank correlation" in lines[-1]
+    found = list(quantization.sentences([row for row in rows.values()] + [
+        ["mlp", "float32", 32, 1, 32, whole, "", 1, 0], ["mlp", "round_to_nearest", 2, 1, 2, whole - lost, "", 1, 0]], ["mlp"]))
+    assert any("points above rounding to nearest" in line for line in found)
+
+
+def test_softpick_is_compared():
+    context, letters = temper.Context(threads=1), quantization.Letters(6_000)
+    small = lambda entries, normaliser="softmax": quantization.transformer(entries, 16, 1, 2, normaliser)  # noqa: E731
+    make = lambda layers: quantization._letters(context, letters, 1, 1, 2, layers)  # noqa: E731
+    found = list(low_bits.softpick(context, make(small), make, small))
+    assert [(name, bits) for name, bits, _ in found] == [(n, b) for n in ("softmax", "softpick") for b in (32, 8, 4, 3, 2)]
+    lines = list(low_bits.softpick_lines(found))
+    assert lines[-1].startswith("softpick loses less")
+
+
+def test_rank_correlation(rng):
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
+    a, b = np.round(rng.random(40), 1), np.round(rng.random(40), 1)
+    assert low_bits.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
 
 
 def test_labels_are_made_wrong(rng):

@@ -3,9 +3,10 @@
 mlp: 64-128-128-10 on digits; conv: two convolutions and a dense layer on digits; letters: a causal transformer over the
 texts that come with Python (the documentation strings of its standard library). Each is trained in float32, then every
 quantizer of the catalogue packs all of its matrices, at 8, 4, 3, 2 and 1 bits or at the bits that it has, with its
-default parameters and the same calibration inputs; none is tuned. Accuracy on held-out digits; perplexity, and share of
-letters predicted, on held-out text. Bytes are those of the whole model, biases and tables included; seconds those of
-packing it.
+default parameters and the same calibration inputs; none is tuned. Methods that learn take fewer steps (SHORTER). The
+networks of digits are also trained with few bits from the start (low_bits.py). Accuracy on held-out digits; perplexity,
+and share of letters predicted, on held-out text. Bytes are those of the whole model, biases and tables included; seconds
+those of packing it, or of the training that rounds.
 """
 
 import csv
@@ -18,7 +19,7 @@ import numpy as np
 
 import temper
 
-from . import digits, picture
+from . import digits, low_bits, picture
 from .results import interval
 
 BITS = (8, 4, 3, 2, 1)
@@ -31,9 +32,10 @@ CONV = [
 ]  # fmt: skip
 
 
-def transformer(entries, width=128, blocks=4, heads=4):
+def transformer(entries, width=128, blocks=4, heads=4, normaliser="softmax"):
+    attention = {"heads": heads, "causal": True, "normaliser": normaliser}
     block = [
-        {"residual": ["layer_norm", {"multi_head_attention": {"heads": heads, "causal": True}}]},
+        {"residual": ["layer_norm", {"multi_head_attention": attention}]},
         {"residual": ["layer_norm", {"dense": 4 * width}, "gelu", {"dense": width}]},
     ]
     start = {"embedding": {"entries": entries, "size": width, "initializer": {"normal": {"std": 0.1}}}}
@@ -108,9 +110,9 @@ def _digits(context, name, layers, shape, epochs, seed):
     return Setting(name, model, x[:512], measure)
 
 
-def _letters(context, letters, steps, seed, windows=16):
+def _letters(context, letters, steps, seed, windows=16, layers=transformer):
     rng = np.random.default_rng([seed, 1])
-    model = temper.Model(transformer(len(letters.alphabet)), input=(STEPS,), seed=seed, context=context)
+    model = temper.Model(layers(len(letters.alphabet)), input=(STEPS,), seed=seed, context=context)
     parameters = model.parameters()
     loss = context.loss("cross_entropy")
     optimizer = context.optimizer("adamw", learning_rate=0.001)
@@ -135,16 +137,41 @@ def _letters(context, letters, steps, seed, windows=16):
     return Setting("letters", model, letters.batch(rng, windows)[0], measure)
 
 
-def methods():
-    """(label, bits or None, what makes the quantizer from a context): every quantizer at every number of bits it has."""
+# What methods that learn or search are given here; on letters, whose matrices are larger, less.
+SHORTER = {
+    "pd_quant": {"iters": 300, "correction_iters": 100},
+    "metaaug_ptq": {"iters": 300, "alternating_iters": 50},
+    "evopress": {"generations": 30, "offspring": 32, "survivors": "8,2,1", "tokens": "64,128,512"},
+}
+SHORTER_ON_LETTERS = {
+    "adaround": {"iterations": 60},
+    "adaquant": {"iters": 60},
+    "additive_codebooks": {"iterations": 2, "codebook_bits": 6},
+    "multi_codebook_vq": {"iterations": 3},
+    "saliency_regularized_quantization": {"iterations": 40},
+    "evopress": {"generations": 4, "offspring": 8, "survivors": "2,1", "tokens": "128,512"},
+    "pd_quant": {"iters": 20, "batch": 8, "correction_iters": 0},
+}
+# Would take most of the study's time there: these bits alone, or none.
+BITS_ON_LETTERS = {"pd_quant": (4, 2), "adaround": (4, 2), "adaquant": (4, 2), "optimal_brain_quantization": ()}
+# Packs features, not weights; changes inputs, which are ids in the case of letters.
+NOT_HERE = {"mlp": {"sigma_delta_rff"}, "conv": {"sigma_delta_rff"}, "letters": {"sigma_delta_rff", "metaaug_ptq"}}
+
+
+def methods(setting=""):
+    """(name, bits or None, parameters): every quantizer at every number of bits it has."""
     for record in temper.catalog("quantizer"):
-        bits = next((entry for entry in record["parameters"] if entry["name"] == "bits"), None)
-        if bits is None or bits["type"] != "integer":
-            yield record["name"], None, {}
+        name = record["name"]
+        if name in NOT_HERE.get(setting, ()):
             continue
-        for count in BITS:
+        short = {**SHORTER.get(name, {}), **(SHORTER_ON_LETTERS.get(name, {}) if setting == "letters" else {})}
+        bits = next((p for p in record["parameters"] if "bits" in (p["name"], *p["aliases"])), None)
+        if bits is None or bits["type"] != "integer":
+            yield name, None, short
+            continue
+        for count in BITS_ON_LETTERS.get(name, BITS) if setting == "letters" else BITS:
             if bits.get("minimum", 1) <= count <= bits.get("maximum", 8):
-                yield record["name"], count, {"bits": count}
+                yield name, count, {**short, "bits": count}
 
 
 def _bits(packed, model):
@@ -163,7 +190,7 @@ def rows(context, setting, seed, only, say):
                 measured.get("perplexity", ""), model.nbytes, round(seconds, 3)]  # fmt: skip
 
     yield row(FLOAT, 32, setting.model, 0)
-    for name, bits, parameters in methods():
+    for name, bits, parameters in methods(setting.name):
         if only and name not in only:
             continue
         say(f"seed {seed}: {setting.name}, {name} {bits or ''}")
@@ -214,6 +241,28 @@ def panels(found, settings):
         yield f"{setting}: accuracy", sorted(points, key=lambda point: -point[1])
 
 
+def sentences(found, settings):
+    """What the tables say: the best method at 4 bits, and what training at 2 bits gains over rounding to nearest."""
+    for setting in settings:
+        if setting == "letters":
+            continue
+        means = {}
+        for row in found:
+            if row[0] == setting:
+                means.setdefault((row[1], row[2]), []).append(row[5])
+        means = {key: 100 * sum(values) / len(values) for key, values in means.items()}
+        whole = means[FLOAT, 32]
+        four = {name: value for (name, bits), value in means.items() if bits == 4}
+        if four:
+            best = max(four, key=four.get)
+            yield f"{setting}: at 4 bits {best} is best, {four[best] - whole:+.2f} points from float32."
+        trained = {n: v for (n, bits), v in means.items() if bits == 2 and n.startswith(low_bits.TRAINED)}
+        nearest = means.get(("round_to_nearest", 2))
+        if trained and nearest is not None:
+            best = max(trained, key=trained.get)
+            yield f"{setting}: at 2 bits {best} is {trained[best] - nearest:.1f} points above rounding to nearest."
+
+
 def run(options):
     start, folder = time.perf_counter(), pathlib.Path(options.output)
     seeds = 1 if options.quick else options.seeds or 3
@@ -227,23 +276,43 @@ def run(options):
         if sys.stderr.isatty():
             print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
 
-    found = []
+    found, softer, ran = [], [], 0
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(1, seeds + 1):
+        passed = time.perf_counter() - start
+        if options.minutes and ran and passed * (ran + 1) / ran > 60 * options.minutes:
+            print(f"{ran} of {seeds} seeds: one more would take more than {options.minutes} minutes", file=sys.stderr)
+            break
+        ran += 1
         for make in (
             lambda seed: _digits(context, "mlp", MLP, (64,), epochs, seed),
             lambda seed: _digits(context, "conv", CONV, (1, 8, 8), max(1, epochs // 3), seed),
             lambda seed: _letters(context, letters, steps, seed, 2 if options.quick else 16),
         ):
             say(f"seed {seed}: training")
-            found += rows(context, make(seed), seed, options.only, say)
+            setting = make(seed)
+            found += rows(context, setting, seed, options.only, say)
+            if not options.only and setting.name != "letters":
+                layers, shape = (MLP, (64,)) if setting.name == "mlp" else (CONV, (1, 8, 8))
+                say(f"seed {seed}: {setting.name}, trained with few bits")
+                found += low_bits.trained(context, setting, layers, shape, max(1, epochs // (1 if shape == (64,) else 3)), seed)
+            elif not options.only:
+                say(f"seed {seed}: letters with softpick")
+                softer += low_bits.softpick(context, setting, lambda layers: _letters(context, letters, steps, seed, 2, layers), transformer)
             # What is there so far: the study is long.
             with open(folder / "quantization.csv", "w", newline="") as file:
                 csv.writer(file).writerows([HEAD, *found])
     say("")
     settings = list(dict.fromkeys(row[0] for row in found))
     picture.write(folder / "quantization.svg", list(panels(found, settings)), FLOAT)
-    print(f"{seeds} seeds, ± half a 95% interval; {epochs} epochs on digits, {steps} steps on {len(letters.train)} letters")
+    print(f"{ran} seeds, ± half a 95% interval; {epochs} epochs on digits, {steps} steps on {len(letters.train)} letters")
     print("\n".join(line for setting in settings for line in table(found, setting)))
+    print("\n".join(["", *sentences(found, settings)]))
+    if not options.only:
+        print("\n".join(low_bits.softpick_lines(softer)))
+        say("optimizers under quantization")
+        print("\n".join(low_bits.optimizers(context, 1 if options.quick else seeds, 2 if options.quick else 40)))
+        say("activations under quantization")
+        print("\n".join(low_bits.activations(1 if options.quick else seeds, 1 if options.quick else 15)))
     files = f"{folder / 'quantization.csv'} and {folder / 'quantization.svg'}"
     print(f"\n{files}; {time.perf_counter() - start:.0f} seconds")
