@@ -21,7 +21,8 @@ package struct AdaQuant: Quantizer {
   package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
   {
     let size = max(weight.columns, 1)
-    let (minima, maxima) = try weight.ranges(groupSize: size, workers: workers)
+    var (minima, maxima) = try weight.ranges(groupSize: size, workers: workers)
+    (minima, maxima) = (minima.map { min($0, 0) }, maxima.map { max($0, 0) })
     let values = try weight.values.array(of: Float.self)
     var state = State(
       weights: values, offsets: [Float](repeating: 0, count: weight.rows),

@@ -33,7 +33,7 @@ def add(commands):
     quantization = studies.add_parser("quantization", help="every quantizer at 8 to 1 bits, on three small networks")
     quantization.add_argument("--seeds", type=int, default=3, choices=range(1, 11), metavar="N", help="runs each (3)")
     quantization.add_argument("--epochs", type=int, default=60, help="of training on digits (60)")
-    quantization.add_argument("--steps", type=int, default=400, help="of training on letters (400)")
+    quantization.add_argument("--steps", type=int, default=250, help="of training on letters (250)")
     quantization.add_argument("--threads", type=int, help="those that share the work (one for each processor)")
     quantization.add_argument("--minutes", type=float, metavar="M", help="begin no seed that would end after so many")
     quantization.add_argument("--quick", action="store_true", help="1 seed, hardly trained: a try, no result")
