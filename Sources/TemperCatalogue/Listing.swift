@@ -16,6 +16,7 @@ extension Method {
       JSON.Member("parameters", .array(parameters.map(\.json))),
       JSON.Member("inputs", .array(inputs.map(\.json))),
       JSON.Member("state", .array(state.map(\.json))),
+      JSON.Member("numbers_by_sample", numbersBySample.map { .text($0) } ?? .null),
       JSON.Member("calls", .array(calls.map(\.json))),
       JSON.Member("keeps", .array(keeps.map(\.json))),
       JSON.Member("properties", .array(properties.sorted().map { .text($0) })),
@@ -24,6 +25,22 @@ extension Method {
       JSON.Member("origin", origin.map { .text($0) } ?? .null),
       JSON.Member("plugin", plugin?.json ?? .null),
     ])
+  }
+
+  /// How many numbers a method that is trained with keeps of each sample, from the sizes of its state: "2 + C". Nothing
+  /// else that it keeps grows with the samples.
+  package var numbersBySample: String? {
+    guard kind == .procedure || (kind == .loss && !state.isEmpty) else { return nil }
+    var counts: [(size: String, count: Int)] = []
+    for size in state.map({ $0.shape.joined(separator: " ") }) {
+      if let known = counts.firstIndex(where: { $0.size == size }) {
+        counts[known].count += 1
+      } else {
+        counts.append((size, 1))
+      }
+    }
+    let parts = counts.map { $0.size.isEmpty ? "\($0.count)" : $0.count == 1 ? $0.size : "\($0.count) \($0.size)" }
+    return parts.isEmpty ? "0" : parts.joined(separator: " + ")
   }
 
   /// The summary, then parameters, inputs, state and source: the text of a documentation string.
@@ -36,6 +53,11 @@ extension Method {
     section("Inputs", inputs.map(\.documentation))
     section(
       "State by sample", state.map { "\($0.name) (\((["N"] + $0.shape).joined(separator: ", "))): \($0.summary)" })
+    if let numbers = numbersBySample {
+      section(
+        "Memory by sample",
+        [numbers == "0" ? "none" : "\(numbers) numbers, 4 bytes each in float32 and 8 in float64"])
+    }
     section("Calls", calls.map(\.documentation))
     section("Kept of a fit", keeps.map(\.documentation))
     if !aliases.isEmpty { text += "\nAlso called: " + aliases.joined(separator: ", ") + ".\n" }

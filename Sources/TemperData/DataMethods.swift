@@ -4,5 +4,5 @@ import TemperCatalogue
 package enum DataMethods {
   package static let all: [Method] =
     Samplers.all + Generators.all + Structure.all + LabelErrors.all + Crowd.all
-    + [LabelPropagation.method]
+    + [GraphGroups.method, LabelPropagation.method]
 }

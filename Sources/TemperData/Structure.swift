@@ -3,7 +3,7 @@ import TemperCore
 
 /// How samples lie among each other: detectors of what lies apart, over the parts that other methods share.
 enum Structure {
-  static let all: [Method] = [nearestNeighbours, kMeans, principalComponents]
+  static let all: [Method] = [nearestNeighbours, localOutlierFactor, kMeans, principalComponents]
 
   private static let x = Input("x", [.init(["N", "D"])], "Samples by features.")
   private static let kept = Input("points", [.init(["M", "D"])], "The samples of the fit.")
@@ -37,6 +37,20 @@ enum Structure {
         work.give("neighbours", try Tensor(found.ids.map { Int64($0) }, shape: [queries.rows, k]))
         try work.give("distances", found.distances, [queries.rows, k])
       },
+    ])
+
+  static let localOutlierFactor = Method(
+    "local_outlier_factor", aliases: ["lof"], kind: .detector, area: "data",
+    summary: "A sample is as abnormal as it lies more sparsely than its neighbours do: about 1 inside a cloud.",
+    reference: Reference("Breunig et al.", 2000, "LOF: Identifying Density-Based Local Outliers"),
+    parameters: [.integer("k", 20, in: 1...(1 << 20), "Neighbours; fewer where there are fewer samples.")],
+    calls: [
+      ArrayCall("score", [x], gives: [scores]) { (work) throws(TemperError) in
+        _ = try work.reals("x")
+        try work.give(
+          "scores",
+          try Matrix(try work.tensor("x")).localOutlierFactors(neighbours: work.integer("k"), workers: work.workers))
+      }
     ])
 
   static let kMeans = Method(

@@ -16,6 +16,8 @@ package final class Training {
   var scope = ""
   /// Of the step after so many others.
   let learningRate: (Int) -> Double
+  /// Plans of `view`, by what they are for.
+  var views: [String: TilePlans<Int>] = [:]
   private let root: Random
   private let clockKey: UInt64
   /// In the order of declaration.

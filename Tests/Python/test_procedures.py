@@ -1,5 +1,6 @@
 """Every training procedure of the catalogue: its steps beside a computation of their own in NumPy, resuming, refusals."""
 
+import curation_steps as curation
 import numpy as np
 import procedures as reference
 import pytest
@@ -509,8 +510,46 @@ UNLABELLED = {"y": np.where(np.arange(len(X)) % 3 == 1, -100, Y)}
 CANDIDATES = {"y": np.maximum(one_hot(Y), np.random.default_rng(2).random((len(X), 3)) < 0.3).astype(float)}
 TRUSTED = {"trusted_x": X[:9] + 0.1, "trusted_y": TRUTH[:9]}
 SHARE = {"forget_rate": 0.4, "ramp": 3}
+VALIDATION = {"validation_x": X[:9] + 0.1, "validation_y": TRUTH[:9]}
+EDGES = np.random.default_rng(7).integers(0, len(X), (40, 2))
+GRAPH = {"y": np.where(np.arange(len(X)) % 3 == 1, -100, Y), "edges": EDGES}
+MULTI = {
+    "y": (np.random.default_rng(8).random((len(X), 3)) < 0.5).astype(float),
+    "loss": "binary_cross_entropy_with_logits",
+}
+VIEWS = X[:, None] + 0.2 * np.random.default_rng(6).normal(size=(len(X), 2, 4))
+RANKED = {"ranked": np.sort(np.random.default_rng(9).normal(size=(8, 3, 4)), axis=1)[:, ::-1].copy()}
 # Name: parameters for small data, what fit takes beside x and y, and what makes the step in NumPy.
 CASES = {
+    "bag_of_multilabel_descriptors": (
+        {"M": 3, "embed": 5, "K": 4, "pool": 12, "descriptor_epochs": 4, "descriptor_lr": 0.05}, MULTI,
+        lambda: curation.MultilabelDescriptors(3),
+    ),
+    "bilateral_branch": ({"epochs": 8}, {}, lambda: curation.bilateral_branch),
+    "confidence_filter_and_rectify": (
+        {"k": 2, "eta": 0.6, "folds": 3, "fold_epochs": 2}, {}, curation.ConfidenceFilter
+    ),
+    "erase": (
+        {"eps": 0.5, "gam1": 0.8, "gam2": 1.5, "beta": 0.7, "T": 2, "representation_epochs": 8}, GRAPH,
+        lambda: curation.GraphCodingRate(EDGES),
+    ),
+    "linear_separation_alternating": (
+        {"warmup_epochs": 2, "noise": 0, "contrast": 0.5}, {}, curation.LinearSeparation
+    ),
+    "nested_co_teaching": (
+        {"s": 3, "forget_rate": 0.4, "stage1_epochs": 4}, VALIDATION,
+        lambda: curation.NestedCoTeaching((X[:9] + 0.1, TRUTH[:9])),
+    ),
+    "pairwise_match_then_community": (
+        {"eps": 0.2, "adv_weight": 0.7, "temperature": 0.3}, {"views": VIEWS}, lambda: curation.PairwiseMatch(VIEWS)
+    ),
+    "rcal_representation_calibration": (
+        {"contrastive_epochs": 3, "head_epochs": 2, "lof_k": 5, "noise": 0, "lam": 0.3, "mixup_alpha": 0.5}, {},
+        curation.RepresentationCalibration,
+    ),
+    "reward_model_data_filter": (
+        {"keep_fraction": 0.25, "clusters": 0}, RANKED, lambda: curation.RewardFilter(RANKED["ranked"])
+    ),
     "alim": ({"noise_rate": 0.2, "e0": 2}, CANDIDATES, lambda: Alim(None)),
     "class_balanced_sampling": ({"q": 0.5}, {}, lambda: class_balanced),
     "classifier_retraining": ({"representation_epochs": 3}, {}, Retraining),
@@ -571,9 +610,9 @@ def test_every_procedure_is_here():
 def test_steps(name):
     """Parameters of all networks after each of twelve steps on all samples."""
     procedure, inputs, step = case(name)
-    trainer = make(procedure)
-    start = np.array(trainer.model.parameters()["0.weight"])
     inputs = dict(inputs)
+    trainer = make(procedure, loss=inputs.pop("loss", "cross_entropy"))
+    start = np.array(trainer.model.parameters()["0.weight"])
     assert follow(trainer, step, X, inputs.pop("y", Y), 12, **inputs) < 1e-9
     assert np.abs(trainer.model.parameters()["0.weight"] - start).max() > 1e-3
 
@@ -582,13 +621,14 @@ def test_steps(name):
 def test_resuming(name, tmp_path):
     """Batches of 10; stopped after two epochs, taken over by another trainer, and with two threads: the same bits."""
     procedure, inputs, _ = case(name)
+    inputs = {"y": Y, **inputs}
+    loss = inputs.pop("loss", "cross_entropy")
 
     def trainer(threads=1):
         model = temper.Model(reference.LAYERS, input=(4,), seed=3)
-        return temper.Trainer(model, procedure=procedure, batch_size=10, seed=4, threads=threads)
+        return temper.Trainer(model, loss=loss, procedure=procedure, batch_size=10, seed=4, threads=threads)
 
     whole, first, second = trainer(), trainer(), trainer(threads=2)
-    inputs = {"y": Y, **inputs}
     history = whole.fit(X, epochs=5, **inputs)
     first.fit(X, epochs=2, **inputs)
     first.save(tmp_path / "run")
@@ -601,8 +641,52 @@ def test_resuming(name, tmp_path):
             assert np.array_equal(value, b.parameters()[key]), key
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_memory_by_sample_is_what_the_record_says(name):
+    """What is kept of twice the samples is larger by what the record states for each, and nothing else grows."""
+    record = temper.procedure(name).record
+    parameters, inputs, _ = CASES[name]
+    loss = inputs.get("loss", "cross_entropy")
+    by_sample = {e["name"] for e in record["inputs"] if e["forms"][0]["shape"][0] == "N"} | {"y"}
+
+    def kept(times):
+        trainer = make(temper.procedure(name, **parameters), loss=loss)
+        given = {"y": Y, **{key: value for key, value in inputs.items() if key != "loss"}}
+        given = {key: np.concatenate([v] * times) if key in by_sample else v for key, v in given.items()}
+        trainer.fit(np.concatenate([X] * times), epochs=1, **given)
+        return {key: value.size for key, value in trainer.state.items()}
+
+    once, twice = kept(1), kept(2)
+    missing = 3 * np.bincount(Y).max() - len(Y)
+    sizes = {"C": 3, "F": 6, "R": -(-missing // len(Y)), "own_features": 0}
+    sizes |= {p["name"]: p["default"] for p in record["parameters"] if isinstance(p["default"], int)} | parameters
+
+    def size(words):
+        return int(np.prod([int(word) if word.isdigit() else int(sizes[word]) for word in words.split()]))
+
+    stated = sum(size(part) for part in record["numbers_by_sample"].split(" + "))
+    assert sum(twice.values()) - sum(once.values()) == len(X) * stated
+    for entry in record["state"]:
+        assert once.get(entry["name"], 0) == len(X) * size(" ".join(entry["shape"]) or "1"), entry["name"]
+    assert once.keys() == twice.keys() and "Memory by sample" in temper.describe(name)
+
+
 # Other settings of what has choices: parameters, what fit takes, and what makes the step.
 FURTHER = {
+    "bag_of_multilabel_descriptors, one descriptor": (
+        "bag_of_multilabel_descriptors",
+        {"M": 1, "embed": 5, "K": 4, "pool": 12, "descriptor_epochs": 4, "descriptor_lr": 0.05}, MULTI,
+        lambda: curation.MultilabelDescriptors(1),
+    ),
+    "linear_separation_alternating, two networks": (
+        "linear_separation_alternating",
+        {"warmup_epochs": 2, "noise": 0, "contrast": 0.5, "co_training": True}, {}, curation.LinearSeparation,
+    ),
+    "nested_co_teaching, whole batches and a growing share": (
+        "nested_co_teaching",
+        {"s": 3, "forget_rate": 0.4, "stage1_epochs": 2, "T_k": 3, "gradual_in_finetune": True, "split_batch": False},
+        VALIDATION, lambda: curation.NestedCoTeaching((X[:9] + 0.1, TRUTH[:9]), True, False, 2),
+    ),
     "alim, one class": ("alim", {"lam": 0.4, "e0": 2, "norm": "onehot"}, CANDIDATES, lambda: Alim(0.4, True)),
     "imbalanced_semi_self, rotations first": (
         "imbalanced_semi_self",
@@ -620,7 +704,7 @@ FURTHER = {
 def test_steps_of_other_settings(label):
     name, parameters, inputs, make_step = FURTHER[label]
     inputs = {"y": Y, **inputs}
-    trainer = make(temper.procedure(name, **parameters))
+    trainer = make(temper.procedure(name, **parameters), loss=inputs.pop("loss", "cross_entropy"))
     assert follow(trainer, make_step(), X, inputs.pop("y"), 8, **inputs) < 1e-9
 
 

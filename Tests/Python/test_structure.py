@@ -37,6 +37,17 @@ def test_neighbours(rng, data, dtype):
         assert (own == ids).mean() > 0.97
 
 
+@pytest.mark.parametrize("k", [1, 20, 1000])
+def test_local_outlier_factors(rng, k):
+    x = np.concatenate([rng.normal(size=(300, 5)), 6 + 0.1 * rng.normal(size=(40, 5)), rng.uniform(-8, 8, (10, 5))])
+    factors = temper.detector("local_outlier_factor", k=k).score(x)
+    oracle = neighbors.LocalOutlierFactor(min(k, 349)).fit(x)
+    np.testing.assert_allclose(factors, -oracle.negative_outlier_factor_, rtol=1e-6)
+    grid = np.stack(np.meshgrid(np.arange(20.0), np.arange(20.0)), axis=-1).reshape(-1, 2)
+    inside = ((grid > 3) & (grid < 16)).all(axis=1)
+    assert abs(temper.detector("local_outlier_factor", k=4).score(grid)[inside] - 1).max() < 1e-9
+
+
 def test_k_means():
     x, _ = digits()
     detector = temper.detector("k_means", k=10, restarts=5, seed=1).fit(x)

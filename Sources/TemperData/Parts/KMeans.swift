@@ -36,21 +36,20 @@ package struct KMeans: Sendable {
     _ points: Matrix, from start: Matrix, iterations: Int, stop: Double, workers: Workers
   ) throws(TemperError) {
     var centres = start
-    var near = try Neighbours(of: points, among: centres, count: 1, workers: workers)
+    var near = points.nearest(of: centres, workers: workers)
     var done = 0
     while done < Swift.max(iterations, 1) {
       done += 1
-      var sums = Matrix(zeros: centres.rows, points.columns)
-      var sizes = [Double](repeating: 0, count: centres.rows)
-      for row in 0..<points.rows {
-        let centre = Int(near.ids[row])
-        sizes[centre] += 1
-        for column in 0..<points.columns { sums[centre, column] += points[row, column] }
+      guard near.squares.allSatisfy(\.isFinite) else {
+        throw TemperError(.outOfRange, "The numbers are too large for distances between rows; scale them down.")
       }
+      var sums = points.sums(by: near.ids, count: centres.rows)
+      var sizes = [Double](repeating: 0, count: centres.rows)
+      for id in near.ids { sizes[Int(id)] += 1 }
       // Centres without points go to the points that are farthest from theirs.
       var far: ArraySlice<Int> = []
       if sizes.contains(0) {
-        far = ascendingOrder(near.distances.map { -$0 })[...]
+        far = ascendingOrder(near.squares.map { -$0 })[...]
       }
       var moved = 0.0
       for centre in 0..<centres.rows {
@@ -64,25 +63,25 @@ package struct KMeans: Sendable {
           centres[centre, column] = place
         }
       }
-      near = try Neighbours(of: points, among: centres, count: 1, workers: workers)
+      near = points.nearest(of: centres, workers: workers)
       if moved <= stop { break }
     }
     self.centres = centres
     assignment = near.ids.map { Int($0) }
-    inertia = near.distances.reduce(0) { $0 + $1 * $1 }
+    inertia = near.squares.reduce(0, +)
     self.iterations = done
   }
 
   /// Each centre is drawn in proportion to squared distances from those before: the best of 2 + log(clusters) draws.
   private static func start(_ points: Matrix, _ clusters: Int, _ random: inout Random) -> Matrix {
     var chosen = [random.below(points.rows)]
-    var squares = distances(points, to: chosen[0])
+    var squares = points.squares([Double](repeating: .infinity, count: points.rows), orTo: chosen[0])
     let trials = 2 + Int(log(Double(clusters)))
     while chosen.count < clusters {
       var best: (point: Int, squares: [Double], sum: Double)?
       for _ in 0..<trials {
         let point = random.index(inProportionTo: squares)
-        let next = zip(squares, distances(points, to: point)).map { Swift.min($0, $1) }
+        let next = points.squares(squares, orTo: point)
         let sum = next.reduce(0, +)
         if best.map({ sum < $0.sum }) ?? true { best = (point, next, sum) }
       }
@@ -91,16 +90,5 @@ package struct KMeans: Sendable {
       squares = best.squares
     }
     return points.rows(chosen)
-  }
-
-  private static func distances(_ points: Matrix, to other: Int) -> [Double] {
-    (0..<points.rows).map { row in
-      var sum = 0.0
-      for column in 0..<points.columns {
-        let difference = points[row, column] - points[other, column]
-        sum += difference * difference
-      }
-      return sum
-    }
   }
 }

@@ -38,25 +38,6 @@ package struct Matrix: Sendable, Hashable {
     return Matrix(result, rows: chosen.count, columns: columns)
   }
 
-  /// The mean of each column.
-  package var means: [Double] {
-    var sums = [Double](repeating: 0, count: columns)
-    for row in 0..<rows { for column in 0..<columns { sums[column] += values[row * columns + column] } }
-    return sums.map { $0 / Double(Swift.max(rows, 1)) }
-  }
-
-  /// The standard deviation of each column (over N), of `means`.
-  package func deviations(from means: [Double]) -> [Double] {
-    var sums = [Double](repeating: 0, count: columns)
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let difference = values[row * columns + column] - means[column]
-        sums[column] += difference * difference
-      }
-    }
-    return sums.map { ($0 / Double(Swift.max(rows, 1))).squareRoot() }
-  }
-
   /// Each column less its mean and divided by its deviation; constant columns become 0.
   package var standardized: Matrix {
     let means = means

@@ -2,7 +2,7 @@ import TemperCore
 import TemperKernels
 
 /// Candidates for nearest neighbours: |p|^2 - 2 q p for blocks of queries by blocks of points on the matrix product, the
-/// smallest kept for each query. The only file of this room with pointers beside those on eigenvectors and rows.
+/// smallest kept for each query.
 struct NearestSearch {
   private let points: Matrix
   private let centre: [Double]
@@ -103,14 +103,5 @@ struct NearestSearch {
           best + (first + row) * count, ids + (first + row) * count, Int64(count))
       }
     }
-  }
-}
-
-extension Matrix {
-  /// Each row less `centre`.
-  fileprivate func shifted(by centre: [Double]) -> Matrix {
-    var result = self
-    for row in 0..<rows { for column in 0..<columns { result.values[row * columns + column] -= centre[column] } }
-    return result
   }
 }

@@ -19,11 +19,7 @@ package struct PrincipalComponents: Sendable {
       )
     }
     means = rows.means
-    var centred = rows
-    for row in 0..<rows.rows {
-      for column in 0..<rows.columns { centred.values[row * rows.columns + column] -= means[column] }
-    }
-    let a = try centred.tensor()
+    let a = try rows.shifted(by: means).tensor()
     let across = try a.permuted([1, 0])
     let isWide = rows.columns > rows.rows
     let side = Swift.min(rows.rows, rows.columns)
@@ -55,13 +51,9 @@ package struct PrincipalComponents: Sendable {
 
   /// Coordinates of rows along the components.
   package func project(_ rows: Matrix, workers: Workers) throws(TemperError) -> Matrix {
-    var centred = rows
-    for row in 0..<rows.rows {
-      for column in 0..<rows.columns { centred.values[row * rows.columns + column] -= means[column] }
-    }
     let result = try Tensor(zeros: [rows.rows, components.rows], .float64)
     try MatrixProduct.run(
-      try centred.tensor(), try components.tensor().permuted([1, 0]), into: result, workers: workers)
+      try rows.shifted(by: means).tensor(), try components.tensor().permuted([1, 0]), into: result, workers: workers)
     return try Matrix(result)
   }
 

@@ -79,21 +79,21 @@ enum Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try Space(work)
-        let around = try space.neighboursOfAll(work.integer("m"), work.workers)
         var made = Synthetic()
         for at in space.labels.classes.indices where space.isSmall(at) {
           var random = work.random("borderline_smote").stream(space.labels.classes[at])
           let members = space.labels.members[at]
+          let around = try space.neighboursAmongAll(of: members, work.integer("m"), work.workers)
           let danger = members.indices.filter { member in
-            let others = around[members[member]].count { space.labels.places[Int($0)] != at }
-            return 2 * others >= around.count && others < around.count
+            let others = around[member].count { space.labels.places[Int($0)] != at }
+            return 2 * others >= around[member].count && others < around[member].count
           }
           guard !danger.isEmpty else { continue }
           let near = try space.neighbours(of: members, work.integer("k"), work.workers)
           for _ in 0..<space.missing(at, work) {
             let base = danger[random.below(danger.count)]
             let own = near.isEmpty ? [] : Array(near[base])
-            let outside = around[members[base]].first { space.labels.places[Int($0)] != at }
+            let outside = around[base].first { space.labels.places[Int($0)] != at }
             let choices = own.count + (work.text("form") == "2" && outside != nil ? 1 : 0)
             let pick = choices == 0 ? 0 : random.below(choices)
             if pick < own.count {
@@ -117,15 +117,14 @@ enum Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try Space(work)
-        let around = try space.neighboursOfAll(work.integer("k"), work.workers)
         var made = Synthetic()
         for at in space.labels.classes.indices where space.isSmall(at) {
           var random = work.random("adasyn").stream(space.labels.classes[at])
           let members = space.labels.members[at]
           let missing = space.missing(at, work)
           guard missing > 0 else { continue }
-          var shares = members.map { member in
-            Double(around[member].count { space.labels.places[Int($0)] != at })
+          var shares = try space.neighboursAmongAll(of: members, work.integer("k"), work.workers).map { around in
+            Double(around.count { space.labels.places[Int($0)] != at })
           }
           if shares.allSatisfy({ $0 == 0 }) { shares = shares.map { _ in 1 } }
           let near = try space.neighbours(of: members, work.integer("k"), work.workers)
@@ -234,9 +233,14 @@ private struct Space {
     return members.indices.map { Array(found[$0]) }
   }
 
-  /// Of each sample its nearest among all.
-  func neighboursOfAll(_ k: Int, _ workers: Workers) throws(TemperError) -> Neighbours {
-    try Neighbours(of: place, among: place, count: min(k, x.rows - 1), isSame: true, workers: workers)
+  /// Of each member its nearest among all other samples.
+  func neighboursAmongAll(of members: [Int], _ k: Int, _ workers: Workers) throws(TemperError) -> [[Int32]] {
+    let found = try Neighbours(
+      of: place.rows(members), among: place, count: min(k + 1, x.rows), workers: workers)
+    // One is the member itself, unless as many others are in its place.
+    return members.enumerated().map { row, member in
+      Array(found[row].filter { Int($0) != member }.prefix(found.count - 1))
+    }
   }
 }
 

@@ -20,6 +20,7 @@
 #include "quantized.h"
 #include "row_order.h"
 #include "row_program.h"
+#include "samples.h"
 #include "softmax.h"
 #include "strided_copy.h"
 #include "symmetric_eigen.h"

@@ -156,6 +156,9 @@ package final class Model {
 
   private static let noiseInput = "noise clock"
 
+  /// What an inference pass reads besides variables, by name: where layers draw random numbers, their clock.
+  package var noise: [String: Tensor] { noiseClock.map { [Model.noiseInput: $0] } ?? [:] }
+
   /// Fresh random numbers for layers that draw them in inference: a function of the model's seed and of how often this
   /// was called. Before every run of an inference pass.
   package func refreshNoise() throws(TemperError) {

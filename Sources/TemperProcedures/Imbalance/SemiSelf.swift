@@ -24,7 +24,8 @@ final class SemiSelf: RecordedProcedure {
       .integer("pretrain_epochs", 0, in: 0 ... .max, "Epochs of telling rotations before those; 0: none."),
       .integer("head_hidden", 64, in: 1...65536, "The width of the head that tells rotations."),
       .real("head_lr", 0.001, in: .nonNegative, "The learning rate of that head, by Adam."),
-    ], replaces: [.objective], SemiSelf.self)
+    ], state: [SampleState("guessed", ["C"], "The class that a sample without a label is taken for; 0 for others.")],
+    replaces: [.objective], SemiSelf.self)
 
   let arguments: Arguments
   init(_ arguments: Arguments) { self.arguments = arguments }
@@ -44,11 +45,7 @@ final class SemiSelf: RecordedProcedure {
         .unsupported,
         "Samples without a label have the loss's ignore_index as target, and \(loss.method.name) has none.")
     }
-    let targets = loss.inputs.first { $0.name == "targets" }
-    guard targets?.forms.contains(where: { $0.shape == ["N", "C"] }) ?? false else {
-      throw TemperError(
-        .unsupported, "Guesses are targets as probabilities, (N, C); \(loss.method.name) takes class ids alone.")
-    }
+    try requireProbabilities(loss)
     if pretraining > 0, model.input.kind != .real || RotationConsistency.side(of: model.input.shape) == nil {
       throw TemperError(
         .unsupported,
@@ -58,7 +55,7 @@ final class SemiSelf: RecordedProcedure {
 
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
-    try training.keepRows("guessed", [training.networks[0].model.output.last])
+    try keepState(training)
     // The first parameters; after telling rotations, with those of the other layers from there.
     try training.keep("first", training.networks[0].parameters.shape)
     if pretraining > 0 {

@@ -23,6 +23,10 @@ final class DivideMix: RecordedProcedure {
       .real("lambda_u", 25, in: .nonNegative, "The weight of the samples whose labels are not believed."),
       .integer("ramp", 16, in: 1 ... .max, "Epochs after the warm-up until that weight is reached."),
       .real("mixup_alpha", 4, in: .nonNegative, "The share of a sample in a mixture is Beta(a, a); 0: no mixtures."),
+    ],
+    state: [
+      SampleState("clean.0", [], initial: 1, "How far the first network is to believe the label."),
+      SampleState("clean.1", [], initial: 1, "And the second."),
     ], replaces: [.objective], DivideMix.self)
 
   let arguments: Arguments
@@ -32,7 +36,7 @@ final class DivideMix: RecordedProcedure {
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) { try requireCrossEntropy(model, loss) }
 
   func prepare(_ training: Training) throws(TemperError) {
-    for network in 0..<2 { try training.keepRows("clean.\(network)", initial: 1) }
+    try keepState(training)
   }
 
   func phase(_ position: Position) -> Int { position.epoch > arguments.integer("warmup_epochs") ? 1 : 0 }

@@ -21,6 +21,10 @@ final class EarlyLearningPlus: RecordedProcedure {
       .real("beta", 0.7, in: .belowOne, "How slowly beliefs follow."),
       .real("ema", 0.997, in: .unit, "How slowly the averages follow the networks."),
       .real("mixup_alpha", 1, in: .nonNegative, "The share of a sample in a mixture is Beta(a, a); 0: no mixtures."),
+    ],
+    state: [
+      SampleState("believed.0", ["C"], "What the second average has believed, for the first network."),
+      SampleState("believed.1", ["C"], "What the first has, for the second."),
     ], replaces: [.objective], EarlyLearningPlus.self)
 
   let arguments: Arguments
@@ -30,7 +34,7 @@ final class EarlyLearningPlus: RecordedProcedure {
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) { try requireCrossEntropy(model, loss) }
 
   func prepare(_ training: Training) throws(TemperError) {
-    for network in 0..<2 { try training.keepRows("believed.\(network)", [training.networks[0].model.output.last]) }
+    try keepState(training)
   }
 
   func epochWillBegin(_ training: Training) throws(TemperError) {

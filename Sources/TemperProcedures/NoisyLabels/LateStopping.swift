@@ -21,6 +21,11 @@ final class LateStopping: RecordedProcedure {
       .real("keep_rate", 0.955, in: .unit, "The share of the samples that a round keeps."),
       .integer("warmup_epochs", 6, in: 0 ... .max, "Epochs of each round in which nothing is recorded."),
       .integer("max_epochs", 300, in: 1 ... .max, "The longest that a round may last."),
+    ],
+    state: [
+      SampleState("kept", [], initial: 1, "Whether it is still learned from."),
+      SampleState("right", [], "Epochs on end in which the label was predicted, up to now."),
+      SampleState("learned", [], "Whether that was often enough in this round."),
     ], replaces: [.order], LateStopping.self)
 
   let arguments: Arguments
@@ -30,10 +35,7 @@ final class LateStopping: RecordedProcedure {
 
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
-    try training.keepRows("kept", initial: 1)
-    /// Epochs on end in which the label was predicted, up to now.
-    try training.keepRows("right")
-    try training.keepRows("learned")
+    try keepState(training)
     try training.keep("round")
     try training.keep("epochs")
     try training.keep("first", training.networks[0].parameters.shape)

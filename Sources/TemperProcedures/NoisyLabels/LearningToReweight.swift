@@ -14,7 +14,8 @@ final class LearningToReweight: RecordedProcedure {
     summary: "Weighs samples by how much learning from each lowers the loss of a few trusted samples.",
     reference: Reference(
       "Ren et al.", 2018, "Learning to Reweight Examples for Robust Deep Learning", arXiv: "1803.09050"),
-    inputs: Trusted.inputs, replaces: [.objective], LearningToReweight.self)
+    inputs: Trusted.inputs, state: [SampleState("eps", [], "0: where the weights' slopes are taken.")],
+    replaces: [.objective], LearningToReweight.self)
 
   let arguments: Arguments
   init(_ arguments: Arguments) { self.arguments = arguments }
@@ -25,7 +26,7 @@ final class LearningToReweight: RecordedProcedure {
     try requireTargetsAlone(loss)
   }
 
-  func prepare(_ training: Training) throws(TemperError) { try training.keepRows("eps") }
+  func prepare(_ training: Training) throws(TemperError) { try keepState(training) }
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {
     let losses = try step.loss(of: try step.forward()).values

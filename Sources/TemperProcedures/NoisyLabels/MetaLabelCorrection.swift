@@ -23,7 +23,9 @@ final class MetaLabelCorrection: RecordedProcedure {
     parameters: [
       .integer("head_hidden", 128, in: 1...65536, "The width of the head that says how far a label is kept."),
       .real("head_lr", 0.001, in: .nonNegative, "The head's learning rate, by Adam."),
-    ], inputs: Trusted.inputs, replaces: [.objective], MetaLabelCorrection.self)
+    ], inputs: Trusted.inputs,
+    state: [SampleState("direction", ["C"], "0: where slopes by the student's outputs are taken.")],
+    replaces: [.objective], MetaLabelCorrection.self)
 
   let arguments: Arguments
   let networkCount = 2
@@ -34,8 +36,8 @@ final class MetaLabelCorrection: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
     let classes = training.networks[0].model.output.last
-    // What J is the derivative with respect to.
-    try training.keepRows("direction", [classes])
+    // "direction" is what J is the derivative with respect to.
+    try keepState(training)
     let step = StepGraph(count: 1, training: training, loss: training.loss)
     try head(step.features(of: try step.forward(1)), classes).prepare(training)
   }

@@ -23,7 +23,8 @@ final class MetaLossRescaling: RecordedProcedure {
       .real("outer_lr", 0.001, in: .nonNegative, "Its learning rate, by Adam."),
       .real("c_meta", 1, "The weight of what goes through the tried step."),
       .real("c_outer", 1, "The weight of what goes through the weights of the second half."),
-    ], replaces: [.order, .objective], MetaLossRescaling.self)
+    ], state: [SampleState("class share", [], "The share of the sample's class in the data.")],
+    replaces: [.order, .objective], MetaLossRescaling.self)
 
   let arguments: Arguments
   private let side: SideNetwork
@@ -48,7 +49,8 @@ final class MetaLossRescaling: RecordedProcedure {
     let ids = try training.classIds(for: self)
     var counts = [Double](repeating: 0, count: training.networks[0].model.output.last)
     for id in ids { counts[id] += 1 }
-    try training.keepRows("class share").assign(
+    try keepState(training)
+    try training.kept("class share").assign(
       from: try Tensor(ids.map { counts[$0] / Double(ids.count) }, shape: [ids.count, 1]))
   }
 

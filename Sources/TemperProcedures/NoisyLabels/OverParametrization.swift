@@ -20,6 +20,10 @@ final class OverParametrization: RecordedProcedure {
       .real("lr_u", 10, in: .nonNegative, "The learning rate of u."),
       .real("lr_v", 10, in: .nonNegative, "The learning rate of v."),
       .real("init", 1e-8, in: .nonNegative, "The standard deviation that u and v begin with."),
+    ],
+    state: [
+      SampleState("u", [], "Explains the label that was given."),
+      SampleState("v", ["C"], "Explains the classes that were not."),
     ], replaces: [.objective], OverParametrization.self)
 
   let arguments: Arguments
@@ -28,12 +32,13 @@ final class OverParametrization: RecordedProcedure {
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) { try requireCrossEntropy(model, loss) }
 
   func prepare(_ training: Training) throws(TemperError) {
-    let classes = training.networks[0].model.output.last
     let scale = arguments.real("init")
-    for (name, width) in [("u", 1), ("v", classes)] {
+    try keepState(training)
+    for name in ["u", "v"] {
+      let tensor = try training.kept(name)
       var random = training.random("sop").stream(name)
-      let values = (0..<training.sampleCount * width).map { _ in scale * random.normal() }
-      try training.keepRows(name, [width]).assign(from: try Tensor(values, shape: [training.sampleCount, width]))
+      let values = (0..<tensor.count).map { _ in scale * random.normal() }
+      try tensor.assign(from: try Tensor(values, shape: tensor.shape))
     }
   }
 

@@ -19,6 +19,7 @@ final class PrivilegedInformation: RecordedProcedure {
       .integer("pi_head_width", 64, in: 1...65536, "The width of the head that sees."),
       .real("pi_lr", 0.001, in: .nonNegative, "Its learning rate, by Adam."),
     ], inputs: [Input("privileged", [.init(["N", "P"])], "What is known of each label's making; in training only.")],
+    state: [SampleState("drawn", ["random_pi_dim"], "Numbers by which its label can be memorised.")],
     replaces: [.objective], PrivilegedInformation.self)
 
   let arguments: Arguments
@@ -32,11 +33,12 @@ final class PrivilegedInformation: RecordedProcedure {
   }
 
   func prepare(_ training: Training) throws(TemperError) {
+    try keepState(training)
     let width = arguments.integer("random_pi_dim")
     if width > 0 {
       var random = training.random("privileged")
       let drawn = (0..<training.sampleCount * width).map { _ in random.normal() }
-      try training.keepRows("drawn", [width]).assign(from: try Tensor(drawn, shape: [training.sampleCount, width]))
+      try training.kept("drawn").assign(from: try Tensor(drawn, shape: [training.sampleCount, width]))
     }
     let step = StepGraph(count: 1, training: training, loss: training.loss)
     let seen = try self.seen(step, step.features(of: try step.forward()))

@@ -25,7 +25,9 @@ final class FeasibleLearning: RecordedProcedure {
         "The probability p that each target is to reach: eps is -ln p."),
       .optionalReal("eps", "The bound on the loss of a sample itself, in place of target_prob."),
       .choice("form", ["lagrangian", "cserm"], "Multipliers, or squared violations."),
-    ], replaces: [.objective], FeasibleLearning.self)
+    ],
+    state: [SampleState("multiplier", [], initialParameter: "dual_init", "How much the sample's loss counts.")],
+    replaces: [.objective], FeasibleLearning.self)
 
   let arguments: Arguments
   private let bound: Double
@@ -38,7 +40,7 @@ final class FeasibleLearning: RecordedProcedure {
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) { try requireValueBySample(loss) }
 
   func prepare(_ training: Training) throws(TemperError) {
-    try training.keepRows("multiplier", initial: arguments.real("dual_init"))
+    try keepState(training)
   }
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {

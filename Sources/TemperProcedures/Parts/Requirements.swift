@@ -34,6 +34,15 @@ extension Procedure {
       "It takes the loss of trusted samples, for which \(loss.method.name) would need \"\(other.name)\" too.")
   }
 
+  /// A loss that takes targets as a probability for each class, which the method puts in place of class ids.
+  func requireProbabilities(_ loss: LossInstance) throws(TemperError) {
+    let targets = loss.inputs.first { $0.name == "targets" }
+    guard targets?.forms.contains(where: { $0.shape == ["N", "C"] }) ?? false else {
+      throw TemperError(
+        .unsupported, "Guesses are targets as probabilities, (N, C); \(loss.method.name) takes class ids alone.")
+    }
+  }
+
   /// A loss that has a value for each sample.
   func requireValueBySample(_ loss: LossInstance) throws(TemperError) {
     guard !loss.isBatchLoss else {

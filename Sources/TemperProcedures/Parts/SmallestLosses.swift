@@ -7,6 +7,7 @@ extension StepGraph {
   /// equal values the earlier sample is smaller.
   func smallest(_ values: Expression, share: Expression, counted: Expression? = nil) -> Expression {
     let all = counted.map { Expression.select($0, values, .constant(1e30)) } ?? values
+    let count = values.shape.count
     let rank = all.reshaped([1, count]).sortOrder().sortOrder().reshaped([count, 1])
     let total = counted.map { $0.sumAll() } ?? .constant(Double(count))
     // A share of 0.8 of 20 is 16, also where 0.8 is a little less.

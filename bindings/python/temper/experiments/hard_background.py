@@ -38,7 +38,7 @@ def average_precision(found, truths):
 
 
 def scene(rng, has_fire, size):
-    """(image, patches, labels): warm things with sharp edges to find, and windows beside them, in fire where it burns."""
+    """(image, patches, labels): warm things with sharp edges to find, and windows beside them, in fire on it."""
     v, u = np.mgrid[0:size, 0:size]
     image, fire, half = rng.normal(0, 0.2, (size, size)), np.zeros((size, size)), PATCH // 2
     centres = rng.integers(half, size - half, (2, 2))
@@ -129,7 +129,7 @@ def hard_background_false_positive_study(seeds: int = 5, image: int = 24):
             results.append(_rates(_detector(x, y, seed), calm, fire)[0])
     mean, things = np.mean(rates, axis=0), np.mean(found, axis=0)
     yield Finding(
-        "Where 90% of the things on fire are found, false positives there fall with every addition of scenes with fire.",
+        "Where 90% of the things on fire are found, false positives there fall with every addition of such scenes.",
         ", ".join(f"{count} scenes: {100 * rate:.1f}%" for count, rate in zip(added, mean)),
         all(b < a for a, b in zip(mean, mean[1:])),
     )

@@ -1,0 +1,75 @@
+import TemperCore
+import TemperGraph
+import TemperNetworks
+
+/// What hooks see of networks from outside a step.
+extension Training {
+  /// A network's outputs and what its last layer takes (the features), each (N, …), as it is now, in inference mode: for all
+  /// samples, or for `x`. With `noise` every number of x first gets a normal one of this deviation; calls between the same
+  /// two steps draw alike for one `draw`, and otherwise for others.
+  package func view(
+    _ network: Int = 0, of x: Tensor? = nil, noise: Double = 0, draw: UInt32 = 0
+  ) throws(TemperError) -> (outputs: Tensor, features: Tensor) {
+    let model = networks[network].model
+    let isOwn = x == nil
+    guard let samples = x ?? self.samples.rows["x"]?.tensor else {
+      throw TemperError(.internalFault, "The samples have no x.")
+    }
+    let mask = isOwn ? self.samples.rows["mask"]?.tensor : nil
+    let key = "\(network) \(noise) \(draw)"
+    let plans = views[key] ?? Training.plans(model, noise, draw, workers)
+    views[key] = plans
+    setClock()
+    try model.refreshNoise()
+    let count = samples.shape[0]
+    let outputs = try Tensor(zeros: Shape([count] + model.output.sizes), model.dtype)
+    let features = try Tensor(zeros: Shape([count] + Training.featureShape(model).sizes), model.dtype)
+    var given = model.noise
+    given["view clock"] = clock
+    for variable in model.trained + model.kept { given[variable.name] = variable.tensor }
+    for start in stride(from: 0, to: count, by: 256) {
+      let range = start..<min(start + 256, count)
+      given["x"] = try samples.slice(range)
+      if let mask { given["mask"] = try mask.slice(range) }
+      try plans.run(range.count, given, [0: try outputs.slice(range), 1: try features.slice(range)])
+    }
+    return (outputs, features)
+  }
+
+  /// Of what the last layer takes, for one sample.
+  package static func featureShape(_ model: Model) -> Shape {
+    Shape(Array(seen(model, 1, 0, 0).features.shape.sizes.dropFirst()))
+  }
+
+  private static func seen(
+    _ model: Model, _ count: Int, _ noise: Double, _ draw: UInt32
+  ) -> (outputs: Expression, features: Expression) {
+    var x = Expression.input("x", Shape([count] + model.input.shape.sizes), model.input.kind)
+    if noise > 0 {
+      // Steps draw from the streams at both ends.
+      let clock = Expression.input("view clock", [4], .index)
+      x = x + noise * .normal(x.shape, clock: clock, stream: 1 << 31 + draw)
+    }
+    let mask = model.needsMask ? Expression.input("mask", [count, model.input.shape[0]]) : nil
+    let pass = model.pass(.inference, mask: mask)
+    let outputs = model.forward(x, pass)
+    let last = model.description.layers.count - 1
+    return (outputs, last > 0 ? pass.outputs["\(last - 1)"] ?? x : x)
+  }
+
+  private static func plans(_ model: Model, _ noise: Double, _ draw: UInt32, _ workers: Workers) -> TilePlans<Int> {
+    TilePlans(model.dtype, workers) { count in
+      let seen = seen(model, count, noise, draw)
+      return [Output(seen.outputs), Output(seen.features)]
+    }
+  }
+}
+
+extension Expression {
+  /// Standard normal numbers; `clock` and `stream` as of `uniform`.
+  static func normal(_ shape: Shape, clock: Expression, stream: UInt32) -> Expression {
+    // erf's inverse is infinite at -1, which a uniform of 0 would give.
+    2.0.squareRoot()
+      * erfInverse(clamp(2 * .uniform(shape, clock: clock, stream: stream) - 1, -1 + 1e-7, 1 - 1e-7))
+  }
+}
