@@ -78,6 +78,22 @@ extension Tensor {
     }
   }
 
+  /// 0 where a mask of the same type and number of elements is 0; both dense.
+  package func keep(where mask: Tensor) {
+    precondition(dtype == mask.dtype && count == mask.count && isDense && mask.isDense && dtype.isFloating)
+    if dtype == .float64 {
+      let (to, kept) = unsafe (
+        pointer.assumingMemoryBound(to: Double.self), mask.pointer.assumingMemoryBound(to: Double.self)
+      )
+      for index in 0..<count { unsafe to[index] = kept[index] == 0 ? 0 : to[index] }
+    } else {
+      let (to, kept) = unsafe (
+        pointer.assumingMemoryBound(to: Float.self), mask.pointer.assumingMemoryBound(to: Float.self)
+      )
+      for index in 0..<count { unsafe to[index] = kept[index] == 0 ? 0 : to[index] }
+    }
+  }
+
   /// The number in a tensor with one real element.
   var number: Double {
     precondition(count == 1)

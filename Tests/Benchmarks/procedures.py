@@ -1,12 +1,13 @@
 """Every training procedure beside plain training, by turns: runs of a small dense network on data of the digits' size.
 
-The wanted ratios are those of time: at most 1.3 times plain training for one network, 2.3 times for two. A small network is
-the hardest case: what a method does for each step and epoch weighs most. Methods that by their definition pass samples
+The wanted ratios are those of time: at most 1.3 times plain training for one network, 2.3 times for two. A small network
+is the hardest case: what a method does for each step and epoch weighs most. Methods that by their definition pass samples
 through networks more often than once a step say how often; they are timed without an aim.
 """
 import numpy as np
-import temper
 from pairs import report
+
+import temper
 
 COUNT, EPOCHS, CLASSES = 1437, 20, 10
 LAYERS = [{"dense": 128}, "relu", {"dense": CLASSES}]
@@ -16,7 +17,8 @@ PARAMETERS = {
     "cascade_refinement": {}, "classifier_retraining": {"representation_epochs": 1},
     "co_teaching_plus": {"warmup_epochs": 0}, "confidence_filter_and_rectify": {"fold_epochs": 4},
     "decoupling": {"warmup_epochs": 0}, "deferred_reweighting": {"defer_epochs": 0},
-    "divide_mix": {"warmup_epochs": 1}, "estimated_transition": {"warmup_epochs": 1}, "late_stopping": {"warmup_epochs": 1},
+    "divide_mix": {"warmup_epochs": 1}, "estimated_transition": {"warmup_epochs": 1},
+    "late_stopping": {"warmup_epochs": 1},
     "linear_separation_alternating": {"warmup_epochs": 1}, "mentor_weights": {"warmup_epochs": 0},
     "multi_encoder_backdoor_adjustment": {"M": 2}, "nested_co_teaching": {"stage1_epochs": 1},
     "rcal_representation_calibration": {"contrastive_epochs": 1, "head_epochs": 1},
@@ -34,7 +36,8 @@ MORE = {
     "pairwise_match_then_community": "two views, twice", "policy_gradient_noise_mask": "its own draws",
     "rcal_representation_calibration": "mixed and plain samples, and drawn ones",
     "rotation_consistency_decoupling": "four turned views and two noisy ones",
-    "storm_meta_loss_rescaling": "each sample twice, a tried step and its slopes", "ignite_surrogate_sharpness": "another point",
+    "storm_meta_loss_rescaling": "each sample twice, a tried step and its slopes",
+    "ignite_surrogate_sharpness": "another point",
     "tram_privileged": "a second head", "bilateral_branch": "each sample twice",
 }
 
@@ -45,7 +48,9 @@ def inputs(name, random, x, y):
     return {
         "alim": {"y": np.maximum(np.eye(CLASSES)[y], random.random((COUNT, CLASSES)) < 0.2).astype(np.float32)},
         "bag_of_multilabel_descriptors": {
-            "y": (random.random((COUNT, CLASSES)) < 0.3).astype(np.float32), "loss": "binary_cross_entropy_with_logits"},
+            "y": (random.random((COUNT, CLASSES)) < 0.3).astype(np.float32),
+            "loss": "binary_cross_entropy_with_logits",
+        },
         "enhanced_meta_label_correction": trusted, "erase": {"edges": random.integers(0, COUNT, (5000, 2))},
         "imbalanced_semi_self": {"y": np.where(random.random(COUNT) < 0.3, -100, y)},
         "learning_to_reweight": trusted, "meta_weight_net": trusted,

@@ -151,6 +151,29 @@ def test_borderline_starts_in_danger(rng):
         assert across.any() == (form == "2") and np.all(sampler.details["gap"][across] < 0.5)
 
 
+def test_support_vectors_begin_the_lines(rng):
+    svm = pytest.importorskip("sklearn.svm")
+    x = np.concatenate([rng.normal(size=(60, 2)), rng.normal(size=(25, 2)) + [1.8, 0]])
+    y = np.repeat([0, 1], [60, 25])
+    sampler = temper.sampler("svm_smote", m=8, standardize=False)
+    new_x, new_y = sampler.resample(x, y, seed=2)
+    assert np.bincount(new_y).tolist() == [60, 60]
+    base, other, gap = (sampler.details[key] for key in ("base", "neighbour", "gap"))
+    np.testing.assert_allclose(new_x[85:], x[base] + gap[:, None] * (x[other] - x[base]), rtol=1e-12)
+    assert (y[base] == 1).all() and (y[other] == 1).all()
+    # Theirs has an offset that costs nothing; ours, a small one, leaves nearly the same support vectors.
+    machine = svm.SVC(C=1, gamma=1 / (2 * x.var(axis=0).mean())).fit(x, y)
+    assert np.isin(np.unique(base), machine.support_).mean() > 0.9
+    others = (y[nearest(x, 8)] != y[:, None]).sum(1)
+    assert others[base].max() < 8
+    is_near = others[base] >= 4
+    assert is_near.any() and (~is_near).any()
+    assert (gap[is_near] >= 0).all() and (gap[is_near] < 1).all()
+    assert (gap[~is_near] <= 0).all() and (gap[~is_near] > -0.5).all()
+    few = temper.sampler("svm_smote", svm_samples=20).resample(x, y, seed=2)[1]
+    assert np.bincount(few).tolist() == [60, 60]
+
+
 def test_adasyn_goes_where_others_are(rng):
     x = samples(rng, width=2)
     sampler = temper.sampler("adasyn", k=5, standardize=False)

@@ -3,16 +3,16 @@ import TemperCore
 
 /// New samples of small classes between samples that there are: SMOTE and what was made of it.
 enum Interpolation {
-  static let all: [Method] = [smote, borderline, mixed, adaptive]
+  static let all: [Method] = [smote, borderline, supportVectors, mixed, adaptive]
 
   static let standardize = Parameter.boolean(
     "standardize", true, "Measure distances after each feature has variance 1.")
-  private static let k = Parameter.integer(
+  static let k = Parameter.integer(
     "k", 5, in: 1...(1 << 20), "Neighbours to choose from; a class with fewer has fewer.")
-  private static let ratio = Parameter.real(
+  static let ratio = Parameter.real(
     "ratio", 1, in: Interval(0, 1, includesLower: false), "The wanted size of each class, as a share of the largest.")
 
-  private static let results: [ArrayCall.Result] = [
+  static let results: [ArrayCall.Result] = [
     .init("x", "The samples, and below them the new ones."), .init("y", "Their class ids."),
     .init("base", "For each new sample the number of the one where it begins."),
     .init("neighbour", "And of the one that it goes towards."), .init("gap", "And how far, 0 to 1."),
@@ -36,8 +36,8 @@ enum Interpolation {
     ],
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
-        let space = try Space(work)
-        var made = Synthetic()
+        let space = try SampleSpace(work)
+        var made = SyntheticSamples()
         for at in space.labels.classes.indices where space.isSmall(at) {
           var random = work.random("smote").stream(space.labels.classes[at])
           let members = space.labels.members[at]
@@ -78,8 +78,8 @@ enum Interpolation {
     ],
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
-        let space = try Space(work)
-        var made = Synthetic()
+        let space = try SampleSpace(work)
+        var made = SyntheticSamples()
         for at in space.labels.classes.indices where space.isSmall(at) {
           var random = work.random("borderline_smote").stream(space.labels.classes[at])
           let members = space.labels.members[at]
@@ -116,8 +116,8 @@ enum Interpolation {
     parameters: [k, ratio, standardize],
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
-        let space = try Space(work)
-        var made = Synthetic()
+        let space = try SampleSpace(work)
+        var made = SyntheticSamples()
         for at in space.labels.classes.indices where space.isSmall(at) {
           var random = work.random("adasyn").stream(space.labels.classes[at])
           let members = space.labels.members[at]
@@ -171,14 +171,14 @@ enum Interpolation {
         guard numeric.count < nominal.count else {
           throw TemperError(.invalidArgument, "No feature is said to be nominal; use smote.")
         }
-        let space = try Space(x: x, place: x, labels: labels)
-        var made = Synthetic()
+        let space = try SampleSpace(x: x, place: x, labels: labels)
+        var made = SyntheticSamples()
         var values: [Double] = []
         for at in labels.classes.indices where space.isSmall(at) {
           var random = work.random("smote_nc").stream(labels.classes[at])
           let members = labels.members[at]
           let place = numeric.isEmpty ? Mixed.shares(x, labels) : Mixed.distances(x, members, nominal)
-          let near = try Space(x: x, place: place, labels: labels)
+          let near = try SampleSpace(x: x, place: place, labels: labels)
             .neighbours(of: members, work.integer("k"), work.workers)
           for _ in 0..<space.missing(at, work) {
             let base = random.below(members.count)
@@ -199,7 +199,7 @@ enum Interpolation {
 }
 
 /// Samples, where they lie for distances, and their classes.
-private struct Space {
+struct SampleSpace {
   let x: Matrix
   let place: Matrix
   let labels: Labels
@@ -245,7 +245,7 @@ private struct Space {
 }
 
 /// What new samples are made of.
-private struct Synthetic {
+struct SyntheticSamples {
   var bases: [Int] = []
   var neighbours: [Int] = []
   var gaps: [Double] = []
@@ -310,8 +310,8 @@ private enum Mixed {
 
 extension ArrayWork {
   /// x and y with the new samples below; `values` where they are not base + gap (neighbour - base).
-  fileprivate func give(
-    _ made: Synthetic, _ space: Space, gapsByFeature: Bool = false, values: [Double]? = nil
+  func give(
+    _ made: SyntheticSamples, _ space: SampleSpace, gapsByFeature: Bool = false, values: [Double]? = nil
   ) throws(TemperError) {
     let (x, count, width) = (try tensor("x"), made.bases.count, space.x.columns)
     var new = values ?? []

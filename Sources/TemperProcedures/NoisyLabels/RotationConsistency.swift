@@ -108,13 +108,22 @@ final class RotationConsistency: RecordedProcedure {
     training.average(0, toward: 1, decay: arguments.real("ema"))
   }
 
-  /// So many quarter turns, each the transpose with its rows in reverse.
+  /// So many quarter turns of images X: (X J)ᵀ each, J the mirror of columns.
   static func turn(_ x: Expression, _ quarters: Int) -> Expression {
     guard let side = side(of: Shape(Array(x.shape.sizes.dropFirst()))) else { return x }
-    var image = x.reshaped([x.shape.count / (side * side), side, side])
-    for _ in 0..<quarters {
-      let transposed = image.permuted([0, 2, 1])
-      image = .concatenate((0..<side).reversed().map { transposed.slice($0..<$0 + 1, axis: 1) }, axis: 1)
+    let count = x.shape.count / (side * side)
+    let square: Shape = [side, side]
+    let mirror = (Expression.iota(square, axis: 0) + Expression.iota(square, axis: 1)) .== Double(side - 1)
+    func mirrored(_ image: Expression) -> Expression {
+      Expression.matmul(image.reshaped([count * side, side]), mirror).reshaped([count, side, side])
+    }
+    var image = x.reshaped([count, side, side])
+    switch quarters % 4 {
+    case 1: image = mirrored(image).permuted([0, 2, 1])
+    // (X^T J): three turns are one the other way.
+    case 3: image = mirrored(image.permuted([0, 2, 1]))
+    case 2: image = mirrored(mirrored(image).permuted([0, 2, 1])).permuted([0, 2, 1])
+    default: break
     }
     return image.reshaped(x.shape)
   }

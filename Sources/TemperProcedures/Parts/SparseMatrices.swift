@@ -53,20 +53,11 @@ struct SparseMatrices {
   /// Puts zeros outside; after every step.
   func apply(_ training: Training) throws(TemperError) {
     for index in shapes(training).indices {
-      let mask = try mask(training, index)
-      guard mask.contains(0) else { continue }
-      try SparseMatrices.clear(try weights(training, index), where: mask)
+      let mask = try training.kept("mask\(index)")
+      try weights(training, index).keep(where: mask)
       if keepsMomentum { continue }
-      for state in try states(training, index) where state.tensor.count == mask.count {
-        try SparseMatrices.clear(state.tensor, where: mask)
-      }
+      for state in try states(training, index) where state.tensor.count == mask.count { state.tensor.keep(where: mask) }
     }
-  }
-
-  private static func clear(_ tensor: Tensor, where mask: [Double]) throws(TemperError) {
-    var values = try tensor.array(of: Double.self)
-    for place in values.indices where mask[place] == 0 { values[place] = 0 }
-    try tensor.assign(from: try Tensor(values, shape: tensor.shape))
   }
 
   /// Takes connections out and puts others in, which begin with these values and without a past.
