@@ -205,6 +205,47 @@ def test_a_run_is_cancelled_and_goes_on():
         quantizer.quantize_model(model, calibration=x, callback=lambda told: 1 / 0)
 
 
+@pytest.mark.parametrize("name", ["gptq", "saliency_regularized_quantization", "additive_codebooks", "smoothquant", "nf4"])
+def test_a_cancelled_run_goes_on_in_another_program(name, tmp_path):
+    """Weights of every form, with what a method puts around them, come back from the file as they were."""
+    x = RNG.normal(size=(100, 64)).astype(np.float32)
+    layers = [{"dense": 32}, "relu", {"dense": 32}, "relu", {"dense": 10}]
+    model = temper.Model(layers, input=(64,), seed=1)
+    made = lambda **more: temper.quantizer(name, **SHORT.get(name, {}), **more)  # noqa: E731
+    whole, first, path = made().quantize_model(model, calibration=x), made(), tmp_path / "progress"
+    with pytest.raises(temper.errors.WrongState):
+        first.save_progress(path)
+    with pytest.raises(temper.errors.Cancelled):
+        first.quantize_model(model, calibration=x, callback=lambda told: told["done"] == 2)
+    first.save_progress(path)
+    second, told = made(), []
+    second.load_progress(path, model)
+    resumed = second.quantize_model(model, calibration=x, callback=lambda step: told.append(step["what"]))
+    assert told == ["4.weight"] and resumed.quantization == whole.quantization
+    np.testing.assert_array_equal(resumed.predict(x), whole.predict(x))
+    # Another model, another quantizer, a damaged or a missing file.
+    other, content = temper.Model(layers, input=(64,), seed=2), path.read_bytes()
+    for quantizer, given in ((made(), other), (temper.quantizer("round_to_nearest", bits=3), model)):
+        with pytest.raises(temper.errors.WrongState):
+            quantizer.load_progress(path, given)
+    model.save(tmp_path / "model.safetensors")
+    for bad in (tmp_path / "missing", tmp_path / "model.safetensors"):
+        with pytest.raises(temper.Error):
+            made().load_progress(bad, model)
+    for length in range(0, len(content), max(len(content) // 40, 1)):
+        path.write_bytes(content[:length])
+        with pytest.raises(temper.Error):
+            made().load_progress(path, model)
+    damaged = made()
+    for place in range(8, 400, 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            damaged.load_progress(path, model)
+        except temper.Error:
+            pass
+    np.testing.assert_array_equal(damaged.quantize_model(model, calibration=x).predict(x).shape, (100, 10))
+
+
 @pytest.mark.parametrize(
     "call",
     [
