@@ -73,7 +73,9 @@ package enum Communities {
           // What joining a group adds: 2 links / whole - 2 degree sum / whole^2, up to a factor.
           func gain(_ at: Int) -> Double { (links[at] ?? 0) - degrees[node] * sums[at] / whole }
           var best = (at: own, gain: gain(own))
-          for at in links.keys.sorted() where gain(at) > best.gain + 1e-12 { best = (at, gain(at)) }
+          for at in ascending(links.keys.map(Double.init)).map({ Int($0) }) where gain(at) > best.gain + 1e-12 {
+            best = (at, gain(at))
+          }
           sums[best.at] += degrees[node]
           if best.at != own { (group[node], changed, hasMoved) = (best.at, true, true) }
         }

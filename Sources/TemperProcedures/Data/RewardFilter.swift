@@ -96,13 +96,13 @@ final class RewardFilter: RecordedProcedure {
   private func chosen(
     _ rewards: [Double], _ preferred: [Double], _ described: Matrix, _ training: Training
   ) throws(TemperError) -> [Bool] {
-    var best: [Int32: Int] = [:]
-    let items = try training.samples.rows["items"]?.tensor.array(of: Int32.self)
-    for (sample, item) in (items ?? []).enumerated()
-    where rewards[sample] > best[item].map({ rewards[$0] }) ?? -.infinity {
-      best[item] = sample
+    var candidates = Array(rewards.indices)
+    if let items = try training.samples.rows["items"]?.tensor.array(of: Int32.self).map(Double.init) {
+      // By item, and within one the first of the largest rewards first.
+      let byReward = ascendingOrder(rewards.map { -$0 })
+      let order = ascendingOrder(byReward.map { items[$0] }).map { byReward[$0] }
+      candidates = order.indices.filter { $0 == 0 || items[order[$0]] != items[order[$0 - 1]] }.map { order[$0] }
     }
-    let candidates = items == nil ? Array(rewards.indices) : best.values.sorted()
     var kept = [Bool](repeating: false, count: rewards.count)
     if arguments.text("rule") == "threshold" {
       guard !preferred.isEmpty else {
@@ -125,11 +125,13 @@ final class RewardFilter: RecordedProcedure {
         described.rows(candidates), clusters: clusters, restarts: 3, random: training.random("kinds"),
         workers: training.workers
       ).assignment
-      let kind = Dictionary(zip(candidates, kinds)) { first, _ in first }
+      var kind = [Int](repeating: 0, count: rewards.count)
+      for (sample, at) in zip(candidates, kinds) { kind[sample] = at }
       var room = [Double](repeating: 0, count: clusters)
       for at in kinds { room[at] += arguments.real("cluster_quota") * share }
       for sample in order where left > 0 {
-        guard let at = kind[sample], room[at] >= 1 else { continue }
+        let at = kind[sample]
+        guard room[at] >= 1 else { continue }
         (kept[sample], room[at], left) = (true, room[at] - 1, left - 1)
       }
     }

@@ -65,10 +65,14 @@ final class GraphCodingRate: RecordedProcedure {
   /// Each pair once, without loops.
   private func edges(_ training: Training) throws(TemperError) -> [(Int, Int)] {
     let flat = try training.samples.whole["edges"]?.tensor.array(of: Int32.self) ?? []
-    var seen = Set<[Int32]>()
-    return stride(from: 0, to: flat.count, by: 2).compactMap { at in
-      let (a, b) = (min(flat[at], flat[at + 1]), max(flat[at], flat[at + 1]))
-      return a != b && seen.insert([a, b]).inserted ? (Int(a), Int(b)) : nil
+    let count = training.sampleCount
+    let keys = ascending(
+      stride(from: 0, to: flat.count, by: 2).map { at in
+        Double(min(flat[at], flat[at + 1])) * Double(count) + Double(max(flat[at], flat[at + 1]))
+      })
+    return keys.indices.filter { $0 == 0 || keys[$0] != keys[$0 - 1] }.compactMap { at in
+      let (a, b) = Int(keys[at]).quotientAndRemainder(dividingBy: count)
+      return a == b ? nil : (a, b)
     }
   }
 

@@ -204,7 +204,8 @@ final class MultilabelDescriptors: RecordedProcedure {
         for id in near[at * m + descriptor] where places[Int(id) / m] == nil { places[Int(id) / m] = places.count }
         lists.append(places)
       }
-      let candidates = Set(lists.flatMap(\.keys)).subtracting([items[at]]).sorted()
+      let others = Set(lists.flatMap(\.keys)).subtracting([items[at]])
+      let candidates = ascending(others.map(Double.init)).map { Int($0) }
       let costs = candidates.map { candidate in
         lists.reduce(0) { $0 + ($1[candidate] ?? (takesLength ? $1.count : 0)) }
       }

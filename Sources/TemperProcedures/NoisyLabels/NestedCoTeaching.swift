@@ -81,7 +81,9 @@ final class NestedCoTeaching: RecordedProcedure {
     let head = try ClassifierHead(step.training.networks[0].model)
     let places = Expression.iota([1, head.width])
     func cut(_ name: String) -> Expression {
-      let lengths = (1...head.width).map { power(2.718281828459045, -power(Double($0) / arguments.real("s"), 2)) }
+      // Relative to that of length 1, which a small s would take to 0 too.
+      let s = arguments.real("s")
+      let lengths = (1...head.width).map { power(2.718281828459045, (1 - Double($0 * $0)) / (s * s)) }
       return places
         .< step.number(name) { [training = step.training] position in
           var random = training.random(name).stream(position.steps)
