@@ -161,6 +161,9 @@ def outlier_factors(points, k):
 class RepresentationCalibration:
     """Three epochs of contrast, two of the head, then all."""
 
+    def __init__(self):
+        self.side = SideNetwork(3, "projection", [6, 5, 5])
+
     def calibrate(self, z, y):
         sizes = np.bincount(y)
         means, spreads = [], []
@@ -199,10 +202,13 @@ class RepresentationCalibration:
     def __call__(self, networks, x, y, epoch):
         (network,) = networks
         if epoch <= 3:
-            hidden = network.hidden(x)
-            _, a, b = contrast(hidden, hidden, 0.5)
+            outputs, inputs = self.side.run(network.hidden(x))
+            _, a, b = contrast(outputs, outputs, 0.5)
+            first, second = self.side.parameters[0], self.side.parameters[2]
+            back = ((a + b) @ second * (inputs[1] > 0)) @ first
+            self.side.move(self.side.gradients(inputs, a + b), 0.05)
             zero = [0 * value for value in network.values]
-            network.values = network.moved(with_hidden(network, x, zero, a + b)).values
+            network.values = network.moved(with_hidden(network, x, zero, back)).values
             return
         if epoch == 4:
             self.first = network.hidden(x)

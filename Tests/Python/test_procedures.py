@@ -544,7 +544,8 @@ CASES = {
         {"eps": 0.2, "adv_weight": 0.7, "temperature": 0.3}, {"views": VIEWS}, lambda: curation.PairwiseMatch(VIEWS)
     ),
     "rcal_representation_calibration": (
-        {"contrastive_epochs": 3, "head_epochs": 2, "lof_k": 5, "noise": 0, "lam": 0.3, "mixup_alpha": 0.5}, {},
+        {"contrastive_epochs": 3, "head_epochs": 2, "lof_k": 5, "noise": 0, "lam": 0.3, "mixup_alpha": 0.5,
+         "projection": 5, "projection_lr": 0.05}, {},
         curation.RepresentationCalibration,
     ),
     "reward_model_data_filter": (

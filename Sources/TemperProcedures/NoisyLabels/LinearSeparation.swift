@@ -36,7 +36,7 @@ final class LinearSeparation: RecordedProcedure {
       .integer("warmup_epochs", 1, in: 1 ... .max, "Epochs of plain training before.").named(also: "warmup"),
       .integer("contrastive_epochs", 0, in: 0 ... .max, "Epochs of contrast without labels before those."),
       .boolean("co_training", false, "Two networks; each learns by what is found in the other."),
-    ],
+    ] + ContrastiveStage.parameters,
     inputs: [
       Input("features", [.init(["N", "F"])], isOptional: true, isDifferentiable: false, "Learned without labels.")
     ],
@@ -77,6 +77,13 @@ final class LinearSeparation: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
     try keepState(training)
+    guard pretraining > 0 else { return }
+    for network in 0..<networkCount { try stage(training, network).prepare(training) }
+  }
+
+  private func stage(_ training: Training, _ network: Int) -> ContrastiveStage {
+    let width = Training.featureShape(training.networks[network].model).count
+    return ContrastiveStage(arguments, width: width, name: "projection.\(network)")
   }
 
   func phase(_ position: Position) -> Int {
@@ -89,10 +96,10 @@ final class LinearSeparation: RecordedProcedure {
     for network in 0..<networkCount {
       switch step.phase {
       case 0:
-        let x = try step.rows("x")
-        let a = try step.flatFeatures(of: try step.forward(network, step.noisy(x, noise)))
-        let b = try step.flatFeatures(of: try step.forward(network, step.noisy(x, noise)))
-        sum = sum + .contrast(a, b, temperature: arguments.real("mu"))
+        sum =
+          sum
+          + (try stage(step.training, network).objective(
+            step, network, noise: noise, temperature: arguments.real("mu")))
       case 1: sum = sum + (try step.loss(of: try step.forward(network), network: network).reduced(.mean))
       default: sum = sum + (try learned(step, network))
       }

@@ -34,7 +34,7 @@ final class RepresentationCalibration: RecordedProcedure {
       .integer("head_epochs", 10, in: 0 ... .max, "Epochs in which the last layer learns alone."),
       .real("temperature", 0.5, in: .positive, "Of the contrast."),
       .real("noise", 0.1, in: .nonNegative, "The standard deviation of the noise that makes a view."),
-    ],
+    ] + ContrastiveStage.parameters,
     state: [
       SampleState("features", ["F"], "What the encoder made of the sample without labels."),
       SampleState("drawn", ["R", "F"], "Features drawn anew for each epoch; R = (C n_max - N) / N, rounded up."),
@@ -73,6 +73,7 @@ final class RepresentationCalibration: RecordedProcedure {
     let head = try ClassifierHead(training.networks[0].model)
     _ = try training.classIds(for: self)
     try keepState(training)
+    if pretraining > 0 { try ContrastiveStage(arguments, width: head.width).prepare(training) }
     try training.keep("means", [head.classes, head.width])
     try training.keep("factors", [head.classes, head.width, head.width])
   }
@@ -182,19 +183,16 @@ final class RepresentationCalibration: RecordedProcedure {
 
   func objective(_ step: StepGraph) throws(TemperError) -> Expression {
     let head = try ClassifierHead(step.training.networks[0].model)
-    let x = try step.rows("x")
     if step.phase == 0 {
-      let noise = arguments.real("noise")
-      return .contrast(
-        try step.flatFeatures(of: try step.forward(0, step.noisy(x, noise))),
-        try step.flatFeatures(of: try step.forward(0, step.noisy(x, noise))),
-        temperature: arguments.real("temperature"))
+      return try ContrastiveStage(arguments, width: head.width).objective(
+        step, noise: arguments.real("noise"), temperature: arguments.real("temperature"))
     }
     let (first, y) = (try step.rows("features"), try step.targetProbabilities(head.classes))
     let parameters = step.parameters()
     let ofDrawn = try drawnLoss(step, head, parameters)
     if step.phase == 1 { return -(y * head.logits(first, parameters).logSoftmax()).sum().meanAll() + ofDrawn }
     let share = step.mixingShare(arguments.real("mixup_alpha"))
+    let x = try step.rows("x")
     let mixed = try step.forward(0, x.mixed(share))
     let fit = -(y.mixed(share) * mixed.logSoftmax()).sum().meanAll()
     let now = try step.flatFeatures(of: try step.forward(0, x))

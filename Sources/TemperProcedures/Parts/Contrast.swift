@@ -1,5 +1,7 @@
+import TemperCatalogue
 import TemperCore
 import TemperGraph
+import TemperTraining
 
 extension Expression {
   /// Rows of Euclidean length 1; a row of zeros stays.
@@ -17,5 +19,39 @@ extension Expression {
     let shares = Expression.select(row .== column, .constant(-1e30), likeness).logSoftmax()
     let isPartner = abs(row - column) .== count
     return -Expression.select(isPartner, shares, .constant(0)).sum().meanAll()
+  }
+}
+
+/// Learning without labels: a network tells noisy views of each sample from those of the others, by NT-Xent of what two
+/// layers of the stage's own make of its features. Without those layers features themselves would become few and small.
+struct ContrastiveStage {
+  static let parameters: [Parameter] = [
+    .integer("projection", 64, in: 1...65536, "The width of the two layers that the contrast is taken through."),
+    .real("projection_lr", 0.001, in: .nonNegative, "Their learning rate, by Adam."),
+  ]
+
+  private let side: SideNetwork
+  private let rate: Double
+
+  /// For features of this width; each network has a name of its own.
+  init(_ arguments: Arguments, width: Int, name: String = "projection") {
+    let size = arguments.integer("projection")
+    (side, rate) = (SideNetwork(name, widths: [width, size, size]), arguments.real("projection_lr"))
+  }
+
+  func prepare(_ training: Training) throws(TemperError) { try side.prepare(training) }
+
+  func objective(
+    _ step: StepGraph, _ network: Int = 0, noise: Double, temperature: Double
+  ) throws(TemperError) -> Expression {
+    let (x, parameters) = (try step.rows("x"), try side.parameters(step))
+    var views: [Expression] = []
+    for _ in 0..<2 {
+      let features = try step.flatFeatures(of: try step.forward(network, step.noisy(x, noise)))
+      views.append(side.outputs(features, parameters))
+    }
+    let objective = Expression.contrast(views[0], views[1], temperature: temperature)
+    try side.moved(step, by: try Differentiate.gradients(of: objective, withRespectTo: parameters), rate: rate)
+    return objective
   }
 }
