@@ -162,6 +162,8 @@ struct RowLowering {
       return multiplyAdd(v, isRow: isRow) ?? placeAdd(v) ?? compute(TEMPER_ADD, v.inputs, isRow: isRow)
     case .binary(.subtract):
       return subtractMultiple(v, isRow: isRow) ?? compute(TEMPER_SUBTRACT, v.inputs, isRow: isRow)
+    case .binary(.maximum) where v.inputs[0] == v.inputs[1]:
+      return compute(TEMPER_COPY, [v.inputs[0]], isRow: isRow)
     case .binary(let binary): return compute(binary.opcode, v.inputs, isRow: isRow)
     case .select: return compute(TEMPER_SELECT, v.inputs, isRow: isRow)
     case .reduce(let reduction): return reduce(reduction.opcode, v.inputs)

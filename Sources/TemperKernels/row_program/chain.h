@@ -10,14 +10,20 @@ typedef struct held {
   operand_run copy;    // where it can be read before it is there, if it is read
 } held;
 
+enum { AHEAD_LINKS = 6 };
+
 typedef struct chain {
   const temper_step *steps[TEMPER_CHAIN_STEPS];
   loop loops[TEMPER_CHAIN_STEPS];  // pointers of the present segment
   REAL immediates[TEMPER_CHAIN_STEPS];
-  chain_link links[3 * TEMPER_CHAIN_STEPS + HELD_TILES + 1];
+  chain_link links[3 * TEMPER_CHAIN_STEPS + HELD_TILES + AHEAD_LINKS + 1];
   held held[HELD_TILES];
   int32_t steps_count, links_count, held_count;
 } chain;
+
+// For a link without an operand: it can be read all the same.
+static const REAL nothing = 0;
+static const operand_run no_operand = {&nothing, 0};
 
 static void add_link(chain *c, int32_t code, operand_run x, operand_run y) {
   c->links[c->links_count++] = (chain_link){code, (REAL *)x.base, (REAL *)y.base, x.step, y.step};
@@ -29,8 +35,6 @@ static operand_run present(const chain *c, operand_run memory) {
     if (c->held[h].memory.base == memory.base && c->held[h].copy.base) return c->held[h].copy;
   return memory;
 }
-
-static const operand_run no_operand = {NULL, 0};
 
 static void add_step(chain *c, const block *k, const temper_step *step, const loop *l) {
   const operand_run operands[3] = {present(c, (operand_run){l->a, l->a_step}),
@@ -49,7 +53,7 @@ static void add_step(chain *c, const block *k, const temper_step *step, const lo
   }
   // Inputs and outputs often lie whole pages apart. A load then waits for a store at the same place of another page,
   // although they have nothing to do with each other: these stores come last.
-  operand_run copy = no_operand;
+  operand_run copy = {NULL, 0};
   if (step->kept) copy = (operand_run){k->plan->registers[step->dst.reg], k->plan->one_chain ? 0 : l->dst_step};
   c->held[h] = (held){dst, copy};
   c->held_count += h == c->held_count;
@@ -97,12 +101,37 @@ static void make_chain(chain *c, const block *k, const temper_step *last) {
   add_link(c, LINK_END, no_operand, no_operand);
 }
 
-typedef int64_t chain_loop(const chain_link *, int64_t);
-
 static chain_loop *loop_for(const chain *c, bool alone) {
-  if (alone && is_adam(c->links, c->links_count)) return run_adam;
-  if (alone && is_adamw(c->links, c->links_count)) return run_adamw;
+  for (size_t n = 0; alone && n < sizeof known_chains / sizeof *known_chains; ++n)
+    if (is_known(c->links, c->links_count, &known_chains[n])) return known_chains[n].run;
   return run_links;
+}
+
+// Has a chain ask for the memory of its arrays ahead of time: the links read all of them with the same few load
+// instructions, which hides from the processor that each comes in order.
+static void look_ahead(chain *c) {
+  operand_run arrays[2 * AHEAD_LINKS];
+  int32_t count = 0;
+  for (int32_t n = 0; n < c->links_count && count < 2 * AHEAD_LINKS; ++n) {
+    const chain_link *l = &c->links[n];
+    const operand_run operands[2] = {{l->x, l->x_step}, {l->y, l->y_step}};
+    for (int o = 0; o < 2 && count < 2 * AHEAD_LINKS; ++o) {
+      int32_t k = 0;
+      while (k < count && arrays[k].base != operands[o].base) ++k;
+      if (k == count && operands[o].step) arrays[count++] = operands[o];
+    }
+  }
+  --c->links_count;
+  for (int32_t k = 0; k < count; k += 2) add_link(c, LINK_AHEAD, arrays[k], arrays[k + 1 < count ? k + 1 : k]);
+  add_link(c, LINK_END, no_operand, no_operand);
+}
+
+// The operands that go along, for a chain of one row.
+static void skip_columns(loop *l, int64_t columns) {
+  l->dst += l->dst_step ? columns : 0;
+  l->a += l->a_step ? columns : 0;
+  l->b += l->b_step ? columns : 0;
+  l->c += l->c_step ? columns : 0;
 }
 
 static void run_chain(const block *k, const temper_step *last) {
@@ -110,8 +139,15 @@ static void run_chain(const block *k, const temper_step *last) {
   chain c;
   make_chain(&c, k, last);
   chain_loop *run = loop_for(&c, alone);
+  if (alone && run == run_links) look_ahead(&c);
   const int64_t whole = c.loops[0].length;
   const int64_t total = alone ? k->left : c.loops[0].segments * whole;
+  if (run != run_links) {  // nothing is kept in registers, whose size the columns of a block have
+    const int64_t done = run(c.links, total);
+    for (int32_t s = 0; s < c.steps_count; ++s) skip_columns(&c.loops[s], done);
+    run_rest(&c, 0, total - done);
+    return;
+  }
   for (int64_t begin = 0; begin < total; begin += whole) {
     const int64_t length = whole < total - begin ? whole : total - begin;
     const int64_t done = run(c.links, length);

@@ -18,10 +18,15 @@ enum {
   LINK_HOLD = LINK_CODE(TEMPER_LOAD, 1),      // + which
   LINK_RELEASE = LINK_CODE(TEMPER_STORE, 1),  // + which
   LINK_END = LINK_CODE(TEMPER_FILL, 0),
+  LINK_AHEAD = LINK_CODE(TEMPER_FILL, 1),
   LINK_CODES = LINK_CODE(TEMPER_MULTIPLY_ADD + 1, 0),
 };
 
-enum { TILE = 4 * LANES, HELD_TILES = 2 };
+enum {
+  TILE = 4 * LANES,
+  HELD_TILES = 2,
+  AHEAD = 1536,  // bytes: memory of x and y is asked for that early, into the second-level cache
+};
 #define FOR_TILE(STATEMENT, ...) \
   STATEMENT(0, __VA_ARGS__) STATEMENT(1, __VA_ARGS__) STATEMENT(2, __VA_ARGS__) STATEMENT(3, __VA_ARGS__)
 
@@ -43,6 +48,9 @@ enum { TILE = 4 * LANES, HELD_TILES = 2 };
 #define RELEASE_LANES(n, which) lanes_store(x_base + n * LANES, h##which##_##n);
 #define HELD(which) lanes h##which##_0 = 0, h##which##_1 = 0, h##which##_2 = 0, h##which##_3 = 0;
 #define STORE_LANES(n, _) lanes_store(x_base + n * LANES, v##n);
+#define AHEAD_LANES(n, _)                                               \
+  __builtin_prefetch((const char *)(x_base + n * LANES) + AHEAD, 0, 2); \
+  __builtin_prefetch((const char *)(y_base + n * LANES) + AHEAD, 0, 2);
 
 #define LINK(label, STATEMENT, ...)              \
   label: {                                       \
@@ -102,6 +110,7 @@ static int64_t run_links(const chain_link *links, int64_t length) {
       [LINK_RELEASE] = &&release_0,
       [LINK_RELEASE + 1] = &&release_1,
       [LINK_END] = &&end,
+      [LINK_AHEAD] = &&ahead,
       UNARY_LABELS(TEMPER_COPY, copy),
       UNARY_LABELS(TEMPER_NEGATE, negate),
       UNARY_LABELS(TEMPER_ABS, absolute),
@@ -137,6 +146,7 @@ static int64_t run_links(const chain_link *links, int64_t length) {
   LINK(hold_1, HOLD_LANES, 1)
   LINK(release_0, RELEASE_LANES, 0)
   LINK(release_1, RELEASE_LANES, 1)
+  LINK(ahead, AHEAD_LANES, 0)
   // The operations are those of element_loops.h, for vectors.
 #define TRUTH(condition) (condition) ? (lanes)1 : (lanes)0
   UNARY_LINKS(copy, x)

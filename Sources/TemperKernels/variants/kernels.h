@@ -24,7 +24,7 @@
 #include "../row_program/block.h"
 #include "../row_program/element_loops.h"
 #include "../row_program/chain_links.h"
-#include "../row_program/adam_chain.h"
+#include "../row_program/known_chains.h"
 #include "../row_program/chain.h"
 #include "../row_program/memory.h"
 #include "../row_program/reductions.h"
