@@ -11,14 +11,15 @@ extension Workers {
 
 /// Matrix products of tensors outside graphs.
 package enum MatrixProduct {
-  /// c = a b, or c += a b: a (m, k), b (k, n), c (m, n), one floating type; a and b may be any views, c is dense.
+  /// c = scale a b, or c += scale a b: a (m, k), b (k, n), c (m, n), one floating type; a and b may be any views, rows of
+  /// c are dense.
   package static func run(
-    _ a: Tensor, _ b: Tensor, into c: Tensor, accumulate: Bool = false, workers: Workers
+    _ a: Tensor, _ b: Tensor, into c: Tensor, accumulate: Bool = false, scale: Double = 1, workers: Workers
   ) throws(TemperError) {
     var job = unsafe temper_matmul_job()
     unsafe job.element = c.dtype == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32
     unsafe job.accumulate = accumulate
-    unsafe job.alpha = 1
+    unsafe job.alpha = scale
     unsafe (job.m, job.n, job.k, job.batch) = (Int64(c.shape[0]), Int64(c.shape[1]), Int64(a.shape[1]), 1)
     unsafe job.a = UnsafeRawPointer(a.pointer)
     unsafe (job.a_row_stride, job.a_column_stride) = (Int64(a.strides[0]), Int64(a.strides[1]))

@@ -100,4 +100,36 @@ extension Tensor {
     withExtendedLifetime(self) {}
     return result
   }
+
+  /// Of a square float64 matrix: what is below the diagonal becomes what is above. In blocks that stay in the cache.
+  func mirrorUpperTriangle() {
+    let n = shape[0]
+    let block = 64
+    let values = unsafe pointer.assumingMemoryBound(to: Double.self)
+    for top in stride(from: 0, to: n, by: block) {
+      for left in stride(from: 0, through: top, by: block) {
+        for row in top..<min(top + block, n) {
+          for column in left..<min(left + block, row) {
+            unsafe values[row * n + column] = unsafe values[column * n + row]
+          }
+        }
+      }
+    }
+    withExtendedLifetime(self) {}
+  }
+
+  /// Σ of products of elements, for float64 matrices whose rows are dense.
+  func sumOfProducts(with other: Tensor) -> Double {
+    let (left, right) = unsafe (
+      pointer.assumingMemoryBound(to: Double.self), other.pointer.assumingMemoryBound(to: Double.self)
+    )
+    var total = 0.0
+    for row in 0..<shape[0] {
+      for column in 0..<shape[1] {
+        total += unsafe left[row * strides[0] + column] * right[row * other.strides[0] + column]
+      }
+    }
+    withExtendedLifetime((self, other)) {}
+    return total
+  }
 }

@@ -5,8 +5,10 @@ import TemperCore
 package final class InputStatistics {
   package let columns: Int
   package private(set) var samples = 0
-  /// Σ x xᵀ, (columns, columns), float64.
-  let gram: Tensor
+  /// Σ x xᵀ, (columns, columns), float64: what is above the diagonal and its blocks; the rest when it is asked for.
+  private let upper: Tensor
+  private var isSymmetric = true
+  private static let blockColumns = 512
   /// By column: Σ x, Σ |x| and max |x|.
   private(set) var sums: [Double]
   private(set) var absoluteSums: [Double]
@@ -21,16 +23,23 @@ package final class InputStatistics {
 
   package init(columns: Int) throws(TemperError) {
     self.columns = columns
-    gram = try Tensor(zeros: [columns, columns], .float64)
+    upper = try Tensor(zeros: [columns, columns], .float64)
     sums = [Double](repeating: 0, count: columns)
     (absoluteSums, largest) = (sums, sums)
   }
 
   /// Of Σ x xᵀ alone: for methods that look at nothing else.
   init(gram: Tensor, samples: Int) throws(TemperError) {
-    (columns, self.gram, self.samples) = (gram.shape[0], gram, samples)
+    (columns, upper, self.samples) = (gram.shape[0], gram, samples)
     sums = [Double](repeating: 0, count: columns)
     (absoluteSums, largest) = (sums, sums)
+  }
+
+  /// Σ x xᵀ, (columns, columns), float64.
+  var gram: Tensor {
+    if !isSymmetric { upper.mirrorUpperTriangle() }
+    isSymmetric = true
+    return upper
   }
 
   /// Adds inputs (…, columns), float32 or float64. Values must be finite.
@@ -45,32 +54,72 @@ package final class InputStatistics {
     let rows = try x.reshaped([count, columns])
     for start in stride(from: 0, to: count, by: InputStatistics.chunk) {
       let part = try rows.slice(start..<min(start + InputStatistics.chunk, count)).copy(as: .float64)
-      // gram += partᵀ part
-      try MatrixProduct.run(
-        try part.permuted([1, 0]), part, into: gram, accumulate: true, workers: workers)
-      try observe(try part.array(of: Double.self))
+      try addProducts(of: part, workers: workers)
+      observe(try part.array(of: Double.self))
     }
     guard try diagonal().allSatisfy(\.isFinite) else {
       throw TemperError(.notFinite, "Calibration inputs must be finite, and their squares must be too.")
     }
   }
 
-  private func observe(_ values: [Double]) throws(TemperError) {
+  /// Blocks of columns of the products, down to the diagonal: upper += partᵀ part.
+  private func addProducts(of part: Tensor, workers: Workers) throws(TemperError) {
+    isSymmetric = false
+    for block in blocks {
+      try MatrixProduct.run(
+        try part.slice(0..<block.upperBound, axis: 1).permuted([1, 0]), try part.slice(block, axis: 1),
+        into: try upper.slice(0..<block.upperBound).slice(block, axis: 1), accumulate: true, workers: workers)
+    }
+  }
+
+  private var blocks: [Range<Int>] {
+    stride(from: 0, to: columns, by: InputStatistics.blockColumns).map {
+      $0..<min($0 + InputStatistics.blockColumns, columns)
+    }
+  }
+
+  /// Σ over inputs and rows of (row · x)², for float64 `rows` (n, columns): their products with half of the symmetric
+  /// matrix, twice, and with its diagonal blocks.
+  func energy(of rows: Tensor, workers: Workers) throws(TemperError) -> Double {
+    var total = 0.0
+    for block in blocks {
+      let own = try rows.slice(block, axis: 1)
+      let product = try Tensor(zeros: own.shape, .float64)
+      let above = 0..<block.lowerBound
+      if !above.isEmpty {
+        try MatrixProduct.run(
+          try rows.slice(above, axis: 1), try upper.slice(above).slice(block, axis: 1), into: product, scale: 2,
+          workers: workers)
+      }
+      try MatrixProduct.run(
+        own, try upper.slice(block).slice(block, axis: 1), into: product, accumulate: true, workers: workers)
+      total += own.sumOfProducts(with: product)
+    }
+    return max(total, 0)
+  }
+
+  private func observe(_ values: [Double]) {
     guard columns > 0 else { return }
+    var (sums, absoluteSums, largest) = (sums, absoluteSums, largest)
     for start in stride(from: 0, to: values.count, by: columns) {
       samples += 1
-      // Where this sample goes among those kept, if it does.
-      let isFirst = samples <= InputStatistics.keptLimit
-      let place = isFirst ? samples - 1 : random.below(samples)
-      let stays = place < InputStatistics.keptLimit
       for column in 0..<columns {
         let value = values[start + column]
         sums[column] += value
         absoluteSums[column] += abs(value)
         largest[column] = max(largest[column], abs(value))
-        if isFirst { kept.append(Float(value)) } else if stays { kept[place * columns + column] = Float(value) }
+      }
+      // Where this sample goes among those kept, if it does.
+      let sample = values[start..<start + columns]
+      if samples <= InputStatistics.keptLimit {
+        kept += sample.lazy.map { Float($0) }
+      } else {
+        let place = random.below(samples)
+        guard place < InputStatistics.keptLimit else { continue }
+        kept.replaceSubrange(place * columns..<(place + 1) * columns, with: sample.lazy.map { Float($0) })
       }
     }
+    (self.sums, self.absoluteSums, self.largest) = (sums, absoluteSums, largest)
   }
 
   /// Mean x, by column.
@@ -79,7 +128,7 @@ package final class InputStatistics {
   /// Σ x², by column.
   func diagonal() throws(TemperError) -> [Double] {
     let view = try Tensor(
-      storage: gram.storage, byteOffset: gram.byteOffset, dtype: .float64, shape: [columns], strides: [columns + 1])
+      storage: upper.storage, byteOffset: upper.byteOffset, dtype: .float64, shape: [columns], strides: [columns + 1])
     return try view.array(of: Double.self)
   }
 }

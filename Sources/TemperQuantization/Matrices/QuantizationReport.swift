@@ -26,7 +26,7 @@ package struct QuantizationReport: Sendable, Hashable {
 }
 
 extension QuantizedMatrix {
-  private static let rowsOfBlock = 256
+  private static let rowsOfBlock = 1024
 
   func report(of weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizationReport {
     if let packed, inputs == nil { return packed.report(of: weight, workers: workers) }
@@ -75,15 +75,5 @@ extension PackedMatrix {
       shape: shape, bits: bits, byteCount: byteCount, floatByteCount: 4 * shape.count,
       meanSquaredError: error / Double(max(shape.count, 1)), largestError: largest,
       relativeError: error == 0 ? 0 : error / energy, outputError: nil)
-  }
-}
-
-extension InputStatistics {
-  /// Σ over inputs and rows of (row · x)², for float64 `rows` (…, columns).
-  func energy(of rows: Tensor, workers: Workers) throws(TemperError) -> Double {
-    let product = try Tensor(zeros: rows.shape, .float64)
-    try MatrixProduct.run(rows, gram, into: product, workers: workers)
-    let terms = zip(try rows.array(of: Double.self), try product.array(of: Double.self))
-    return max(terms.reduce(0) { $0 + $1.0 * $1.1 }, 0)
   }
 }
