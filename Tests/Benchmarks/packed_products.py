@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import temper
-from pairs import human, once, pair, report
+from pairs import human, pair, report
 
 SIZE = 4096
 
@@ -52,22 +52,6 @@ def batch_of_a_model(context, bits, rows):
     x, y = np.random.default_rng(0).standard_normal((rows, SIZE), np.float32), np.empty((rows, SIZE), np.float32)
     report(f"{bits} bits beside our float32, {rows} rows of {SIZE}²", lambda: packed.predict(x, out=y),
            lambda: model.predict(x, out=y), 1, rate(2 * rows * SIZE**2))
-
-
-def gptq(context):
-    """Beside PyTorch's time for the products in it alone: the inputs' second moments and their Cholesky factor in
-    float64, and the errors times the factors, half a product, in float32."""
-    random = np.random.default_rng(0)
-    weight, x = (random.standard_normal((SIZE, SIZE), np.float32) for _ in range(2))
-    quantizer = context.quantizer("gptq", bits=4)
-    wide = torch.from_numpy(x).double()
-    single, half = torch.from_numpy(weight), torch.from_numpy(x[:, : SIZE // 2].copy())
-    gram = wide.t() @ wide + SIZE * torch.eye(SIZE, dtype=torch.float64)
-    ours = min(once(lambda: quantizer.quantize(weight, calibration=x), 1) for _ in range(2))
-    parts = [min(once(action, 1) for _ in range(2)) for action in (
-        lambda: wide.t() @ wide, lambda: torch.linalg.cholesky(gram), lambda: single @ half)]
-    print(f"{f'gptq, {SIZE}², {SIZE} calibration rows':52} {human(ours):>9} {human(sum(parts)):>9} "
-          f"{sum(parts) / ours:7.2f}x  aim    -           products alone {' + '.join(map(human, parts))}", flush=True)
 
 
 def file_of_weights(context, threads, width=2048, layers=24):
@@ -130,5 +114,4 @@ def run(threads):
         packed_rows(context, bits, 1, x, weight, activations="int8")
         packed_rows(context, bits, 64, x, weight, activations="int8", group=64)
     batch_of_a_model(context, 4, 64)
-    gptq(context)
     file_of_weights(context, threads)

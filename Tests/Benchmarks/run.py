@@ -1,6 +1,6 @@
 """Temper beside what a user would pick instead, in one run: `make bench`.
 
-    python run.py [losses|classification|blocks|training|procedures|optimizers|plugins|packed_products|data|products|loading ...]
+    python run.py [losses|classification|blocks|training|procedures|optimizers|plugins|packed_products|quantization|data|products|loading ...]
 
 A ratio above 1 means that Temper is faster. Each is the median over rounds in which the two take turns.
 """
@@ -20,12 +20,13 @@ import packed_products
 import plugins
 import procedures
 import products
+import quantization
 import training
 from pairs import once
 
 SUBJECTS = {"losses": losses, "classification": classification, "blocks": blocks, "training": training, "procedures": procedures,
             "optimizers": optimizers, "plugins": plugins, "data": data,
-            "packed_products": packed_products}
+            "packed_products": packed_products, "quantization": quantization}
 
 
 def limits(threads):

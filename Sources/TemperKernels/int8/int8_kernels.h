@@ -32,9 +32,9 @@ typedef void int8_interleave_function(int64_t depth, int64_t width, const uint8_
                                       uint32_t flip, uint32_t *panels);
 
 // sums[r * sums_stride + j] = dot product of row r of x and column j, for a few rows. Rows of x are 64-byte aligned and
-// filled up with zeros to whole 64 bytes.
+// filled up with zeros to whole 64 bytes. Columns that are `far` are in no near cache.
 typedef void int8_dots_function(int64_t rows, int64_t width, int64_t depth, const int8_t *x, int64_t x_stride,
-                                const uint8_t *columns, int64_t width_stride, uint8_t flip, int32_t *sums,
+                                const uint8_t *columns, int64_t width_stride, uint8_t flip, bool far, int32_t *sums,
                                 int64_t sums_stride);
 
 // sums (rows, width) = x times `depth` rows of a matrix, for a few rows of x; depth is at most that of x.

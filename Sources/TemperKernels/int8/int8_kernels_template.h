@@ -222,7 +222,7 @@ INLINE W NAME(add_lanes)(W vectors[LANES]) {
 }
 
 INLINE void NAME(dots_of)(const int rows, const int columns, int64_t depth, const int8_t *x, int64_t x_stride,
-                          const uint8_t *matrix, int64_t width_stride, uint32_t flip, int32_t *sums,
+                          const uint8_t *matrix, int64_t width_stride, uint32_t flip, const bool far, int32_t *sums,
                           int64_t sums_stride) {
   W dots[INT8_DOT_ROWS][INT8_DOT_COLUMNS] = {};
   for (int64_t p = 0; p < depth; p += BYTES) {
@@ -230,6 +230,8 @@ INLINE void NAME(dots_of)(const int rows, const int columns, int64_t depth, cons
 #pragma unroll
     for (int j = 0; j < columns; j++) {
       const uint8_t *place = matrix + j * width_stride + p;
+      // The processor sees no further than a page; the next columns lie behind it.
+      if (far) __builtin_prefetch(place + columns * width_stride, 0, 2);
       parts[j] = AS_UNSIGNED((depth - p >= BYTES ? LOAD(place) : NAME(load_rest)(place, depth - p)) ^ flip);
     }
 #pragma unroll
@@ -251,21 +253,24 @@ INLINE void NAME(dots_of)(const int rows, const int columns, int64_t depth, cons
 }
 
 static void NAME(dots)(int64_t rows, int64_t width, int64_t depth, const int8_t *x, int64_t x_stride,
-                       const uint8_t *columns, int64_t width_stride, uint8_t flip, int32_t *sums, int64_t sums_stride) {
+                       const uint8_t *columns, int64_t width_stride, uint8_t flip, bool far, int32_t *sums,
+                       int64_t sums_stride) {
   const uint32_t flips = flip * 0x01010101u;
   int64_t j = 0;
   for (; j < width; j += INT8_DOT_COLUMNS) {
     const uint8_t *matrix = columns + j * width_stride;
     const int count = width - j < INT8_DOT_COLUMNS ? (int)(width - j) : INT8_DOT_COLUMNS;
-#define DOTS(r, c) NAME(dots_of)(r, c, depth, x, x_stride, matrix, width_stride, flips, sums + j, sums_stride)
+#define DOTS(r, c, far) NAME(dots_of)(r, c, depth, x, x_stride, matrix, width_stride, flips, far, sums + j, sums_stride)
     if (count == INT8_DOT_COLUMNS && rows == INT8_DOT_ROWS) {
-      DOTS(INT8_DOT_ROWS, INT8_DOT_COLUMNS);
+      DOTS(INT8_DOT_ROWS, INT8_DOT_COLUMNS, false);
+    } else if (count == INT8_DOT_COLUMNS && rows == 1 && far) {
+      DOTS(1, INT8_DOT_COLUMNS, true);
     } else if (count == INT8_DOT_COLUMNS && rows == 1) {
-      DOTS(1, INT8_DOT_COLUMNS);
+      DOTS(1, INT8_DOT_COLUMNS, false);
     } else {
       for (int64_t r = 0; r < rows; r++) {
         for (int i = 0; i < count; i++) {
-          NAME(dots_of)(1, 1, depth, x + r * x_stride, x_stride, matrix + i * width_stride, width_stride, flips,
+          NAME(dots_of)(1, 1, depth, x + r * x_stride, x_stride, matrix + i * width_stride, width_stride, flips, false,
                         sums + r * sums_stride + j + i, sums_stride);
         }
       }

@@ -14,6 +14,9 @@ enum { FEW_ROWS = 8 };
 // Bytes of B, or columns of it, worth a piece of their own there.
 enum { FEW_ROWS_BYTES = 256 << 10, COMBINED_COLUMNS = 512, DOT_COLUMNS = 64 };
 
+// Of B: more is not in the second-level cache from one product to the next.
+enum { FAR_BYTES = 1 << 20 };
+
 // Lines this far apart share a set of the first-level cache.
 enum { CACHE_SET_PERIOD = 4096 };
 
@@ -111,7 +114,8 @@ static void multiply_few_rows(const int8_kernels *kernels, const temper_int8_pro
     const int64_t rows = minimum(INT8_DOT_ROWS, product->m - i);
     int32_t *c = product->c + i * product->c_row_stride + columns.begin;
     if (way == DOTS) {
-      kernels->dots(rows, width, k, x + i * pitch, pitch, b, product->b_column_stride, FLIP, c, product->c_row_stride);
+      kernels->dots(rows, width, k, x + i * pitch, pitch, b, product->b_column_stride, FLIP, product->n * k > FAR_BYTES,
+                    c, product->c_row_stride);
     } else {
       kernels->combine(rows, width, k, x + i * pitch, pitch, b, product->b_row_stride, FLIP, c, product->c_row_stride,
                        (int32_t *)(void *)(x + product->m * pitch));
