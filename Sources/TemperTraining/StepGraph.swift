@@ -106,7 +106,7 @@ package final class StepGraph {
   }
 
   package func normal(_ shape: Shape) -> Expression {
-    draws += 1
+    draws += 2
     return .normal(shape, clock: clock, stream: UInt32.max - draws)
   }
 

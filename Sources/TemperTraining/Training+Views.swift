@@ -48,7 +48,7 @@ extension Training {
     if noise > 0 {
       // Steps draw from the streams at both ends.
       let clock = Expression.input("view clock", [4], .index)
-      x = x + noise * .normal(x.shape, clock: clock, stream: 1 << 31 + draw)
+      x = x + noise * .normal(x.shape, clock: clock, stream: 1 << 31 + 2 * draw)
     }
     let mask = model.needsMask ? Expression.input("mask", [count, model.input.shape[0]]) : nil
     let pass = model.pass(.inference, mask: mask)
@@ -66,10 +66,9 @@ extension Training {
 }
 
 extension Expression {
-  /// Standard normal numbers; `clock` and `stream` as of `uniform`.
+  /// Standard normal numbers, by Box and Muller, from the streams `stream` and the next one; `clock` as of `uniform`.
   static func normal(_ shape: Shape, clock: Expression, stream: UInt32) -> Expression {
-    // erf's inverse is infinite at -1, which a uniform of 0 would give.
-    2.0.squareRoot()
-      * erfInverse(clamp(2 * .uniform(shape, clock: clock, stream: stream) - 1, -1 + 1e-7, 1 - 1e-7))
+    let radius = sqrt(-2 * log(1 - .uniform(shape, clock: clock, stream: stream)))
+    return radius * cos(2 * Double.pi * .uniform(shape, clock: clock, stream: stream + 1))
   }
 }
