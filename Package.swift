@@ -53,7 +53,9 @@ let package = Package(
       "TemperProcedures",
       ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
       isSmall: true),
-    room("TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room(
+      "TemperQuantization", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"],
+      isSmall: true),
     room(
       "TemperAutomatic", ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperCore"],
       isSmall: true),

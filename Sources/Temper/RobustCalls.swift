@@ -44,6 +44,7 @@ import TemperCore
 }
 
 private func robustOptions(_ given: temper_robust_options, _ context: Context) throws(TemperError) -> RobustOptions {
+  guard unsafe given.reserved == 0 else { throw TemperError(.unsupported, "`reserved` must be 0.", argument: 7) }
   var options = RobustOptions()
   if unsafe given.folds != 0 { options.folds = Int(unsafe given.folds) }
   if unsafe given.hidden != 0 { options.hidden = Int(unsafe given.hidden) }

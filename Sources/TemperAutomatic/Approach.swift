@@ -6,8 +6,6 @@ struct Approach: Sendable {
   let loss: String
   var parameters: [(name: String, value: Value)] = []
   var weightDecay = 0.0
-  /// Whether the loss asks for the classes' shares.
-  var takesPriors = false
   /// Whether samples that the best approach before it does not believe are left out.
   var leavesOut = false
 
@@ -21,7 +19,7 @@ struct Approach: Sendable {
     Approach(name: "cross_entropy on believed labels", loss: "cross_entropy", leavesOut: true),
   ]
   /// Tried too where classes are of different sizes.
-  static let imbalanced = [Approach(name: "logit_adjusted", loss: "logit_adjusted", takesPriors: true)]
+  static let imbalanced = [Approach(name: "logit_adjusted", loss: "logit_adjusted")]
   static let regression = [
     Approach(name: "mse", loss: "mse"),
     Approach(name: "mse with weight decay", loss: "mse", weightDecay: 1),

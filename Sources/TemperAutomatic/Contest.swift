@@ -51,14 +51,15 @@ struct Contest {
 
   init(_ judge: Judge) { self.judge = judge }
 
-  mutating func add(_ trial: Trial) {
-    entries.append(
-      zip(trial.epochs, trial.outputs).map { Entry(approach: trial.approach, epochs: $0, outputs: $1) })
-  }
+  /// Residuals are cut at three times this: the smallest robust spread that anyone reached.
+  private var deviation = Double.infinity
 
-  /// Where residuals are cut: three times the smallest robust spread that anyone reached.
-  private var deviation: Double {
-    entries.flatMap { $0 }.map { Robust.deviation(judge.residuals($0.outputs), around: 0) }.min() ?? 1
+  mutating func add(_ trial: Trial) {
+    let added = zip(trial.epochs, trial.outputs).map {
+      Entry(approach: trial.approach, epochs: $0, outputs: $1)
+    }
+    entries.append(added)
+    for entry in added { deviation = min(deviation, Robust.deviation(judge.residuals(entry.outputs), around: 0)) }
   }
 
   private func scores(_ entry: Entry) -> [Double] { judge.scores(entry.outputs, deviation: deviation) }

@@ -1,4 +1,5 @@
 import Glibc
+import TemperData
 
 /// What outputs of networks that did not see a sample say of its label.
 struct Findings {
@@ -12,8 +13,8 @@ struct Findings {
   var suspected: [Int] { suspicion.indices.filter { suspicion[$0] > 0.5 } }
 
   /// logits: (N, C), or nothing where no sample could be held back.
-  init(logits: [Double], labels: [Int32], classes: Int) {
-    guard !logits.isEmpty else {
+  init(logits values: [Double], labels: [Int], classes: Int) {
+    guard !values.isEmpty else {
       (suspicion, losses) = (
         [Double](repeating: 0, count: labels.count), [Double](repeating: .nan, count: labels.count)
       )
@@ -22,17 +23,17 @@ struct Findings {
       return
     }
     // The temperature needs the transition, and the transition probabilities at the right temperature.
-    var noise = LabelNoise(probabilities: softmax(logits, classes), labels: labels, classes: classes)
-    temperature = noise.temperature(logits: logits, labels: labels)
-    let probabilities = softmax(logits, classes, temperature: temperature)
-    noise = LabelNoise(probabilities: probabilities, labels: labels, classes: classes)
-    (noiseRate, transition) = (noise.rate, noise.transition.flatMap { $0 })
+    let logits = Matrix(values, rows: labels.count, columns: classes)
+    temperature = LabelNoise(logits.softmax(), labels: labels).temperature(logits, labels: labels)
+    let probabilities = logits.softmax(temperature: temperature)
+    let noise = LabelNoise(probabilities, labels: labels)
+    (noiseRate, transition) = (noise.rate, noise.transition.values)
     for (sample, label) in labels.enumerated() {
-      let row = probabilities[sample * classes..<(sample + 1) * classes]
-      let posterior = noise.posterior(row, given: Int(label))
-      suspicion.append(1 - posterior[Int(label)])
-      believed.append(Double(posterior.indices.max { posterior[$0] < posterior[$1] } ?? Int(label)))
-      losses.append(-log(max(row[row.startIndex + Int(label)], 1e-12)))
+      let row = probabilities[sample]
+      let posterior = noise.posterior(row, given: label)
+      suspicion.append(1 - posterior[label])
+      believed.append(Double(posterior.indices.max { posterior[$0] < posterior[$1] } ?? label))
+      losses.append(-log(max(row[row.startIndex + label], 1e-12)))
     }
   }
 

@@ -61,7 +61,7 @@ package enum RobustFit {
   private static func findings(_ contest: Contest, _ trials: Trials) -> Findings {
     let outputs = contest.chosen?.outputs ?? []
     switch trials.problem.targets {
-    case .classes(let ids, let classes): return Findings(logits: outputs, labels: ids, classes: classes)
+    case .classes(let ids, let classes): return Findings(logits: outputs, labels: ids.map(Int.init), classes: classes)
     case .numbers(let values): return Findings(outputs: outputs, values: values, target: trials.target)
     }
   }

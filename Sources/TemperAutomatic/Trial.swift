@@ -102,7 +102,9 @@ struct Trials {
       options: settings, workers: workers)
 
     var data = Dataset(x: try problem.features(rows), y: try targets(rows, method))
-    if approach.takesPriors { data.inputs["class_priors"] = try priors(rows) }
+    if method.inputs.contains(where: { $0.name == "class_priors" && !$0.isOptional }) {
+      data.inputs["class_priors"] = try priors(rows)
+    }
     for (index, end) in ends.enumerated() {
       let history = try withoutActuallyEscaping(stop) { stop throws(TemperError) in
         try trainer.fit(

@@ -155,9 +155,10 @@ package final class LossInstance {
     let (weights, mask) = (given.removeValue(forKey: "sample_weights"), given.removeValue(forKey: "sample_mask"))
     let own = Set(method.inputs.map(\.name))
     if own.contains("sample_weights") { given["sample_weights"] = weights }
+    let sizes = try Sizes(of: given, for: method.inputs, origin: method.name)
     var samples = samples
     for state in method.state where samples[state.name] == nil {
-      samples[state.name] = try state.initialValue(given, method.inputs, state.initialValue(arguments))
+      samples[state.name] = try state.initialValue(sizes, state.initialValue(arguments))
     }
     let formula = Formula(arguments: arguments, inputs: given, samples: samples, numbers: numbers)
     var values = try method.value(formula)
@@ -286,14 +287,7 @@ extension Arguments {
 
 extension SampleState {
   /// The initial value for a batch: its sizes are read from the inputs that came.
-  func initialValue(
-    _ given: [String: Expression], _ inputs: [Input], _ value: Double
-  ) throws(TemperError) -> Expression {
-    var sizes = Sizes()
-    for input in inputs {
-      guard let expression = given[input.name] else { continue }
-      for form in input.forms where sizes.bind(form, toInner: expression) { break }
-    }
+  func initialValue(_ sizes: Sizes, _ value: Double) throws(TemperError) -> Expression {
     guard let shape = sizes.shape(["N"] + (self.shape.isEmpty ? ["1"] : self.shape)) else {
       throw TemperError(.internalFault, "The state \(name) has sizes that no input names.")
     }

@@ -163,6 +163,8 @@ struct Sizes {
   private var letters: [String: Int] = [:]
   private(set) var rest: [Int]?
 
+  init() {}
+
   subscript(_ letter: String) -> Int? { letters[letter] }
 
   /// Binds the letters of `form` to `shape` and gives the shape that the formula sees, or nil if they do not fit.
@@ -207,9 +209,27 @@ struct Sizes {
     var trial = self
     var sizes = expression.shape.sizes
     if isIndex || form.shape == ["N"] { sizes.removeLast() }
-    guard !form.shape.contains("..."), trial.match(Shape(sizes), form) != nil else { return false }
+    guard trial.match(Shape(sizes), form) != nil else { return false }
     self = trial
     return true
+  }
+
+  /// What the letters stand for in expressions that come in the formula's shapes.
+  init(of given: [String: Expression], for inputs: [Input], origin: String) throws(TemperError) {
+    for input in inputs {
+      guard let expression = given[input.name], !input.forms.contains(where: { $0.shape.contains("...") }) else {
+        continue
+      }
+      var fits = false
+      for form in input.forms where !fits { fits = bind(form, toInner: expression) }
+      guard fits else {
+        let kind = expression.kind == .index ? "integers" : "numbers"
+        throw TemperError(
+          .invalidShape,
+          "Input \(input.name): \(input.expected(self)); \(kind) of shape \(expression.shape) came from a graph.",
+          origin: origin)
+      }
+    }
   }
 
   func shape(_ names: [String]) -> Shape? {

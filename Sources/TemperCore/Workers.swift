@@ -30,6 +30,7 @@ import TemperKernels
       threads.append(thread)
     }
     self.count = threads.count + 1
+    shared.helpers = threads
   }
 
   deinit {
@@ -72,16 +73,14 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   private let sleepers = Atomic<Int>(0)
   /// Where the caller of the present job runs.
   private let caller = Atomic<Int>(-1)
+  /// Set before the first job.
+  var helpers: [pthread_t] = []
   private var pieces = 0
   private var body: ((Int, Int) -> Void)?
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let wake: UnsafeMutablePointer<pthread_cond_t>
   private static let spins = 4000
-  /// Jobs that the caller still does alone, and how many it will after the next long wait.
-  private var alone = 0
-  private var nextAlone = fewestAlone
-  private static let fewestAlone = 16
-  private static let mostAlone = 4096
+  private var patience = Patience()
 
   init() {
     unsafe mutex = .allocate(capacity: 1)
@@ -98,8 +97,7 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   }
 
   func run(_ pieces: Int, _ body: @escaping (Int, Int) -> Void) {
-    if alone > 0 {
-      alone -= 1
+    if patience.takesJobAlone() {
       for piece in 0..<pieces { body(piece, 0) }
       return
     }
@@ -116,20 +114,26 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     self.body = nil
   }
 
-  /// Waits until nobody is in the job. A wait longer than the caller's own share of the work was for a thread that did
-  /// not run.
+  /// Waits until nobody is in the job.
   private func awaitHelpers(since begun: Double) {
-    let waiting = monotonicSeconds()
-    var spins = 0
-    while active.load(ordering: .sequentiallyConsistent) > 0 {
-      spins += 1
-      if spins < Shared.spins { pause() } else { sched_yield() }
+    for _ in 0..<Shared.spins {
+      if active.load(ordering: .sequentiallyConsistent) == 0 {
+        return patience.note(worked: 0, waited: 0, computed: 0)
+      }
+      pause()
     }
-    if spins >= Shared.spins, monotonicSeconds() - waiting > max(3e-4, 2 * (waiting - begun)) {
-      alone = nextAlone
-      nextAlone = min(2 * nextAlone, Shared.mostAlone)
-    } else {
-      nextAlone = max(nextAlone - nextAlone / 4, Shared.fewestAlone)
+    let (waiting, computed) = (monotonicSeconds(), helperSeconds)
+    while active.load(ordering: .sequentiallyConsistent) > 0 { sched_yield() }
+    patience.note(
+      worked: waiting - begun, waited: monotonicSeconds() - waiting, computed: helperSeconds - computed)
+  }
+
+  /// What the helpers have computed so far, in all.
+  private var helperSeconds: Double {
+    helpers.reduce(0) { sum, helper in
+      var (clock, time) = (clockid_t(), timespec())
+      guard unsafe pthread_getcpuclockid(helper, &clock) == 0, unsafe clock_gettime(clock, &time) == 0 else { return sum }
+      return sum + Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
   }
 

@@ -220,7 +220,8 @@ static void compositions(void) {
   OK(temper_loss_create(&gce, context, "generalized_cross_entropy", NULL, 0, &error));
   OK(temper_op_create(&clip, context, "logit_clip", tau, 1, &error));
   OK(temper_schedule_create(&schedule, context, "linear_lr", down, 3, &error));
-  const temper_named_tensor plain[] = {{"logits", x}, {"targets", y}}, short_ones[] = {{"logits", clipped}, {"targets", y}};
+  const temper_named_tensor plain[] = {{"logits", x}, {"targets", y}};
+  const temper_named_tensor short_ones[] = {{"logits", clipped}, {"targets", y}};
   const temper_named_tensor of_clip[] = {{"x", x}};
   OK(temper_op_evaluate(clipped, clip, of_clip, 1, -1, &error));
   OK(temper_loss_evaluate(v[0], ce, short_ones, 2, &error));
@@ -726,7 +727,9 @@ static void robust(void) {
   NEAR(transition[0] + transition[1], 1, 1e-12);
   OK(temper_model_predict(logits, model, x, NULL, &error));
   int right = 0;
-  for (int i = 0; i < 60; ++i) right += (float_data(logits)[2 * i + 1] > float_data(logits)[2 * i]) == (float_data(x)[3 * i] > 0);
+  for (int i = 0; i < 60; ++i) {
+    right += (float_data(logits)[2 * i + 1] > float_data(logits)[2 * i]) == (float_data(x)[3 * i] > 0);
+  }
   TRUE(right >= 50);
   temper_model_free(model), temper_tensor_map_free(details);
   /* Numbers; no report, no details. */
@@ -758,7 +761,8 @@ int main(int count, char **arguments) {
   TRUE(!strcmp(temper_status_name(TEMPER_ERROR_CANCELLED), "TEMPER_ERROR_CANCELLED") &&
        !strcmp(temper_status_name(-8), "unknown status"));
   OK(temper_context_create(&context, &options, &error));
-  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics(), array_methods(arguments[1]), optimizers(), models(arguments[1]), trainers(arguments[1]), robust();
+  tensors(), dlpack(), catalogue(), losses(), compositions(), operators(), decoders(), metrics();
+  array_methods(arguments[1]), optimizers(), models(arguments[1]), trainers(arguments[1]), robust();
   STATUS(TEMPER_OK, temper_context_free(context));
   return check_result("calls");
 }

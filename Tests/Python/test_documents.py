@@ -47,6 +47,14 @@ def test_the_automatic_mode_of_the_readme(tmp_path):
     assert {"losses.svg", "labels.svg"} == {path.name for path in (tmp_path / "found").iterdir()}
 
 
+def test_arrays_of_the_readme(tmp_path):
+    (code,) = blocks("python arrays")
+    found, counts, temperature, *rest = run(sys.executable, "-c", code, folder=tmp_path).splitlines()
+    right, wrong, all_found = (int(word) for word in found.split() if word.isdigit())
+    assert right > 0.8 * wrong and right > 0.9 * all_found
+    assert counts == "[300 300 300]" and float(temperature) > 0 and rest[0].startswith("tomek_links")
+
+
 def test_files_of_the_readme(tmp_path):
     (code,) = blocks("python files")
     text = run(sys.executable, "-c", code, folder=tmp_path)

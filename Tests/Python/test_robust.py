@@ -101,8 +101,8 @@ def test_samples_far_from_all_others_are_found():
 
 def test_the_same_bits_with_any_number_of_threads(found):
     y = spoilt(0.2)[:200]
-    first = temper.RobustClassifier(**SMALL).fit(TRAIN_X[:200], y)
-    again = temper.RobustClassifier(**SMALL).fit(TRAIN_X[:200], y)
+    first = temper.RobustClassifier(threads=2, **SMALL).fit(TRAIN_X[:200], y)
+    again = temper.RobustClassifier(threads=1, **SMALL).fit(TRAIN_X[:200], y)
     for name, array in first.model_.parameters().items():
         assert np.array_equal(array, again.model_.parameters()[name]), name
     assert np.array_equal(first.report_.suspicion, again.report_.suspicion)
@@ -161,7 +161,7 @@ def test_bad_input(x, y, message):
 
 
 def test_bad_parameters():
-    for name, value in (("folds", 1), ("hidden", -1), ("epochs", -2), ("batch_size", -1)):
+    for name, value in (("folds", 1), ("hidden", -1), ("epochs", -2), ("batch_size", -1), ("threads", -1)):
         with pytest.raises(temper.errors.OutOfRange, match=name):
             temper.RobustClassifier(**{name: value}).fit(TRAIN_X[:50], TRAIN_Y[:50])
     with pytest.raises(temper.errors.InvalidArgument, match="hidden"):

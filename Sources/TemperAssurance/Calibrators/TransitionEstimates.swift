@@ -18,7 +18,7 @@ enum TransitionEstimates {
       "Patrini et al.", 2017,
       "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", arXiv: "1609.03683"),
     [.logits]
-  ) { (work) throws(TemperError) in anchorRows(try work.softmax(), work.real("quantile")) }
+  ) { (work) throws(TemperError) in anchorRows(try work.logits().softmax(), work.real("quantile")) }
 
   /// T = A B: A the anchors' estimate for the model's own classes, B_lj the share of given labels j where the model says l.
   static let dual = method(
@@ -28,7 +28,7 @@ enum TransitionEstimates {
       arXiv: "2006.07805"),
     [.logits, .classIds]
   ) { (work) throws(TemperError) in
-    let p = try work.softmax()
+    let p = try work.logits().softmax()
     var counts = Matrix(zeros: p.columns, p.columns)
     for (said, given) in zip(p.likeliest, try work.ids("targets")) { counts[said, given] += 1 }
     let (a, b) = (anchorRows(p, work.real("quantile")), counts.shares)
@@ -77,7 +77,7 @@ enum TransitionEstimates {
   ) { (work) throws(TemperError) in
     let transition = try Matrix(try work.tensor("transition"))
     try transition.checkDistributions("transition")
-    var p = try work.softmax()
+    var p = try work.logits().softmax()
     for row in 0..<p.rows {
       let q = Array(p[row])
       var own = [Double](repeating: 1 / Double(p.columns), count: p.columns)
@@ -96,17 +96,4 @@ enum TransitionEstimates {
   }
 
   private static let iterations = 2000
-}
-
-extension ArrayWork {
-  /// softmax(logits)
-  func softmax() throws(TemperError) -> Matrix {
-    var p = try logits()
-    for row in 0..<p.rows {
-      let top = p[row].max() ?? 0
-      let sum = p[row].reduce(0) { $0 + exp($1 - top) }
-      for c in 0..<p.columns { p[row, c] = exp(p[row, c] - top) / sum }
-    }
-    return p
-  }
 }

@@ -15,6 +15,9 @@ enum ConfidentLearning {
     Input("noise_rate", [.init([])], "1 - trace of the joint: the share of wrong labels."),
   ]
 
+  private static let scored = ArrayCall.Result("scores", "0 to 1, larger where the label is less likely to be right.")
+  private static let suggested = ArrayCall.Result("suggested", "The most probable class of each sample.")
+
   static let method = Method(
     "confident_learning", kind: .detector, area: "noisy-labels",
     summary: "Wrong labels by the probabilities of a model that did not train on them.", reference: paper,
@@ -29,11 +32,7 @@ enum ConfidentLearning {
       fit,
       ArrayCall(
         "score", [LabelErrors.targets, LabelErrors.probabilities],
-        gives: [
-          .init("scores", "0 to 1, larger where the label is less likely to be right."),
-          .init("is_error", "Which labels are said to be wrong."),
-          .init("suggested", "The most probable class of each sample."),
-        ], state: .required
+        gives: [scored, .init("is_error", "Which labels are said to be wrong."), suggested], state: .required
       ) { (work) throws(TemperError) in
         let (y, p) = (try work.ids("targets"), try work.probabilities())
         try work.give("scores", scores(y, p, work.text("rank_by")))
@@ -53,15 +52,12 @@ enum ConfidentLearning {
       fit,
       ArrayCall(
         "score", [LabelErrors.targets, LabelErrors.probabilities],
-        gives: [
-          .init("scores", "0 to 1, larger where the label is less likely to be right."),
-          .init("candidates", "Numbers of the samples to look at, the most suspicious first."),
-          .init("suggested", "The most probable class of each sample."),
-        ], state: .required
+        gives: [scored, .init("candidates", "Numbers of the samples to look at, the most suspicious first."), suggested],
+        state: .required
       ) { (work) throws(TemperError) in
         let (y, p) = (try work.ids("targets"), try work.probabilities())
         let scores = scores(y, p, work.text("rank_by"))
-        let confident = confidentClasses(p, try work.reals("thresholds"))
+        let confident = ConfidentJoint.classes(p, try work.reals("thresholds"))
         let off = y.indices.filter { confident[$0] >= 0 && confident[$0] != y[$0] }
         try work.give("scores", scores)
         try work.give("candidates", ascendingOrder(off.map { -scores[$0] }).map { off[$0] })
@@ -77,40 +73,11 @@ enum ConfidentLearning {
 
   private static let fit = ArrayCall("fit", [LabelErrors.targets, LabelErrors.probabilities]) {
     (work) throws(TemperError) in
-    let (y, p) = (try work.ids("targets"), try work.probabilities())
-    let classes = p.columns
-    var (sums, sizes) = ([Double](repeating: 0, count: classes), [Double](repeating: 0, count: classes))
-    for (sample, label) in y.enumerated() {
-      sums[label] += p[sample, label]
-      sizes[label] += 1
-    }
-    // No sample is confidently of a class that nobody was given.
-    let thresholds = (0..<classes).map { sizes[$0] > 0 ? sums[$0] / sizes[$0] : 1 + tolerance * 2 }
-    var joint = Matrix(zeros: classes, classes)
-    for (sample, true_) in confidentClasses(p, thresholds).enumerated() where true_ >= 0 {
-      joint[y[sample], true_] += 1
-    }
-    work.keep("confident_joint", try joint.tensor())
-    var calibrated = joint.shares
-    for i in 0..<classes { for j in 0..<classes { calibrated[i, j] *= sizes[i] / Double(y.count) } }
-    let right = (0..<classes).reduce(0) { $0 + calibrated[$1, $1] }
-    try work.keep("thresholds", thresholds)
-    work.keep("joint", try calibrated.tensor())
-    try work.keep("noise_rate", [1 - right], [])
-  }
-
-  /// Rounding of means must not hide a class whose probabilities are all alike.
-  private static let tolerance = 1e-6
-
-  /// The likeliest of the classes whose probability reaches their threshold; -1 where none does.
-  private static func confidentClasses(_ p: Matrix, _ thresholds: [Double]) -> [Int] {
-    (0..<p.rows).map { row in
-      var best = -1
-      for c in 0..<p.columns where p[row, c] >= thresholds[c] - tolerance {
-        if best < 0 || p[row, c] > p[row, best] { best = c }
-      }
-      return best
-    }
+    let found = ConfidentJoint(try work.probabilities(), labels: try work.ids("targets"))
+    work.keep("confident_joint", try found.counts.tensor())
+    try work.keep("thresholds", found.thresholds)
+    work.keep("joint", try found.joint.tensor())
+    try work.keep("noise_rate", [found.noiseRate], [])
   }
 
   private static func scores(_ y: [Int], _ p: Matrix, _ rule: String) -> [Double] {
@@ -124,7 +91,7 @@ enum ConfidentLearning {
   private static func errors(_ work: ArrayWork, _ y: [Int], _ p: Matrix) throws(TemperError) -> [Bool] {
     let rule = work.text("prune")
     if rule == "confident_joint" {
-      return zip(confidentClasses(p, try work.reals("thresholds")), y).map { $0 >= 0 && $0 != $1 }
+      return zip(ConfidentJoint.classes(p, try work.reals("thresholds")), y).map { $0 >= 0 && $0 != $1 }
     }
     let joint = try Matrix(try work.tensor("joint"))
     let labels = Labels(y)

@@ -1,3 +1,4 @@
+import Glibc
 import TemperCore
 
 /// Numbers in rows: samples by features.
@@ -29,6 +30,17 @@ package struct Matrix: Sendable, Hashable {
   }
 
   package subscript(_ row: Int) -> ArraySlice<Double> { values[(row * columns)..<((row + 1) * columns)] }
+
+  /// softmax(row / temperature) of each row.
+  package func softmax(temperature: Double = 1) -> Matrix {
+    var result = self
+    for row in 0..<rows {
+      let top = self[row].max() ?? 0
+      let sum = self[row].reduce(0) { $0 + exp(($1 - top) / temperature) }
+      for column in 0..<columns { result[row, column] = exp((self[row, column] - top) / temperature) / sum }
+    }
+    return result
+  }
 
   /// The rows of these numbers, in their order.
   package func rows(_ chosen: [Int]) -> Matrix {

@@ -108,31 +108,9 @@ TILE(12)
 
 // --- packing
 
-#if LANES == 16
-#define INTERLEAVE_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif LANES == 8
-#define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define INTERLEAVE_LOW 0, 4, 1, 5
-#define INTERLEAVE_HIGH 2, 6, 3, 7
-#endif
-
-// Transposes LANES x LANES quads: each of the log2(LANES) rounds is a perfect shuffle of the rows.
-INLINE void NAME(transpose)(W rows[LANES]) {
-#pragma unroll
-  for (int round = 1; round < LANES; round *= 2) {
-    W shuffled[LANES];
-#pragma unroll
-    for (int i = 0; i < LANES / 2; i++) {
-      shuffled[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_LOW);
-      shuffled[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_HIGH);
-    }
-#pragma unroll
-    for (int i = 0; i < LANES; i++) rows[i] = shuffled[i];
-  }
-}
+#include "../vectors/interleave.h"
+#define TRANSPOSED W
+#include "../vectors/transpose_template.h"
 
 static void NAME(pack)(int64_t depth, int64_t width, int64_t pitch, const uint8_t *source, int64_t width_stride,
                        uint32_t flip, uint32_t *panels) {

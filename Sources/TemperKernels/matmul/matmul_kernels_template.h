@@ -79,20 +79,8 @@ TILES(3) TILES(4)
         TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
 
-    // Transposes LANES x LANES elements: each of the log2(LANES) rounds is a perfect shuffle of the rows.
-    INLINE void NAME(transpose)(V rows[LANES]) {
-#pragma unroll
-  for (int round = 1; round < LANES; round *= 2) {
-    V shuffled[LANES];
-#pragma unroll
-    for (int i = 0; i < LANES / 2; i++) {
-      shuffled[2 * i] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_LOW);
-      shuffled[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + LANES / 2], INTERLEAVE_HIGH);
-    }
-#pragma unroll
-    for (int i = 0; i < LANES; i++) rows[i] = shuffled[i];
-  }
-}
+#define TRANSPOSED V
+#include "../vectors/transpose_template.h"
 
 // Panels whose width runs along memory: copies rows, each into all panels, so that memory is read in order.
 static void NAME(pack_rows)(int64_t depth, int64_t width, int64_t pitch, const E *source, int64_t depth_stride,

@@ -12,7 +12,5 @@
 #define MASK_OF(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 #define LOAD_PARTIAL(p, mask) _mm256_maskload_ps(p, mask)
 #define STORE_PARTIAL(p, mask, v) _mm256_maskstore_ps(p, mask, v)
-#define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #include "vectors.h"

@@ -12,7 +12,5 @@
 #define MASK_OF(n) _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3))
 #define LOAD_PARTIAL(p, mask) _mm256_maskload_pd(p, mask)
 #define STORE_PARTIAL(p, mask, v) _mm256_maskstore_pd(p, mask, v)
-#define INTERLEAVE_LOW 0, 4, 1, 5
-#define INTERLEAVE_HIGH 2, 6, 3, 7
 #define EVEN_LANES 0, 2, 4, 6
 #include "vectors.h"

@@ -12,7 +12,5 @@
 #define MASK_OF(n) ((MASK)((1u << (n)) - 1))
 #define LOAD_PARTIAL(p, mask) _mm512_maskz_loadu_ps(mask, p)
 #define STORE_PARTIAL(p, mask, v) _mm512_mask_storeu_ps(p, mask, v)
-#define INTERLEAVE_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #include "vectors.h"

@@ -12,7 +12,5 @@
 #define MASK_OF(n) ((MASK)((1u << (n)) - 1))
 #define LOAD_PARTIAL(p, mask) _mm512_maskz_loadu_pd(mask, p)
 #define STORE_PARTIAL(p, mask, v) _mm512_mask_storeu_pd(p, mask, v)
-#define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #include "vectors.h"

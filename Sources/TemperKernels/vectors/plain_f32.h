@@ -24,7 +24,5 @@ static inline void store_partial_f32(float *p, int64_t count, vector_f32 v) {
 #define MASK_OF(n) (n)
 #define LOAD_PARTIAL(p, mask) load_partial_f32(p, mask)
 #define STORE_PARTIAL(p, mask, v) store_partial_f32(p, mask, v)
-#define INTERLEAVE_LOW 0, 4, 1, 5
-#define INTERLEAVE_HIGH 2, 6, 3, 7
 #define EVEN_LANES 0, 2, 4, 6
 #include "vectors.h"

@@ -24,7 +24,5 @@ static inline void store_partial_f64(double *p, int64_t count, vector_f64 v) {
 #define MASK_OF(n) (n)
 #define LOAD_PARTIAL(p, mask) load_partial_f64(p, mask)
 #define STORE_PARTIAL(p, mask, v) store_partial_f64(p, mask, v)
-#define INTERLEAVE_LOW 0, 2
-#define INTERLEAVE_HIGH 1, 3
 #define EVEN_LANES 0, 2
 #include "vectors.h"

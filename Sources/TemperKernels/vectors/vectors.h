@@ -7,7 +7,6 @@
 //   DOT_ROWS, DOT_COLUMNS         the same where each sum is a vector of partial sums
 //   MASK, MASK_OF(n)              what selects the first n lanes
 //   LOAD_PARTIAL(p, mask), STORE_PARTIAL(p, mask, v)   touch only the selected lanes; the others load as 0
-//   INTERLEAVE_LOW, INTERLEAVE_HIGH                    lane orders a0 b0 a1 b1 ... of the lower and upper halves
 //   EVEN_LANES                                         lane order a0 a2 a4 ... b0 b2 b4 ...
 // and then includes this file. `end_vectors.h` takes the definitions back.
 
@@ -16,6 +15,7 @@ typedef V NAME(unaligned) __attribute__((aligned(sizeof(E)), may_alias));
 
 #define LOAD(p) (*(const NAME(unaligned) *)(p))
 #define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
+#include "interleave.h"
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE V NAME(broadcast)(E x) { return x - (V){}; }

@@ -47,7 +47,7 @@ final class AlimPartialLabels: RecordedProcedure {
   func epochWillBegin(_ training: Training) throws(TemperError) {
     guard arguments.optionalReal("lam") == nil, phase(training.position) == 1 else { return }
     let classes = training.networks[0].model.output.last
-    let p = try training.outputs().array(of: Double.self).softmax(columns: classes)
+    let p = try Matrix(training.outputs()).softmax().values
     let sets = try training.targets().tensor.array(of: Double.self)
     var ratios: [Double] = []
     for start in stride(from: 0, to: p.count, by: classes) {

@@ -1,5 +1,6 @@
 import TemperCatalogue
 import TemperCore
+import TemperData
 import TemperGraph
 import TemperNetworks
 import TemperTraining
@@ -51,7 +52,7 @@ final class EstimatedTransition: RecordedProcedure {
     guard training.position.epoch == arguments.integer("warmup_epochs") else { return }
     let transition = try training.kept("transition")
     let classes = transition.shape[0]
-    let p = try training.outputs().array(of: Double.self).softmax(columns: classes)
+    let p = try Matrix(training.outputs()).softmax().values
     var estimate = anchored(p, classes)
     if arguments.text("estimator") == "dual_t" {
       estimate = product(estimate, counted(p, try training.classIds(for: self), classes), classes)

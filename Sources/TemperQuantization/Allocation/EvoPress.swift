@@ -8,7 +8,7 @@ package struct EvoPress: ModelQuantizer {
   let arguments: Arguments
   let survivors: [Int]
   let tokens: [Int]
-  let base: any Quantizer
+  package let base: any Quantizer
   package var needsInputs: Bool { true }
 
   init(_ arguments: Arguments) throws(TemperError) {
@@ -19,15 +19,7 @@ package struct EvoPress: ModelQuantizer {
       throw TemperError(
         .invalidArgument, "survivors and tokens have one number a stage; \(survivors.count) and \(tokens.count) came.")
     }
-    let prunes = try BaseMethod(arguments).method.parameters.contains { $0.name == "sparsity" }
-    let levels = try numbers(arguments.text("levels"), "levels", in: prunes ? 0...1 : 1...16)
-    base = try BaseMethod(arguments).quantizer(prunes ? "sparsity" : "bits", levels.max() ?? 4)
-  }
-
-  /// A single matrix has nothing to share bits with: the highest level.
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  {
-    try base.pack(weight, inputs: inputs, workers: workers)
+    base = try Levels(arguments).finest
   }
 
   package func pack(
@@ -88,7 +80,7 @@ package struct EvoPress: ModelQuantizer {
     reference: Reference(
       "Sieberling et al.", 2024, "EvoPress: Towards Optimal Dynamic Model Compression via Evolutionary Search",
       arXiv: "2410.14649"),
-    parameters: LevelDatabase.parameters + [
+    parameters: Levels.parameters + [
       .integer("offspring", 128, in: 1...100000, "Candidates of a generation."),
       .text("survivors", "16,4,1", "How many go on after each stage."),
       .text("tokens", "2048,16384,131072", "Rows of outputs that each stage looks at."),

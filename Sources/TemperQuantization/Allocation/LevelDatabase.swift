@@ -4,12 +4,6 @@ import TemperNetworks
 
 /// Each weight of a model packed at each of several levels (bits, or shares of zeros), coarsest first.
 struct LevelDatabase {
-  static let parameters: [Parameter] =
-    BaseMethod.parameters.filter { $0.name != "bits" } + [
-      .text("levels", "2,3,4,5", "Bits of the base method, or shares of zeros for one that prunes."),
-      .real("target_bits", 3, in: .positive, "Mean bits of a weight, without scales; at most these."),
-    ]
-
   let names: [String]
   /// Weights in each.
   let sizes: [Int]
@@ -19,17 +13,13 @@ struct LevelDatabase {
   var costs: [[Double]] { zip(sizes, packed).map { size, levels in levels.map { $0.matrix.bits * Double(size) } } }
 
   init(_ run: ModelRun, _ arguments: Arguments) throws(TemperError) {
-    let base = try BaseMethod(arguments)
-    let prunes = base.method.parameters.contains { $0.name == "sparsity" }
-    let parameter = prunes ? "sparsity" : "bits"
-    let values = try numbers(arguments.text("levels"), "levels", in: prunes ? 0...1 : 1...16)
+    let levels = try Levels(arguments).quantizers
     var packed = [[QuantizedWeight]](repeating: [], count: run.chosen.count)
-    for (index, value) in values.sorted(by: prunes ? (>) : (<)).enumerated() {
-      let quantizer = try base.quantizer(parameter, value)
+    for (index, quantizer) in levels.enumerated() {
       for (place, variable) in run.chosen.enumerated() {
         packed[place].append(try run.pack(variable, quantizer))
       }
-      try run.step("level \(value)", done: index + 1, of: values.count)
+      try run.step("level \(index + 1)", done: index + 1, of: levels.count)
     }
     self.packed = packed
     names = run.chosen.map(\.name)

@@ -7,21 +7,13 @@ import TemperNetworks
 package struct MixedPrecision: ModelQuantizer {
   package var name: String { "mixed_precision" }
   let arguments: Arguments
-  let base: any Quantizer
+  package let base: any Quantizer
   package var needsInputs: Bool { true }
   package var needsSaliency: Bool { arguments.text("criterion") == "fisher" }
 
   init(_ arguments: Arguments) throws(TemperError) {
     self.arguments = arguments
-    let prunes = try BaseMethod(arguments).method.parameters.contains { $0.name == "sparsity" }
-    let levels = try numbers(arguments.text("levels"), "levels", in: prunes ? 0...1 : 1...16)
-    base = try BaseMethod(arguments).quantizer(prunes ? "sparsity" : "bits", levels.max() ?? 4)
-  }
-
-  /// A single matrix has nothing to share bits with: the highest level.
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  {
-    try base.pack(weight, inputs: inputs, workers: workers)
+    base = try Levels(arguments).finest
   }
 
   package func pack(
@@ -94,7 +86,7 @@ package struct MixedPrecision: ModelQuantizer {
     reference: Reference(
       "Dong et al.", 2019, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks",
       arXiv: "1911.03852"),
-    parameters: LevelDatabase.parameters + [
+    parameters: Levels.parameters + [
       .choice(
         "criterion", ["output_error", "divergence", "hessian_trace", "fisher"],
         "What a level costs: what the layer's outputs miss, what the model's outputs diverge by, or the weights' squared error times the loss's mean curvature or squared gradient."

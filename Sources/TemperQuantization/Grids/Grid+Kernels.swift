@@ -34,9 +34,9 @@ extension RangeSetting {
     switch self {
     case .minMax: return grid.covering(minimum, maximum)
     case .percentile(let percentile):
-      let sizes = (0..<count).map { unsafe abs(values[$0]) }.sorted()
+      let sizes = ascending((0..<count).map { unsafe Double(abs(values[$0])) })
       let place = Int((percentile / 100 * Double(count - 1)).rounded())
-      let bound = count == 0 ? 0 : sizes[place]
+      let bound = count == 0 ? 0 : Float(sizes[place])
       return grid.covering(max(minimum, -bound), min(maximum, bound))
     case .entropy:
       let bound = EntropyRange.bound((0..<count).map { unsafe abs(values[$0]) }, levels: 1 << (grid.bits - 1))

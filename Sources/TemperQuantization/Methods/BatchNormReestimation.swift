@@ -10,14 +10,9 @@ import TemperNetworks
 /// variance 1. For the measured statistics it gets |γ| and β back, for the folded weights bring γ's sign with them.
 package struct BatchNormReestimation: ModelQuantizer {
   package var name: String { "batch_norm_reestimation" }
-  let base: any Quantizer
+  package let base: any Quantizer
   let folds: Bool
   package var needsInputs: Bool { true }
-
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  {
-    try base.pack(weight, inputs: inputs, workers: workers)
-  }
 
   package func pack(
     _ run: ModelRun
@@ -122,24 +117,12 @@ extension Model {
 
   /// What layer `path` gives for x, as at inference.
   func output(of path: String, _ x: Tensor, workers: Workers) throws(TemperError) -> Tensor {
-    let count = x.shape[0]
-    let pass = pass(.inference, mask: needsMask ? .input("mask", [count, input.shape[0]]) : nil)
+    let pass = pass(.inference, mask: mask(of: x))
     let y = forward(.input("x", x.shape, input.kind), pass)
     if let error = y.error { throw error }
     guard let wanted = pass.outputs[path] else {
       throw TemperError(.unsupported, "Layer \(path) leaves no output to measure.")
     }
-    let execution = try Execution(try Plan([Output(wanted)], type: dtype), workers: workers)
-    try bind(to: execution)
-    for (name, shape, _) in execution.plan.inputs {
-      if name == "x" { try execution.bind("x", to: x) }
-      if name == "mask" {
-        let ones = try Tensor(zeros: shape, dtype)
-        try ones.fill(1)
-        try execution.bind("mask", to: ones)
-      }
-    }
-    try execution.run()
-    return execution.output(0)
+    return try evaluate([wanted], x, workers: workers).output(0)
   }
 }

@@ -9,14 +9,9 @@ import TemperNetworks
 /// sizes. Both ranges then are √(r₁ᵢ r₂ᵢ). Over all such pairs until nothing changes.
 package struct CrossLayerEqualization: ModelQuantizer {
   package var name: String { "cross_layer_equalization" }
-  let base: any Quantizer
+  package let base: any Quantizer
   let rounds: Int
   package var needsInputs: Bool { base.needsInputs }
-
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  {
-    try base.pack(weight, inputs: inputs, workers: workers)
-  }
 
   package func pack(
     _ run: ModelRun

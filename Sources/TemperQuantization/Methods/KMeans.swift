@@ -90,7 +90,7 @@ struct SortedPoints {
 
   /// Lloyd's steps: each level becomes the mean of the values nearest to it; a level that none is nearest to stays.
   func improved(_ start: [Double], iterations: Int) -> (levels: [Double], error: Double) {
-    var levels = start.sorted()
+    var levels = ascending(start)
     var error = Double.infinity
     for _ in 0...iterations {
       var places = [0]
@@ -105,7 +105,7 @@ struct SortedPoints {
       }
       guard now < error else { break }
       error = now
-      levels = next.sorted()
+      levels = ascending(next)
     }
     return (levels, error)
   }

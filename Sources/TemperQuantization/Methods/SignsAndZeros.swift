@@ -33,7 +33,7 @@ package struct SignsAndZeros: Quantizer {
 
   private static func bestShare(_ sizes: [Double]) -> Double {
     var (sum, best, explained) = (0.0, 0.0, 0.0)
-    for (place, size) in sizes.sorted(by: >).enumerated() {
+    for (place, size) in ascending(sizes).reversed().enumerated() {
       sum += size
       let count = Double(place + 1)
       if sum * sum / count > explained { (best, explained) = (sum / count, sum * sum / count) }

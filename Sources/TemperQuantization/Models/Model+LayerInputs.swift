@@ -37,25 +37,31 @@ extension Model {
     let kept = replacements
     defer { replacements = kept }
     for variable in variables { replacements[variable.name] = recorder.replacement(of: variable) }
-    let count = x.shape[0]
-    let mask: Expression? = needsMask ? .input("mask", [count, input.shape[0]]) : nil
-    let y = forward(.input("x", x.shape, input.kind), pass(.inference, mask: mask))
+    let y = forward(.input("x", x.shape, input.kind), pass(.inference, mask: mask(of: x)))
     if let error = y.error { throw error }
     let seen = recorder.seen
     guard !seen.isEmpty else { return [] }
-    let execution = try Execution(try Plan(seen.map { Output($0.x) }, type: dtype), workers: workers)
+    let execution = try evaluate(seen.map(\.x), x, workers: workers)
+    return seen.indices.map { (seen[$0].variable, execution.output($0)) }
+  }
+
+  /// The input for the positions of x that count, if the model has positions.
+  func mask(of x: Tensor) -> Expression? { needsMask ? .input("mask", [x.shape[0], input.shape[0]]) : nil }
+
+  /// Expressions over the model's weights and its input "x", where every position counts.
+  func evaluate(_ outputs: [Expression], _ x: Tensor, workers: Workers) throws(TemperError) -> Execution {
+    let execution = try Execution(try Plan(outputs.map { Output($0) }, type: dtype), workers: workers)
     try bind(to: execution)
     for (name, shape, _) in execution.plan.inputs {
       if name == "x" { try execution.bind("x", to: x) }
       if name == "mask" {
-        // Every position counts.
         let ones = try Tensor(zeros: shape, dtype)
         try ones.fill(1)
         try execution.bind("mask", to: ones)
       }
     }
     try execution.run()
-    return seen.indices.map { (seen[$0].variable, execution.output($0)) }
+    return execution
   }
 }
 

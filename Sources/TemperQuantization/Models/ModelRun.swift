@@ -106,5 +106,14 @@ package final class QuantizationSession {
 
 /// A method that decides over all weights of a model together.
 package protocol ModelQuantizer: Quantizer {
+  /// What packs each weight; a matrix alone has nothing to share with others and is packed by it too.
+  var base: any Quantizer { get }
   func pack(_ run: ModelRun) throws(TemperError) -> (model: QuantizedModel, reports: [(String, QuantizationReport)])
+}
+
+extension ModelQuantizer {
+  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
+  {
+    try base.pack(weight, inputs: inputs, workers: workers)
+  }
 }

@@ -133,7 +133,7 @@ class _Robust:
             options = library.struct(
                 "robust_options", folds=self.folds, hidden=self.hidden, epochs=self.epochs or 0,
                 batch_size=self.batch_size or 0, balanced=library.constants[f"TEMPER_BALANCED_{balanced}"],
-                seed=0 if self.random_state is None else int(self.random_state),
+                seed=0 if self.random_state is None else int(self.random_state), threads=self.threads or 0,
                 progress=library.callback("work_function", _receiving(interrupts, work)),
             )  # fmt: skip
             model, details = ctypes.c_void_p(), ctypes.c_void_p()
@@ -177,11 +177,12 @@ class RobustClassifier(_Robust):
     hidden: units of the one hidden layer. folds: parts of the data that take turns in not being learnt from. epochs: at
     most so many; None: enough for 1,500 steps, and at least 10. batch_size: None: a tenth of the samples, from 16 to
     128. balanced: whether every class counts alike, however rare; None: where one class has three times the samples of
-    another. random_state: the seed. progress: True, or a title, draws a bar on stderr.
+    another. random_state: the seed. threads: that share the work, None: one for each processor; the results are the same
+    bits with any number. progress: True, or a title, draws a bar on stderr.
     """
 
     _estimator_type = "classifier"
-    _parameters = ("hidden", "folds", "epochs", "batch_size", "balanced", "random_state", "progress")
+    _parameters = ("hidden", "folds", "epochs", "batch_size", "balanced", "random_state", "threads", "progress")
 
     def __init__(
         self,
@@ -191,10 +192,11 @@ class RobustClassifier(_Robust):
         batch_size: int | None = None,
         balanced: bool | None = None,
         random_state: int | None = 0,
+        threads: int | None = None,
         progress: bool | str = False,
     ):
         self.hidden, self.folds, self.epochs, self.batch_size = hidden, folds, epochs, batch_size
-        self.balanced, self.random_state, self.progress = balanced, random_state, progress
+        self.balanced, self.random_state, self.threads, self.progress = balanced, random_state, threads, progress
 
     def fit(self, X: Array, y: Array) -> RobustClassifier:
         """Learns from x (N, D) and labels y (N,)."""
@@ -235,7 +237,7 @@ class RobustRegressor(_Robust):
     """
 
     _estimator_type = "regressor"
-    _parameters = ("hidden", "folds", "epochs", "batch_size", "random_state", "progress")
+    _parameters = ("hidden", "folds", "epochs", "batch_size", "random_state", "threads", "progress")
 
     def __init__(
         self,
@@ -244,10 +246,11 @@ class RobustRegressor(_Robust):
         epochs: int | None = None,
         batch_size: int | None = None,
         random_state: int | None = 0,
+        threads: int | None = None,
         progress: bool | str = False,
     ):
         self.hidden, self.folds, self.epochs, self.batch_size = hidden, folds, epochs, batch_size
-        self.random_state, self.progress = random_state, progress
+        self.random_state, self.threads, self.progress = random_state, threads, progress
 
     def fit(self, X: Array, y: Array) -> RobustRegressor:
         """Learns from x (N, D) and numbers y (N,)."""
