@@ -78,7 +78,7 @@ let package = Package(
       linkerSettings: [
         .unsafeFlags([
           "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker",
-          "-soname=libtemper.so.1", "-Xlinker", "--icf=safe",
+          "-soname=libtemper.so.1", "-Xlinker", "--icf=safe", "-Xlinker", "--wrap=_swift_stdlib_getScalarName",
         ])
       ]),
     // The references are loops over many elements: optimised, they take seconds instead of minutes.

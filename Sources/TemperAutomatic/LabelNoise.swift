@@ -29,7 +29,8 @@ struct LabelNoise {
       goldenSection(log(0.2), log(20)) { exponent in
         let p = logits.softmax(temperature: exp(exponent))
         return labels.enumerated().reduce(0) { sum, entry in
-          sum - log(p[entry.offset].enumerated().reduce(1e-12) { $0 + $1.element * transition[$1.offset, entry.element] })
+          sum
+            - log(p[entry.offset].enumerated().reduce(1e-12) { $0 + $1.element * transition[$1.offset, entry.element] })
         }
       })
   }

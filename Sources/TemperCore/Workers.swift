@@ -132,7 +132,9 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   private var helperSeconds: Double {
     helpers.reduce(0) { sum, helper in
       var (clock, time) = (clockid_t(), timespec())
-      guard unsafe pthread_getcpuclockid(helper, &clock) == 0, unsafe clock_gettime(clock, &time) == 0 else { return sum }
+      guard unsafe pthread_getcpuclockid(helper, &clock) == 0, unsafe clock_gettime(clock, &time) == 0 else {
+        return sum
+      }
       return sum + Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
   }

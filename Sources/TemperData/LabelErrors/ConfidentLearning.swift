@@ -52,7 +52,9 @@ enum ConfidentLearning {
       fit,
       ArrayCall(
         "score", [LabelErrors.targets, LabelErrors.probabilities],
-        gives: [scored, .init("candidates", "Numbers of the samples to look at, the most suspicious first."), suggested],
+        gives: [
+          scored, .init("candidates", "Numbers of the samples to look at, the most suspicious first."), suggested,
+        ],
         state: .required
       ) { (work) throws(TemperError) in
         let (y, p) = (try work.ids("targets"), try work.probabilities())
