@@ -20,8 +20,7 @@ package struct MetaAugmentation: ModelQuantizer {
     (tuning, self.arguments) = (BlockTuning(arguments, prediction: nil), arguments)
   }
 
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  { try tuning.alone.pack(weight, inputs: inputs, workers: workers) }
+  package var base: any Quantizer { get throws(TemperError) { try tuning.alone } }
 
   package func pack(
     _ run: ModelRun

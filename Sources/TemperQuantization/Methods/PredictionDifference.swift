@@ -25,8 +25,7 @@ package struct PredictionDifference: ModelQuantizer {
   }
 
   /// Without a model there is no prediction: the rounding of one layer.
-  package func pack(_ weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizedMatrix
-  { try tuning.alone.pack(weight, inputs: inputs, workers: workers) }
+  package var base: any Quantizer { get throws(TemperError) { try tuning.alone } }
 
   package func pack(
     _ run: ModelRun

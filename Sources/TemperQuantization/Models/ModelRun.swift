@@ -107,7 +107,7 @@ package final class QuantizationSession {
 /// A method that decides over all weights of a model together.
 package protocol ModelQuantizer: Quantizer {
   /// What packs each weight; a matrix alone has nothing to share with others and is packed by it too.
-  var base: any Quantizer { get }
+  var base: any Quantizer { get throws(TemperError) }
   func pack(_ run: ModelRun) throws(TemperError) -> (model: QuantizedModel, reports: [(String, QuantizationReport)])
 }
 
