@@ -41,7 +41,7 @@ let package = Package(
     .target(name: "TemperKernels", cSettings: kernelSettings),
     room("TemperCore", ["TemperKernels"]),
     room("TemperGraph", ["TemperCore", "TemperKernels"]),
-    room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"]),
+    room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),

@@ -94,7 +94,7 @@ final class ConfidenceFilter: RecordedProcedure {
     guard epoch <= judged, (epoch - 1) % length >= length - asked else { return }
     let (choices, beliefs) = (try training.kept("choices"), try training.kept("beliefs"))
     let classes = choices.shape.last
-    let p = try training.outputs().array(of: Double.self).softmax(columns: classes)
+    let p = try Matrix(training.outputs()).softmax().values
     var (votes, sums) = (try choices.array(of: Double.self), try beliefs.array(of: Double.self))
     let (folds, now) = (folds(training), (epoch - 1) / length)
     for sample in folds.indices where folds[sample] == now {

@@ -125,7 +125,7 @@ final class GraphCodingRate: RecordedProcedure {
         mixed[row * classes + k] = beta * mixed[row * classes + k] + (1 - beta) * abs(cosine)
       }
     }
-    let spread = smoothed(mixed.softmax(columns: classes), try edges(training), classes)
+    let spread = smoothed(Matrix(mixed, rows: z.rows, columns: classes).softmax().values, try edges(training), classes)
     try training.kept("class").assign(
       from: try Tensor(
         (0..<z.rows).map { Double(GraphCodingRate.largest(spread[$0 * classes..<($0 + 1) * classes])) },

@@ -161,7 +161,7 @@ final class LinearSeparation: RecordedProcedure {
   private func keep(_ training: Training, _ noisy: [Bool], for network: Int) throws(TemperError) {
     let (classes, noise) = (training.networks[0].model.output.last, arguments.real("noise"))
     func probabilities(_ draw: UInt32) throws(TemperError) -> [Double] {
-      try training.view(network, noise: noise, draw: draw).outputs.array(of: Double.self).softmax(columns: classes)
+      try Matrix(training.view(network, noise: noise, draw: draw).outputs).softmax().values
     }
     let (first, second, fresh) = (try probabilities(0), try probabilities(1), try probabilities(2))
     let labels = try training.classIds(for: self)
