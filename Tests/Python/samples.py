@@ -47,6 +47,7 @@ WHOLE = {
     "hierarchical_softmax.sides": (-1, 1),
     "votes": (-1, 4),
     "num_classes": (5, 5),
+    "num_nodes": (2, 6),
     "gumbel_optimized_loss.targets": (0, 1),
     "robust_self_supervised_loss.targets": (0, 1),
     "robust_self_supervised_loss_logistic.targets": (0, 1),
