@@ -210,6 +210,12 @@ int32_t temper_tensor_copy(temper_tensor **out, temper_tensor *tensor, int32_t d
  * not overlap. [one-per-handle] */
 int32_t temper_tensor_assign(temper_tensor *target, temper_tensor *source, temper_error *error);
 
+/* A read-only tensor over a .npy file of NumPy, versions 1.0 to 3.0, with elements float32, float64, int32, int64, uint8,
+ * int8 or bool in this machine's byte order: the file is mapped and not read, so that it may be larger than memory. It
+ * must stay as it is while a handle to the tensor lives: if another program cuts it short, the process dies of SIGBUS. Files
+ * that are damaged or hostile are errors. [any] */
+int32_t temper_tensor_open_npy(temper_tensor **out, const char *path, temper_error *error);
+
 #define TEMPER_TENSOR_READ_ONLY 1u
 #define TEMPER_TENSOR_DENSE 2u
 
@@ -639,7 +645,7 @@ int32_t temper_model_free(temper_model *model);
 /* ---------------------------------------------------------------------------------------------------- Trainers */
 
 /* A set of samples: x (N, ...) as the model takes it, y as the loss takes its targets. The tensors are read during the
- * call. */
+ * call. A sample's id is its row, whatever the order in which it is visited. */
 typedef struct temper_samples {
   const char *name; /* of a test set, for results: "clean_test"; otherwise NULL is fine */
   temper_tensor *x;
@@ -719,6 +725,28 @@ typedef struct temper_progress {
  * [callback] */
 typedef int32_t (*temper_progress_function)(void *user, const temper_progress *progress);
 
+/* Writes the rows of samples that training needs: `ids` are `count` numbers below the source's own count, in any order,
+ * and some may come several times; `rows` is (count, ...), dense, of the source's type. TEMPER_OK goes on.
+ * TEMPER_ERROR_CANCELLED stops, as a progress callback does. Another TEMPER_ERROR_* is the status of the whole call, whose
+ * error says what the callback wrote into error->message; any other value counts as TEMPER_ERROR_INVALID_ARGUMENT.
+ * Whatever stops it, finished steps stay, and the step under way changes nothing. [callback] */
+typedef int32_t (*temper_rows_function)(void *user, const int64_t *ids, uint64_t count, void *rows,
+                                        temper_error *error);
+
+/* x of samples that are too many for memory, read batch by batch. A sample's id is its number in the source and says the
+ * same sample in every epoch and every call: what losses and procedures keep hangs on it. The bits of a run are those
+ * of the same numbers in memory. Numbers are checked as they are read. */
+typedef struct temper_source {
+  uint32_t struct_size;
+  int32_t dtype;            /* TEMPER_FLOAT32, ... of the rows; another than the model's is converted */
+  int64_t count;            /* samples */
+  const int64_t *sizes;     /* of one row */
+  int32_t rank;             /* of one row */
+  int32_t reserved;         /* 0 */
+  temper_rows_function read;
+  void *user;
+} temper_source;
+
 #define TEMPER_MONITOR_NONE 0
 #define TEMPER_MONITOR_TRAINING_LOSS 1
 #define TEMPER_MONITOR_VALIDATION_LOSS 2
@@ -741,6 +769,7 @@ typedef struct temper_fit_options {
   const char *checkpoint_path;       /* NULL: none; else a checkpoint is written there after epochs */
   int32_t checkpoint_every;          /* after so many epochs each, and after the last; 0: 1 */
   int32_t reserved;                  /* 0 */
+  const temper_source *source;       /* NULL; else the training data's x, whose `x` in temper_samples is NULL */
 } temper_fit_options;
 
 /* Trains on `data`. Long: may be stopped by the progress callback; whatever ends it, finished steps stay in the model,

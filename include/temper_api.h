@@ -125,6 +125,7 @@ typedef struct temper_api {
     const temper_plugin_options *options, temper_error *error);
   int32_t (*plugin_report)(char *text, uint64_t capacity, uint64_t *length, temper_plugin *plugin, temper_error *error);
   int32_t (*plugin_free)(temper_plugin *plugin);
+  int32_t (*tensor_open_npy)(temper_tensor **out, const char *path, temper_error *error);
   int32_t (*loss_describe)(char *text, uint64_t capacity, uint64_t *length, temper_loss *loss, int32_t format,
     temper_error *error);
   int32_t (*loss_sum)(temper_loss **out, const temper_loss_term *terms, uint64_t term_count, temper_error *error);

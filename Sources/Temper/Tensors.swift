@@ -1,5 +1,6 @@
 import CTemper
 import TemperCore
+import TemperData
 
 extension Tensor: Handled { static var kind: HandleKind { .tensor } }
 
@@ -128,6 +129,13 @@ func resolved(_ axis: Int32, _ shape: Shape, _ argument: Int32) throws(TemperErr
     try target.apart(from: source, "target", "source", 0)
     try located(0) { () throws(TemperError) in try target.assign(from: source) }
   }
+}
+
+@implementation @c public func temper_tensor_open_npy(
+  _ out: UnsafeMutablePointer<OpaquePointer?>?, _ file: UnsafePointer<CChar>?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(returning: out, error) { () throws(TemperError) in try NPY.open(unsafe try path(file, 1)) }
 }
 
 @implementation @c public func temper_tensor_get_info(

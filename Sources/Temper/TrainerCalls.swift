@@ -114,6 +114,22 @@ private func dataset(
     inputs: inputs.byName)
 }
 
+/// The training data of fit with x from a callback.
+private func dataset(
+  _ pointer: UnsafePointer<temper_samples>?, reading source: UnsafePointer<temper_source>?
+) throws(TemperError) -> Dataset {
+  guard let samples = unsafe pointer?.pointee, let source = unsafe source else {
+    throw TemperError(.invalidArgument, "`data` must not be NULL.", argument: 1)
+  }
+  guard unsafe samples.x == nil else {
+    throw TemperError(.invalidArgument, "x came twice, as a tensor and as a source.", argument: 1)
+  }
+  let inputs = unsafe try named(samples.inputs, samples.input_count, "inputs of data", 1)
+  return unsafe try Dataset(
+    source: try ForeignRows(try sized(source, temper_source(), "source", 2)),
+    y: samples.y == nil ? nil : try tensor(samples.y, 1), inputs: inputs.byName)
+}
+
 @implementation @c public func temper_trainer_fit(
   _ handle: OpaquePointer?, _ data: UnsafePointer<temper_samples>?, _ options: UnsafePointer<temper_fit_options>?,
   _ error: UnsafeMutablePointer<temper_error>?
@@ -121,9 +137,10 @@ private func dataset(
   unsafe edge(error) { () throws(TemperError) in
     let handle = unsafe try trainer(handle, 0)
     try handle.checkIdle(0)
-    let data = unsafe try dataset(data, "data", 1)
     var given = unsafe temper_fit_options()
     if let options = unsafe options { unsafe given = unsafe try sized(options, given, "options", 2) }
+    let data =
+      unsafe given.source == nil ? try dataset(data, "data", 1) : try dataset(data, reading: given.source)
     let settings = unsafe try FitSettings(given, handle.trainer)
     handle.isTraining = true
     defer { handle.isTraining = false }

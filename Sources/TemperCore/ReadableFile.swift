@@ -2,7 +2,8 @@ import Glibc
 
 /// A regular file, read piece by piece.
 ///
-/// Reading copies: a mapped file that another program cuts short would kill the process at the next access.
+/// Reading copies: a mapped file that another program cuts short would kill the process at the next access. `mapped`
+/// is for who was promised that nobody does.
 public final class ReadableFile: Sendable {
   public let path: String
   public let byteCount: Int
@@ -41,6 +42,18 @@ public final class ReadableFile: Sendable {
     let bytes = try buffer.slice(0..<range.count)
     try fill(bytes, from: range)
     return bytes
+  }
+
+  /// The whole file as read-only memory that the system fills page by page when it is looked at. The file must stay as
+  /// it is as long as the memory is used.
+  package func mapped() throws(TemperError) -> Storage {
+    guard byteCount > 0 else { throw TemperError(.malformedFile, "\"\(path)\" is empty.") }
+    let memory = unsafe mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0)
+    guard unsafe memory != MAP_FAILED, let base = unsafe memory else { throw File.failure("cannot be mapped", path) }
+    let (address, length) = (UInt(bitPattern: base), byteCount)
+    return unsafe Storage(borrowing: base, byteCount: length, isReadOnly: true) {
+      _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: address), length)
+    }
   }
 
   private func check(_ range: Range<Int>) throws(TemperError) {

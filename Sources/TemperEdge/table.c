@@ -79,6 +79,7 @@ static const temper_api api = {
     temper_plugin_load,
     temper_plugin_report,
     temper_plugin_free,
+    temper_tensor_open_npy,
     temper_loss_describe,
     temper_loss_sum,
     temper_loss_through,

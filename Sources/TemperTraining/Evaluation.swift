@@ -17,6 +17,8 @@ final class Evaluation {
     let count: Int
     let execution: Execution
     let rows: [(name: String, tensor: Tensor)]
+    /// Where x is read to, if it is not in memory.
+    let x: Tensor?
     /// Sum of values, number of samples that count, and right answers if there are classes.
     let results: [Tensor]
   }
@@ -29,7 +31,7 @@ final class Evaluation {
     let (model, loss) = (trainer.networks[0].model, trainer.loss)
     let samples = try Samples(
       data, role: role, model: model, loss: loss, procedureInputs: [],
-      allowsNonFinite: trainer.options.allowsNonFiniteData)
+      allowsNonFinite: trainer.options.allowsNonFiniteData, workers: trainer.workers)
     let size = min(max(trainer.options.batchSize, Evaluation.batchSize), samples.count)
     let remainder = samples.count % size
     (self.samples, self.model) = (samples, model)
@@ -45,7 +47,7 @@ final class Evaluation {
     for (name, array) in samples.rows {
       rows[name] = .input(name, Shape([count] + array.tensor.shape.sizes.dropFirst()), array.kind)
     }
-    guard let x = rows["x"] else { throw TemperError(.internalFault, "The samples have no x.") }
+    let x = Expression.input("x", Shape([count] + samples.x.shape.sizes.dropFirst()), samples.xKind)
     let output = model.forward(x, model.pass(.inference, mask: rows["mask"]))
       .reshaped(Shape([count] + samples.outputRow.sizes))
     var given = [samples.outputName: output]
@@ -69,9 +71,18 @@ final class Evaluation {
       targets.append(try Tensor(zeros: [], model.dtype))
       try execution.bind(output: index, to: targets[index])
     }
-    return Batch(
-      count: count, execution: execution,
-      rows: samples.rows.filter { read.contains($0.key) }.map { ($0.key, $0.value.tensor) }, results: targets)
+    var tables = samples.rows.filter { read.contains($0.key) }.map { (name: $0.key, tensor: $0.value.tensor) }
+    var place: Tensor?
+    if read.contains("x") {
+      switch samples.x {
+      case .array(let tensor): tables.append(("x", tensor))
+      case .rows(let rows):
+        let batch = try Tensor(zeros: Shape([count] + rows.shape.sizes.dropFirst()), rows.dtype)
+        try execution.bind("x", to: batch)
+        place = batch
+      }
+    }
+    return Batch(count: count, execution: execution, rows: tables, x: place, results: targets)
   }
 
   /// Samples whose largest score is at the target's class, or nil where the loss knows no classes.
@@ -99,6 +110,9 @@ final class Evaluation {
       guard let batch = samples.count - start >= whole.count ? whole : rest else { break }
       for row in batch.rows {
         try batch.execution.bind(row.name, to: try row.tensor.slice(start..<(start + batch.count)))
+      }
+      if case .rows(let rows) = samples.x, let x = batch.x {
+        try rows.read((start..<start + batch.count).map(Int32.init), from: 0, into: x)
       }
       try model.refreshNoise()
       try batch.execution.run()

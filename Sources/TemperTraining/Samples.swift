@@ -5,8 +5,10 @@ import TemperNetworks
 
 /// A data set as a caller gives it.
 package struct Dataset: Sendable {
-  /// (N, …): a row for each sample.
+  /// (N, …): a row for each sample. Nothing where they are read when they are needed.
   package var x: Tensor
+  /// Where x is too large for memory.
+  package var source: (any RowSource)?
   /// What the loss calls targets; nil for a loss without.
   package var y: Tensor?
   /// Other inputs of the loss, the model ("mask") or the procedure by name: by sample, or as a whole (class weights).
@@ -14,6 +16,10 @@ package struct Dataset: Sendable {
 
   package init(x: Tensor, y: Tensor?, inputs: [String: Tensor] = [:]) {
     (self.x, self.y, self.inputs) = (x, y, inputs)
+  }
+
+  package init(source: any RowSource, y: Tensor?, inputs: [String: Tensor] = [:]) throws(TemperError) {
+    (x, self.source, self.y, self.inputs) = (try Tensor(zeros: [0]), source, y, inputs)
   }
 }
 
@@ -26,7 +32,18 @@ package struct Samples {
     package let kind: Kind
   }
 
+  /// x: in memory, or read when it is needed.
+  enum Features {
+    case array(Tensor)
+    case rows(CheckedRows)
+  }
+  /// A converted copy of x has at most so many bytes; a larger x is converted batch by batch.
+  private static let largestCopy = 1 << 26
+
   package let count: Int
+  let x: Features
+  let xKind: Kind
+  /// But for x.
   package let rows: [String: Field]
   package let whole: [String: Field]
   /// The loss's input that takes the model's output, and the shape of one row of it there.
@@ -39,15 +56,17 @@ package struct Samples {
   /// Checks all that is known before the first step: shapes, types, ids in range, numbers finite. `role` names the set
   /// in errors.
   init(
-    _ data: Dataset, role: String, model: Model, loss: LossInstance, procedureInputs: [Input], allowsNonFinite: Bool
+    _ data: Dataset, role: String, model: Model, loss: LossInstance, procedureInputs: [Input], allowsNonFinite: Bool,
+    workers: Workers
   ) throws(TemperError) {
     do throws(TemperError) {
-      let x = try model.prepared(data.x)
+      x = try Samples.features(data, role, model, allowsNonFinite, workers)
+      xKind = model.input.kind
       count = x.shape[0]
       guard count > 0, count <= Int(Int32.max) else {
         throw TemperError(.invalidShape, "A data set has from 1 to 2^31 - 1 samples; x has shape \(x.shape).")
       }
-      var rows = ["x": Field(tensor: x, kind: model.input.kind)]
+      var rows: [String: Field] = [:]
       var whole: [String: Field] = [:]
       var given = data.inputs
       if model.needsMask {
@@ -75,7 +94,7 @@ package struct Samples {
           tensor: try Samples.converted(entry.tensor, entry.shape, entry.kind, model.dtype), kind: entry.kind)
         if !entry.isByRow {
           whole[entry.name] = field
-        } else if rows.updateValue(field, forKey: entry.name) != nil {
+        } else if entry.name == "x" || rows.updateValue(field, forKey: entry.name) != nil {
           throw TemperError(.invalidArgument, "The name \"\(entry.name)\" is taken by the model's own input.")
         }
       }
@@ -87,6 +106,21 @@ package struct Samples {
       throw TemperError(
         error.code, "In the \(role): \(error.message)", argument: error.argument, origin: error.origin)
     }
+  }
+
+  private static func features(
+    _ data: Dataset, _ role: String, _ model: Model, _ allowsNonFinite: Bool, _ workers: Workers
+  ) throws(TemperError) -> Features {
+    func checked(_ source: any RowSource) throws(TemperError) -> Features {
+      .rows(try CheckedRows(source, model: model, role: role, allowsNonFinite: allowsNonFinite))
+    }
+    if let source = data.source { return try checked(source) }
+    let wanted: DType = model.input.kind == .index ? .int32 : model.dtype
+    let needsCopy = data.x.dtype != wanted || !data.x.isDense
+    if needsCopy, data.x.shape.rank > 0, data.x.count * wanted.byteCount > largestCopy {
+      return try checked(ArrayRows(data.x, workers))
+    }
+    return .array(try model.prepared(data.x))
   }
 
   /// The arrays as the loss and the procedure declare them; the model's output comes first.
@@ -121,15 +155,28 @@ package struct Samples {
   }
 
   private func checkFinite() throws(TemperError) {
-    for (name, array) in rows.merging(whole, uniquingKeysWith: { a, _ in a }).sorted(by: { $0.key < $1.key })
+    var fields = rows
+    if case .array(let tensor) = x { fields["x"] = Field(tensor: tensor, kind: xKind) }
+    for (name, array) in fields.merging(whole, uniquingKeysWith: { a, _ in a }).sorted(by: { $0.key < $1.key })
     where array.kind == .real {
       guard let position = array.tensor.firstNotFinite else { continue }
       let width = Swift.max(array.tensor.count / Swift.max(array.tensor.shape.sizes.first ?? 1, 1), 1)
-      let place = rows[name] == nil ? "element \(position)" : "sample \(position / width), element \(position % width)"
+      let place =
+        fields[name] == nil ? "element \(position)" : "sample \(position / width), element \(position % width)"
       throw TemperError(
         .notFinite,
         "\(name == "targets" ? "y" : name) is NaN or infinite at \(place); clean the data, or allow it by the option."
       )
+    }
+  }
+}
+
+extension Samples.Features {
+  /// (N, …)
+  var shape: Shape {
+    switch self {
+    case .array(let tensor): tensor.shape
+    case .rows(let rows): rows.shape
     }
   }
 }

@@ -14,6 +14,7 @@ final class Step {
   let networks: [Network]
   private let execution: Execution
   private let gathers: [Rows]
+  private let reads: [(rows: CheckedRows, batch: Tensor)]
   private let numbers: [Number]
   private let objective: Tensor
   /// Not a tuple: calling a function out of an array of tuples allocates.
@@ -63,7 +64,7 @@ final class Step {
       switch change.target {
       case .rows(let table): scatters.append(Rows(table: table, batch: pending))
       case .whole(let tensor): copies.append((pending, tensor))
-      case .number: break
+      case .number, .source: break
       }
     }
     (self.scatters, self.copies) = (scatters, copies)
@@ -72,6 +73,7 @@ final class Step {
     execution = try Execution(try Plan(outputs, type: type), workers: workers)
     for (index, target) in targets.enumerated() { try execution.bind(output: index, to: target) }
     var gathers: [Rows] = []
+    var reads: [(rows: CheckedRows, batch: Tensor)] = []
     var numbers: [Number] = []
     for input in execution.plan.inputs {
       let bound: Tensor
@@ -79,6 +81,9 @@ final class Step {
       case .rows(let table):
         bound = try Tensor(zeros: input.shape, table.dtype)
         gathers.append(Rows(table: table, batch: bound))
+      case .source(let rows):
+        bound = try Tensor(zeros: input.shape, rows.dtype)
+        reads.append((rows, bound))
       case .whole(let tensor): bound = tensor
       case .number(let value):
         bound = try Tensor(zeros: [], type)
@@ -89,13 +94,14 @@ final class Step {
       }
       try execution.bind(input.name, to: bound)
     }
-    (self.gathers, self.numbers) = (gathers, numbers)
+    (self.gathers, self.reads, self.numbers) = (gathers, reads, numbers)
   }
 
   /// Runs the plan on the samples order[start ..< start + count]: gradients are written, all else waits for `commit`.
   /// The objective's value.
   func run(_ order: [Int32], from start: Int, _ position: Position, _ workers: Workers) throws(TemperError) -> Double {
     for gather in gathers { gather.gather(order, from: start, workers) }
+    for read in reads { try read.rows.read(order, from: start, into: read.batch) }
     for number in numbers { number.tensor.set(number.value(position)) }
     try execution.run()
     return objective.number

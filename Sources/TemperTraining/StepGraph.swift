@@ -41,6 +41,8 @@ package final class StepGraph {
   enum Source {
     /// Rows of an array, gathered by the batch's ids.
     case rows(Tensor)
+    /// Rows that are read by the batch's ids.
+    case source(CheckedRows)
     /// An array as it is.
     case whole(Tensor)
     case number((Position) -> Double)
@@ -61,6 +63,15 @@ package final class StepGraph {
 
   /// The batch's rows of an array: "x", the loss's inputs by their names, the procedure's own, or what is kept by row.
   package func rows(_ name: String) throws(TemperError) -> Expression {
+    if name == "x" {
+      let samples = training.samples
+      let source: Source
+      switch samples.x {
+      case .array(let tensor): source = .rows(tensor)
+      case .rows(let rows): source = .source(rows)
+      }
+      return input("sample.x", Shape([count] + samples.x.shape.sizes.dropFirst()), source, samples.xKind)
+    }
     if let array = training.samples.rows[name] {
       return input("sample." + name, batchShape(array.tensor), .rows(array.tensor), array.kind)
     }

@@ -11,17 +11,13 @@ extension Training {
     _ network: Int = 0, of x: Tensor? = nil, noise: Double = 0, draw: UInt32 = 0
   ) throws(TemperError) -> (outputs: Tensor, features: Tensor) {
     let model = networks[network].model
-    let isOwn = x == nil
-    guard let samples = x ?? self.samples.rows["x"]?.tensor else {
-      throw TemperError(.internalFault, "The samples have no x.")
-    }
-    let mask = isOwn ? self.samples.rows["mask"]?.tensor : nil
+    let mask = x == nil ? samples.rows["mask"]?.tensor : nil
     let key = "\(network) \(noise) \(draw)"
     let plans = views[key] ?? Training.plans(model, noise, draw, workers)
     views[key] = plans
     setClock()
     try model.refreshNoise()
-    let count = samples.shape[0]
+    let count = x?.shape[0] ?? sampleCount
     let outputs = try Tensor(zeros: Shape([count] + model.output.sizes), model.dtype)
     let features = try Tensor(zeros: Shape([count] + Training.featureShape(model).sizes), model.dtype)
     var given = model.noise
@@ -29,7 +25,7 @@ extension Training {
     for variable in model.trained + model.kept { given[variable.name] = variable.tensor }
     for start in stride(from: 0, to: count, by: 256) {
       let range = start..<min(start + 256, count)
-      given["x"] = try samples.slice(range)
+      if let x { given["x"] = try x.slice(range) } else { given["x"] = try inputs(range) }
       if let mask { given["mask"] = try mask.slice(range) }
       try plans.run(range.count, given, [0: try outputs.slice(range), 1: try features.slice(range)])
     }

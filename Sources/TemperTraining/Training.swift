@@ -79,10 +79,32 @@ package final class Training {
     return try loss.evaluate(given).array(of: Double.self)
   }
 
+  /// Of x, (N, …).
+  package var inputShape: Shape { samples.x.shape }
+
+  /// x of some samples, as the models take it; read where it is not in memory.
+  package func inputs(_ range: Range<Int>) throws(TemperError) -> Tensor {
+    switch samples.x {
+    case .array(let x): return try x.slice(range)
+    case .rows(let rows):
+      let part = try Tensor(zeros: Shape([range.count] + rows.shape.sizes.dropFirst()), rows.dtype)
+      try rows.read(range.map(Int32.init), from: 0, into: part)
+      return part
+    }
+  }
+
   /// A network's outputs for all samples as they are now, in inference mode, (N, …).
   package func outputs(_ network: Int = 0) throws(TemperError) -> Tensor {
-    guard let x = samples.rows["x"] else { throw TemperError(.internalFault, "The samples have no x.") }
-    return try networks[network].model.predict(x.tensor, mask: samples.rows["mask"]?.tensor, workers: workers)
+    let (model, mask) = (networks[network].model, samples.rows["mask"]?.tensor)
+    switch samples.x {
+    case .array(let x): return try model.predict(x, mask: mask, workers: workers)
+    case .rows(let rows):
+      let outputs = try Tensor(zeros: Shape([sampleCount] + model.output.sizes), model.dtype)
+      try rows.forEachPart(of: Model.predictionBatch) { (range, part) throws(TemperError) in
+        try model.predict(part, mask: try mask?.slice(range), into: try outputs.slice(range), workers: workers)
+      }
+      return outputs
+    }
   }
 
   /// Declares an array with a row of `shape` for each sample, of the working type.

@@ -127,6 +127,13 @@ def test_training_in_c(tmp_path):
     assert (tmp_path / "model.safetensors").exists()
 
 
+def test_data_larger_than_memory(tmp_path):
+    text = run(sys.executable, ROOT / "examples/python/large.py", tmp_path, folder=tmp_path)
+    assert len({line.split()[-1] for line in text.splitlines()}) == 1 and len(text.splitlines()) == 5
+    compile_c(ROOT / "examples/c/large.c", tmp_path / "large")
+    assert "from the callback" in run(tmp_path / "large", tmp_path / "large.npy", folder=tmp_path)
+
+
 HOST = r"""
 #include <stdio.h>
 #include <temper.h>

@@ -36,10 +36,12 @@ final class Prediction {
 extension Model {
   /// Plans kept: whole batches, the remainder of the last one, and a second such pair.
   private static let keptPredictions = 4
+  /// Samples in a batch of a prediction.
+  package static let predictionBatch = 256
 
   /// The outputs for x (N, …), in a fresh array.
   package func predict(
-    _ x: Tensor, mask: Tensor? = nil, workers: Workers, batchSize: Int = 256
+    _ x: Tensor, mask: Tensor? = nil, workers: Workers, batchSize: Int = predictionBatch
   ) throws(TemperError) -> Tensor {
     try checkInput(x)
     let y = try Tensor(zeros: Shape([x.shape[0]] + output.sizes), dtype)
@@ -50,7 +52,7 @@ extension Model {
   /// The outputs for x (N, …) into `y`, dense and of the model's type; x and y do not overlap. Works in batches of
   /// `batchSize`; plans and memory stay for the next call of the same N.
   package func predict(
-    _ x: Tensor, mask: Tensor? = nil, into y: Tensor, workers: Workers, batchSize: Int = 256
+    _ x: Tensor, mask: Tensor? = nil, into y: Tensor, workers: Workers, batchSize: Int = predictionBatch
   ) throws(TemperError) {
     try checkInput(x)
     let count = x.shape[0]

@@ -48,13 +48,14 @@ final class PairwiseMatch: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     try keepState(training)
     try training.keep("threshold", initial: arguments.optionalReal("threshold") ?? 0)
-    let (x, views) = (training.samples.rows["x"], training.samples.rows["views"])
-    guard let x, let views, views.tensor.count % x.tensor.count == 0, 1...64 ~= views.tensor.count / x.tensor.count
+    let x = training.inputShape
+    guard let views = training.samples.rows["views"]?.tensor, views.count % x.count == 0,
+      1...64 ~= views.count / x.count
     else {
       throw TemperError(
         .invalidShape, "views must be (N, V, …), V altered forms, 64 at most, of each row of the shape of x.")
     }
-    count = views.tensor.count / x.tensor.count
+    count = views.count / x.count
   }
 
   /// One for each of the altered forms.
@@ -77,12 +78,13 @@ final class PairwiseMatch: RecordedProcedure {
   }
 
   func epochDidEnd(_ training: Training) throws(TemperError) {
-    guard training.position.epoch == training.position.epochs, let x = training.samples.rows["x"]?.tensor,
+    guard training.position.epoch == training.position.epochs,
       let views = training.samples.rows["views"]?.tensor
     else { return }
     let z = try unit(Matrix(training.view().outputs))
+    let x = training.inputShape
     let first = try views.reshaped([z.rows, count, x.count / z.rows]).slice(0..<1, axis: 1).dense()
-    let altered = try unit(Matrix(training.view(of: try first.reshaped(x.shape)).outputs))
+    let altered = try unit(Matrix(training.view(of: try first.reshaped(x)).outputs))
     func likeness(_ a: ArraySlice<Double>, _ b: ArraySlice<Double>) -> Double {
       zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }
     }

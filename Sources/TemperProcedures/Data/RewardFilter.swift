@@ -46,8 +46,12 @@ final class RewardFilter: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     try keepState(training)
     let rows = training.samples.rows
-    guard let x = (rows["described"] ?? rows["x"])?.tensor else { return }
-    let described = try Matrix(x)
+    let described: Matrix
+    if let given = rows["described"]?.tensor {
+      described = try Matrix(given)
+    } else {
+      described = try Matrix(training.inputs(0..<training.sampleCount))
+    }
     var preferred: [Double] = []
     var rewards: [Double]
     if let known = rows["rewards"] {

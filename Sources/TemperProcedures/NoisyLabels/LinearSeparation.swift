@@ -147,9 +147,12 @@ final class LinearSeparation: RecordedProcedure {
   private func parted(_ training: Training, _ noisy: [Bool]) throws(TemperError) -> [Bool] {
     let count = noisy.count { $0 }
     guard count > 0, count < noisy.count else { return noisy }
-    let rows = training.samples.rows
-    let frozen = try? training.kept("frozen")
-    guard let features = rows["features"]?.tensor ?? frozen ?? rows["x"]?.tensor else { return noisy }
+    let features: Tensor
+    if let known = training.samples.rows["features"]?.tensor ?? (try? training.kept("frozen")) {
+      features = known
+    } else {
+      features = try training.inputs(0..<training.sampleCount)
+    }
     let x = try Matrix(features).standardized
     let (sides, whole) = ([Double(noisy.count - count), Double(count)], Double(noisy.count))
     let plane = try LogisticRegression(

@@ -73,13 +73,13 @@ final class SurrogateSharpness: RecordedProcedure {
 
   func epochDidEnd(_ training: Training) throws(TemperError) {
     let steps = arguments.integer("search_steps")
-    guard training.position.epoch == training.position.epochs, steps > 0, let x = training.samples.rows["x"]?.tensor,
+    guard training.position.epoch == training.position.epochs, steps > 0,
       let y = try SurrogateSharpness.values(training)?.array(of: Double.self)
     else { return }
     let found = try training.kept("found")
     let (model, count) = (training.networks[0].model, found.shape[0])
     let width = model.input.shape.count
-    let rows = try x.array(of: Double.self)
+    let rows = try training.inputs(0..<training.sampleCount).array(of: Double.self)
     let rate = arguments.real("solver_lr") * Double(width).squareRoot() / SurrogateSharpness.deviation(y)
     let scales = (0..<width).map { column in
       let deviation = SurrogateSharpness.deviation((0..<y.count).map { rows[$0 * width + column] })

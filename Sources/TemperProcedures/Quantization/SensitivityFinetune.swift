@@ -133,9 +133,8 @@ extension SensitivityFinetune {
   /// Of each layer, on the first samples.
   private func measure(_ training: Training) throws(TemperError) -> [Noise] {
     let model = training.networks[0].model
-    guard let field = training.samples.rows["x"] else { throw TemperError(.internalFault, "The samples have no x.") }
     let count = min(arguments.integer("calib"), training.sampleCount)
-    let x = try model.prepared(try field.tensor.slice(0..<count))
+    let x = try training.inputs(0..<count)
     let input = Expression.input("x", x.shape, model.input.kind)
     let mask: Expression? = model.needsMask ? .input("mask", [count, model.input.shape[0]]) : nil
     func outputs(_ noisy: [Int]) -> [String: Expression] {

@@ -6,8 +6,8 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
-from . import errors
-from ._arrays import Borrow, mapped, readable
+from . import _sources, errors
+from ._arrays import Borrow, mapped
 from ._handles import Handle
 from ._interrupts import Interrupts
 from ._library import library, pending
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Literal
 
-    from ._types import Array, LossLike, OptimizerLike, Path, ProcedureLike, Result, Samples, ScheduleLike
+    from ._types import Array, Data, LossLike, OptimizerLike, Path, ProcedureLike, Result, Samples, ScheduleLike
 
 _MONITORS = {
     name.removeprefix("TEMPER_MONITOR_").lower(): number
@@ -91,8 +91,8 @@ class Trainer(Handle):
 
     def fit(
         self,
-        x: Array,
-        y: Array | None = None,
+        x: Data,
+        y: Array | Path | None = None,
         epochs: int = 1,
         validation: Samples | None = None,
         tests: Mapping[str, Samples] | None = None,
@@ -104,9 +104,17 @@ class Trainer(Handle):
         callback: Callable[[dict[str, float]], object] | None = None,
         checkpoint: Path | None = None,
         checkpoint_every: int = 1,
-        **inputs: Array | None,
+        **inputs: Array | Path | None,
     ) -> dict[str, Result]:
         """Trains on x (N, ...) and y until `epochs` are done in all, and returns the history: {name: array}.
+
+        x may be larger than memory: an array that NumPy has mapped (np.load(path, mmap_mode="r")), which is not copied
+        if its elements are the model's; the path of a .npy file, which the library maps; anything else with len() and
+        [], whose items x[i], or (x, y) where y is None, are read when they are needed; or an iterable of batches
+        (x, y), such as a DataLoader of PyTorch, which goes once through a file in the folder for temporary files
+        (TMPDIR). A sample's id is its row, its index, or its place in the order of the batches: what losses and
+        procedures keep hangs on it. The bits are those of arrays in memory. y and inputs stay in memory; they may be
+        paths too. An exception of an item ends the call, and fit may be called again to go on.
 
         validation: (x, y), measured after each epoch. tests: {name: (x, y)}, measured too and never looked at by
         training. monitor: "training_loss", "validation_loss" or "validation_accuracy"; with it training stops after
@@ -119,8 +127,10 @@ class Trainer(Handle):
         Control-C stops between two steps: finished steps stay, and fit may be called again to go on.
         """
         tests = tests or {}
-        arrays = [_arrays(x, y, inputs), *(_arrays(*s) for s in tests.values())]
-        validation = validation and _arrays(*validation)
+        x, y, inputs = _sources.training(x, y, inputs)
+        source = x.source() if isinstance(x, _sources.Items) else None
+        arrays = [(None if source else x, y, inputs), *(_sources.arrays(*s) for s in tests.values())]
+        validation = validation and _sources.arrays(*validation)
         with self._lock, Borrow() as borrow, Interrupts() as interrupts, Bar(progress) as bar:
             data, *others = (borrow.samples(*s, name=name) for name, s in zip([None, *tests], arrays))
             measured = validation and borrow.samples(*validation)
@@ -131,6 +141,7 @@ class Trainer(Handle):
                 test_count=other_count, monitor=_monitor(monitor), patience=patience, minimum_delta=minimum_delta,
                 restore_best=restore_best, every_step=1, progress=receive,
                 checkpoint_path=checkpoint and os.fsencode(checkpoint), checkpoint_every=checkpoint_every,
+                source=source and ctypes.pointer(source),
             )  # fmt: skip
             try:
                 library.trainer_fit(self, ctypes.byref(data), ctypes.byref(options))
@@ -138,10 +149,13 @@ class Trainer(Handle):
                 pass  # by the callback, which wanted it; or by an interrupt, which is raised on leaving
         return self.history
 
-    def evaluate(self, x: Array, y: Array | None = None, **inputs: Array | None) -> dict[str, float]:
-        """Mean loss and accuracy on a set of samples: {"loss": float, "accuracy": float}; changes nothing."""
+    def evaluate(self, x: Data, y: Array | Path | None = None, **inputs: Array | Path | None) -> dict[str, float]:
+        """Mean loss and accuracy on a set of samples: {"loss": float, "accuracy": float}; changes nothing.
+
+        x, y and inputs come in all forms of fit.
+        """
         out = library.struct("measurement")
-        arrays = _arrays(x, y, inputs)
+        arrays = _sources.arrays(x, y, inputs)
         with self._lock, Borrow() as borrow:
             library.trainer_evaluate(ctypes.byref(out), self, ctypes.byref(borrow.samples(*arrays)))
         return {"loss": out.loss, "accuracy": out.accuracy}
@@ -215,11 +229,6 @@ def _monitor(name):
     if name not in _MONITORS:
         raise errors.InvalidArgument(f"What is monitored is one of {', '.join(_MONITORS)}; {name!r} came.")
     return _MONITORS[name]
-
-
-def _arrays(x, y=None, inputs=None):
-    inputs = {name: readable(value) for name, value in (inputs or {}).items() if value is not None}
-    return readable(x), None if y is None else readable(y), inputs
 
 
 def _receiving(interrupts, bar, callback, tests):

@@ -1,7 +1,7 @@
 """What annotations stand for: read by type checkers, never imported at run time."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,18 @@ Out = np.ndarray | SupportsDLPack
 Result = np.ndarray
 Parameter = bool | int | float | str | None
 Path = str | bytes | os.PathLike[str]
-Samples = tuple[Array, Array] | tuple[Array, Array, dict[str, Array]]
+
+
+class Items(Protocol):
+    """Samples by number: x, or (x, y)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+# x of a data set: in memory, in a .npy file, item by item, or in batches x, (x, y), (x, y, {name: rows}).
+Data = Array | Path | Items | Iterable[Any]
+Samples = tuple[Data] | tuple[Data, Array | Path] | tuple[Data, Array | Path | None, dict[str, Array | Path]]
 LossLike = str | Loss
 OptimizerLike = str | Optimizer
 ScheduleLike = str | Schedule
