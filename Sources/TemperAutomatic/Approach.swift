@@ -4,24 +4,39 @@ import TemperCatalogue
 struct Approach: Sendable {
   let name: String
   let loss: String
-  var parameters: [(name: String, value: Value)] = []
   var weightDecay = 0.0
-  /// Whether samples that the best approach before it does not believe are left out.
-  var leavesOut = false
+  /// What is done otherwise than in plain training: a sampler, say.
+  var procedure: String?
+  /// Taken before plain training as soon as it does better at all, not only clearly: it was made for data like these,
+  /// and its last epoch is as good as any before.
+  var isTrusted = false
+  /// P(given label | true class), which the loss looks through; a row for each true class.
+  var transition: [Double]?
 
-  /// The first is plain training: it stays the choice unless another is clearly better.
+  /// The first is plain training.
   static let classification = [
     Approach(name: "cross_entropy", loss: "cross_entropy"),
+    Approach(name: "early_learning_regularization", loss: "early_learning_regularization", isTrusted: true),
     Approach(name: "cross_entropy with weight decay", loss: "cross_entropy", weightDecay: 0.1),
-    Approach(name: "generalized_cross_entropy", loss: "generalized_cross_entropy"),
-    Approach(name: "active_passive_loss", loss: "active_passive_loss"),
-    Approach(name: "early_learning_regularization", loss: "early_learning_regularization"),
-    Approach(name: "cross_entropy on believed labels", loss: "cross_entropy", leavesOut: true),
   ]
   /// Tried too where classes are of different sizes.
-  static let imbalanced = [Approach(name: "logit_adjusted", loss: "logit_adjusted")]
+  static let imbalanced = [
+    Approach(name: "logit_adjusted", loss: "logit_adjusted", weightDecay: 0.1, isTrusted: true),
+    Approach(name: "class_balanced_sampling", loss: "cross_entropy", procedure: "class_balanced_sampling"),
+  ]
+  /// Tried too where labels look wrong, as long as each round is better than the one before: what a round believes gives
+  /// a better transition matrix to the next.
+  static let correctionRounds = 3
+
+  static func correction(_ round: Int, _ transition: [Double]) -> Approach {
+    Approach(
+      name: round == 1 ? "forward_correction" : "forward_correction, round \(round)", loss: "forward_correction",
+      transition: transition)
+  }
+
   static let regression = [
     Approach(name: "mse", loss: "mse"),
+    Approach(name: "mae with weight decay", loss: "mae", weightDecay: 5, isTrusted: true),
     Approach(name: "mse with weight decay", loss: "mse", weightDecay: 1),
     Approach(name: "huber", loss: "huber"),
     Approach(name: "mae", loss: "mae"),

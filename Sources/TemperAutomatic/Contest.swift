@@ -48,6 +48,7 @@ struct Contest {
 
   private let judge: Judge
   private var entries: [[Entry]] = []
+  private var dropped: [RobustReport.Trial] = []
 
   init(_ judge: Judge) { self.judge = judge }
 
@@ -55,42 +56,77 @@ struct Contest {
   private var deviation = Double.infinity
 
   mutating func add(_ trial: Trial) {
-    let added = zip(trial.epochs, trial.outputs).map {
-      Entry(approach: trial.approach, epochs: $0, outputs: $1)
-    }
+    let added = trial.entries
     entries.append(added)
     for entry in added { deviation = min(deviation, Robust.deviation(judge.residuals(entry.outputs), around: 0)) }
   }
 
+  /// An approach that was given up after these samples.
+  mutating func drop(_ trial: Trial, after samples: [Int]) {
+    let ends = trial.entries.map { entry in
+      let scores = scores(entry)
+      return RobustReport.Trial(
+        approach: entry.approach.name, epochs: entry.epochs, score: mean(samples.map { scores[$0] }))
+    }
+    if let best = ends.max(by: { $0.score < $1.score }) { dropped.append(best) }
+  }
+
+  /// Whether each end of an approach is behind the choice so far by more than twice the error of the comparison, on the
+  /// samples that it has outputs for.
+  func isHopeless(_ trial: Trial, on samples: [Int]) -> Bool {
+    guard let chosen else { return false }
+    let base = scores(chosen)
+    return trial.entries.allSatisfy { entry in
+      let scores = scores(entry)
+      let (gain, error) = compare(samples.map { scores[$0] }, samples.map { base[$0] })
+      return gain < -2 * error
+    }
+  }
+
   private func scores(_ entry: Entry) -> [Double] { judge.scores(entry.outputs, deviation: deviation) }
 
+  private func score(_ entry: Entry) -> Double { mean(scores(entry)) }
+
   private func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(values.count, 1)) }
+
+  /// How much better `a` is than `b`, sample by sample, and the standard error of that.
+  private func compare(_ a: [Double], _ b: [Double]) -> (gain: Double, error: Double) {
+    let gains = zip(a, b).map { $0 - $1 }
+    let gain = mean(gains)
+    return (gain, sqrt(mean(gains.map { ($0 - gain) * ($0 - gain) }) / Double(max(gains.count, 1))))
+  }
 
   /// Plain training to its end.
   private var plain: Entry? { entries.first?.last }
 
-  /// The best entry, if it is better than plain training by more than the error of the comparison; else plain training.
+  /// Plain training, or the best of the trusted approaches if it is better, both to their ends; or the best of all
+  /// entries, if it is better than that by more than the error of the comparison: once the error above plain training,
+  /// twice above a trusted approach. The best of many looks better than it is.
   var chosen: Entry? {
-    guard let plain else { return nil }
-    let base = scores(plain)
-    let ranked = entries.flatMap { $0 }.map { (entry: $0, scores: scores($0)) }
-    guard let best = ranked.max(by: { mean($0.scores) < mean($1.scores) }) else { return plain }
-    let gains = zip(best.scores, base).map { $0 - $1 }
-    let gain = mean(gains)
-    let variance = mean(gains.map { ($0 - gain) * ($0 - gain) })
-    return gain > sqrt(variance / Double(max(gains.count, 1))) ? best.entry : plain
+    guard let plain, let best = entries.flatMap({ $0 }).max(by: { score($0) < score($1) }) else { return nil }
+    let trusted = entries.compactMap(\.last).filter(\.approach.isTrusted).max { score($0) < score($1) }
+    let base = trusted.map { score($0) > score(plain) ? $0 : plain } ?? plain
+    let (gain, error) = compare(scores(best), scores(base))
+    return gain > (base.approach.isTrusted ? 2 : 1) * error ? best : base
   }
 
-  var plainScore: Double { plain.map { mean(scores($0)) } ?? .nan }
+  /// The best end of the approach that was added last, and whether it is better than the best of the one before.
+  var last: (entry: Entry, isBetter: Bool)? {
+    let best = entries.suffix(2).compactMap { $0.max { score($0) < score($1) } }
+    guard let last = best.last else { return nil }
+    return (last, best.count < 2 || score(last) > score(best[0]))
+  }
 
-  /// Every approach at its best end; the chosen one first, as it was chosen.
+  var plainScore: Double { plain.map(score) ?? .nan }
+
+  /// Every approach at its best end; the chosen one first, as it was chosen, and those that were given up last.
   var summary: [RobustReport.Trial] {
     guard let chosen else { return [] }
     func trial(_ entry: Entry) -> RobustReport.Trial {
-      RobustReport.Trial(approach: entry.approach.name, epochs: entry.epochs, score: mean(scores(entry)))
+      RobustReport.Trial(approach: entry.approach.name, epochs: entry.epochs, score: score(entry))
     }
     let others = entries.filter { $0.first?.approach.name != chosen.approach.name }
       .compactMap { $0.map(trial).max { $0.score < $1.score } }
-    return [trial(chosen)] + others.sorted { $0.score > $1.score }
+    return [trial(chosen)] + others.sorted { $0.score > $1.score } + dropped
   }
 }

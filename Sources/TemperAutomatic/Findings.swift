@@ -3,14 +3,12 @@ import TemperData
 
 /// What outputs of networks that did not see a sample say of its label.
 struct Findings {
-  private var noiseRate = 0.0
-  private var transition: [Double] = []
+  private(set) var noiseRate = 0.0
+  private(set) var transition: [Double] = []
   private var suspicion: [Double] = []
   private var believed: [Double] = []
   private var losses: [Double] = []
   private var temperature = 1.0
-
-  var suspected: [Int] { suspicion.indices.filter { suspicion[$0] > 0.5 } }
 
   /// logits: (N, C), or nothing where no sample could be held back.
   init(logits values: [Double], labels: [Int], classes: Int) {

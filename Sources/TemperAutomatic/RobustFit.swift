@@ -8,7 +8,8 @@ import TemperNetworks
 /// not learn from, and says what it found.
 ///
 /// Given labels are all there is to judge by. Where wrong labels fall evenly, accuracy by given labels grows with accuracy
-/// by true ones, so the better approach is the better one by both.
+/// by true ones, so the better approach is the better one by both. With few samples the error of such a comparison is
+/// larger than the differences, so an approach made for wrong labels needs less to be taken than another.
 package enum RobustFit {
   package static func run(
     _ problem: Problem, _ options: RobustOptions, catalogue: Catalogue, workers: Workers,
@@ -26,24 +27,40 @@ package enum RobustFit {
       present.isEmpty ? Approach.regression : Approach.classification + (report.isBalanced ? Approach.imbalanced : [])
 
     var contest = Contest(judge)
-    let turns = Double(approaches.count + 1)
+    let turns = Double(approaches.count + (present.isEmpty ? 0 : Approach.correctionRounds) + 1)
     func stop(_ turn: Int, _ what: String) -> (Double) throws(TemperError) -> Bool {
       { (done) throws(TemperError) in try progress?((Double(turn) + done) / turns, what) ?? false }
     }
+    func compete(_ approach: Approach, _ turn: Int) throws(TemperError) -> Bool {
+      let (trial, samples) = try trials.run(
+        approach, isHopeless: contest.isHopeless, stop: stop(turn, "trying \(approach.name)"))
+      if samples.count < problem.count {
+        contest.drop(trial, after: samples)
+        return false
+      }
+      contest.add(trial)
+      return true
+    }
     // A single sample of each class, or of all, cannot be held back.
     if problem.count >= 2 * max(present.count, 2) {
-      for (turn, approach) in approaches.enumerated() {
-        let leftOut = approach.leavesOut ? Set(findings(contest, trials).suspected) : []
-        contest.add(try trials.run(approach, leftOut: leftOut, stop: stop(turn, "trying \(approach.name)")))
+      for (turn, approach) in approaches.enumerated() { _ = try compete(approach, turn) }
+      var source = present.isEmpty ? nil : contest.chosen
+      for round in 0..<Approach.correctionRounds {
+        guard let outputs = source?.outputs else { break }
+        let found = findings(outputs, trials)
+        guard found.noiseRate > least,
+          try compete(.correction(round + 1, found.transition), approaches.count + round),
+          let last = contest.last, round == 0 || last.isBetter
+        else { break }
+        source = last.entry
       }
     }
-    let found = findings(contest, trials)
     let chosen = contest.chosen
+    let found = findings(chosen?.outputs ?? [], trials)
     let approach = chosen?.approach ?? approaches[0]
-    let leftOut = approach.leavesOut ? Set(found.suspected) : []
     let model = try trials.train(
-      approach, (0..<problem.count).filter { !leftOut.contains($0) }, ends: [chosen?.epochs ?? trials.epochs],
-      stop: stop(approaches.count, "training with \(approach.name)"))
+      approach, Array(0..<problem.count), ends: [chosen?.epochs ?? trials.epochs],
+      stop: stop(Int(turns) - 1, "training with \(approach.name)"))
     found.write(to: &report)
     report.remoteness = try FeatureOutliers.scores(problem, trials.standard, seed: options.seed, workers)
     if !present.isEmpty { report.lossMixture = mixture(report.losses.filter(\.isFinite)) }
@@ -57,9 +74,11 @@ package enum RobustFit {
     return (model, report)
   }
 
-  /// What the outputs of the best approach so far say of the labels.
-  private static func findings(_ contest: Contest, _ trials: Trials) -> Findings {
-    let outputs = contest.chosen?.outputs ?? []
+  /// With fewer wrong labels there is nothing to correct.
+  private static let least = 0.02
+
+  /// What outputs of networks that did not see a sample say of the labels.
+  private static func findings(_ outputs: [Double], _ trials: Trials) -> Findings {
     switch trials.problem.targets {
     case .classes(let ids, let classes): return Findings(logits: outputs, labels: ids.map(Int.init), classes: classes)
     case .numbers(let values): return Findings(outputs: outputs, values: values, target: trials.target)

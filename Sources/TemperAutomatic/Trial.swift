@@ -10,6 +10,10 @@ struct Trial {
   var outputs: [[Double]]
   /// After which epochs the outputs were taken.
   let epochs: [Int]
+
+  var entries: [Contest.Entry] {
+    zip(epochs, outputs).map { Contest.Entry(approach: approach, epochs: $0, outputs: $1) }
+  }
 }
 
 /// Trains approaches on parts of one problem.
@@ -34,7 +38,10 @@ struct Trials {
         stride(from: feature, to: problem.features.count, by: problem.width).map { Double(problem.features[$0]) })
     }
     if case .numbers(let values) = problem.targets {
-      target = Robust.meanAndScale(values)
+      let centre = Robust.median(values)
+      let deviation = Robust.deviation(values, around: centre)
+      // Numbers far off move neither; where most numbers are one number there is no such deviation.
+      target = deviation > 0 ? (centre, deviation) : Robust.meanAndScale(values)
     } else {
       target = (0, 1)
     }
@@ -52,10 +59,11 @@ struct Trials {
 
   var outputSize: Int { max(problem.classCounts.count, 1) }
 
-  /// `leftOut`: samples not to learn from.
+  /// An approach tried fold by fold, and the samples that it has outputs for: all of them, or those of half the folds if
+  /// it is hopeless then.
   func run(
-    _ approach: Approach, leftOut: Set<Int> = [], stop: (Double) throws(TemperError) -> Bool
-  ) throws(TemperError) -> Trial {
+    _ approach: Approach, isHopeless: (Trial, [Int]) -> Bool, stop: (Double) throws(TemperError) -> Bool
+  ) throws(TemperError) -> (trial: Trial, samples: [Int]) {
     let size = outputSize
     var trial = Trial(
       approach: approach,
@@ -63,7 +71,7 @@ struct Trials {
       epochs: ends)
     for fold in 0..<foldCount {
       let held = (0..<problem.count).filter { folds[$0] == fold }
-      let rows = (0..<problem.count).filter { folds[$0] != fold && !leftOut.contains($0) }
+      let rows = (0..<problem.count).filter { folds[$0] != fold }
       guard !held.isEmpty, !rows.isEmpty else { continue }
       let x = try problem.features(held)
       _ = try train(approach, rows, ends: ends) { (index, model) throws(TemperError) in
@@ -74,8 +82,12 @@ struct Trials {
       } stop: { (done) throws(TemperError) in
         try stop((Double(fold) + done) / Double(foldCount))
       }
+      if fold + 1 == foldCount / 2 {
+        let seen = (0..<problem.count).filter { folds[$0] <= fold }
+        if isHopeless(trial, seen) { return (trial, seen) }
+      }
     }
-    return trial
+    return (trial, Array(0..<problem.count))
   }
 
   /// A model trained on some samples, shown after the epochs in `ends`, in their order.
@@ -91,7 +103,7 @@ struct Trials {
     try write(standard.map(\.scale), to: "0.scale", of: model)
 
     let method = try catalogue.find(approach.loss, kinds: [.loss])
-    let loss = try LossInstance(method, Arguments(approach.parameters, for: method.parameters), workers: workers)
+    let loss = try LossInstance(method, Arguments([], for: method.parameters), workers: workers)
     let optimizer = try catalogue.find("adamw", kinds: [.optimizer])
     var settings = TrainerOptions()
     (settings.batchSize, settings.seed) = (min(batchSize, rows.count), options.seed)
@@ -99,11 +111,14 @@ struct Trials {
       [model], loss: loss, optimizer: optimizer,
       Arguments(
         [("learning_rate", .real(0.003)), ("weight_decay", .real(approach.weightDecay))], for: optimizer.parameters),
-      options: settings, workers: workers)
+      procedure: try procedure(approach), options: settings, workers: workers)
 
     var data = Dataset(x: try problem.features(rows), y: try targets(rows, method))
     if method.inputs.contains(where: { $0.name == "class_priors" && !$0.isOptional }) {
       data.inputs["class_priors"] = try priors(rows)
+    }
+    if let transition = approach.transition {
+      data.inputs["transition"] = try Tensor(transition, shape: [outputSize, outputSize])
     }
     for (index, end) in ends.enumerated() {
       let history = try withoutActuallyEscaping(stop) { stop throws(TemperError) in
@@ -117,6 +132,12 @@ struct Trials {
       try visit(index, model)
     }
     return model
+  }
+
+  private func procedure(_ approach: Approach) throws(TemperError) -> any Procedure {
+    guard let name = approach.procedure else { return PlainProcedure() }
+    let method = try catalogue.find(name, kinds: [.procedure])
+    return try ProcedureInstance(method, Arguments([], for: method.parameters)).make()
   }
 
   /// As the loss takes them.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import temper
-from temper.study import digits
+from temper.study import digits, sets
 
 SMALL = {"epochs": 20, "folds": 2, "hidden": 32}
 (TRAIN_X, TRAIN_Y), (TEST_X, TEST_Y) = digits.load(digits.find())
@@ -46,6 +46,38 @@ def test_wrong_labels_are_found_and_not_learnt(found):
     assert weights.sum() == pytest.approx(1) and means[0] < means[1] and (deviations > 0).all()
     assert abs(weights[1] - wrong.mean()) < 0.15
     assert "suspected" in str(report) and report.approach in str(report)
+
+
+def test_labels_mixed_up_in_pairs_are_told_apart():
+    y = digits.with_noise(TRAIN_Y, digits.pairs(0.4), np.random.default_rng(2))
+    classifier = temper.RobustClassifier(epochs=60).fit(TRAIN_X, y)
+    report = classifier.report_
+    assert classifier.score(TEST_X, TEST_Y) > plain(y) + 0.2
+    assert report.approach.startswith("forward_correction") and report.approach in str(report)
+    assert np.diagonal(report.transition_matrix, 1) == pytest.approx(0.4, abs=0.15)
+    assert np.mean(report.believed == TRAIN_Y) > 0.85
+
+
+def test_few_samples_with_many_wrong_labels():
+    (x, y), (test_x, test_y) = sets.load("breast_cancer")
+    scores, base = [], []
+    for seed in range(3):
+        given = sets.noisy(y[:150], "symmetric", 0.3, x, np.random.default_rng(seed))
+        classifier = temper.RobustClassifier(random_state=seed).fit(x[:150], given)
+        scores.append(classifier.score(test_x, test_y))
+        model = temper.Model([{"dense": 128}, "relu", {"dense": 2}], input=(30,), seed=seed)
+        temper.Trainer(model, optimizer=temper.optimizer("adam", learning_rate=0.003)).fit(x[:150], given, epochs=100)
+        base.append(np.mean(model.predict(test_x).argmax(axis=1) == test_y))
+    assert np.mean(scores) > np.mean(base) + 0.1 and all(a > b for a, b in zip(scores, base))
+
+
+def test_what_has_no_hope_is_given_up(found):
+    """What was tried stands in the report, also what was given up before its last fold, which is never chosen."""
+    y, classifier = found
+    trials = classifier.report_.trials
+    assert {"cross_entropy", "early_learning_regularization", "cross_entropy with weight decay"} <= set(trials)
+    assert next(iter(trials)) == classifier.report_.approach
+    assert all(0 < epochs <= 60 and 0 <= score <= 1 for epochs, score in trials.values())
 
 
 def test_clean_labels_cost_nothing():
@@ -88,6 +120,18 @@ def test_numbers_far_off_are_found():
     assert abs(report.noise_rate - wrong[:300].mean()) < 0.03
     assert set(report.suspected) == set(np.flatnonzero(wrong[:300]))
     assert report.transition_matrix is None and report.classes is None
+
+
+def test_numbers_far_off_do_not_move_the_rest():
+    """A share of the numbers is moved by 3 to 10 deviations: plain training loses all, and the automatic mode little."""
+    (x, y), (test_x, test_y) = sets.load("diabetes")
+
+    def r2(rate, seed):
+        given = sets.with_outliers(y, rate, np.random.default_rng(seed))
+        return temper.RobustRegressor(random_state=seed).fit(x, given).score(test_x, test_y)
+
+    clean, moved = (np.mean([r2(rate, seed) for seed in range(2)]) for rate in (0, 0.2))
+    assert clean > 0.48 and moved > clean - 0.08
 
 
 def test_samples_far_from_all_others_are_found():

@@ -160,6 +160,8 @@ class _Robust:
                 f"X has {x.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
                 "as input"
             )
+        if len(x) == 1:  # a product of one row may round otherwise than one of many; a sample has one prediction
+            return self.model_.predict(np.repeat(x, 2, axis=0))[:1]
         return self.model_.predict(x)
 
 
@@ -170,8 +172,8 @@ class RobustClassifier(_Robust):
         print(classifier.report_)
 
     x (N, D): numbers. y (N,): labels of any kind. A few ways to train, plain ones and such that do not trust every
-    label, are tried on parts of the data; the one that does best on samples not learnt from is taken, plain training
-    unless another is clearly better. report_ says what was found, model_ is the network, a temper.Model. It keeps
+    label, are tried on parts of the data; the one that does best on samples not learnt from is taken: plain training,
+    or a way made for wrong labels or rare classes where that does better, unless another is clearly better. report_ says what was found, model_ is the network, a temper.Model. It keeps
     scikit-learn's conventions.
 
     hidden: units of the one hidden layer. folds: parts of the data that take turns in not being learnt from. epochs: at
