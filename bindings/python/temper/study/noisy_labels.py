@@ -134,7 +134,7 @@ def train(name, noise, label, seed, epochs):
 
 
 def _automatic(seed, epochs):
-    return temper.RobustClassifier(random_state=seed)
+    return temper.RobustClassifier(random_state=seed, threads=1)
 
 
 def _cleanlab(seed, epochs):
@@ -144,7 +144,7 @@ def _cleanlab(seed, epochs):
 
 
 def _automatic_regressor(seed):
-    return temper.RobustRegressor(random_state=seed)
+    return temper.RobustRegressor(random_state=seed, threads=1)
 
 
 def _cleanlab_regressor(seed, epochs):
