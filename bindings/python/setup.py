@@ -16,7 +16,7 @@ from setuptools.dist import Distribution
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Data of the studies.
-STUDIED = ("digits.bin", "breast_cancer.csv")
+STUDIED = ("digits.bin", "breast_cancer.csv", "diabetes.csv")
 
 
 def version():
