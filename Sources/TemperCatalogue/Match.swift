@@ -133,6 +133,8 @@ extension Match {
 }
 
 extension Match.Entry {
+  var isMaskOfBytes: Bool { if case .mask = form.element { tensor.dtype.byteCount == 1 } else { false } }
+
   /// Ids must lie below their bound or be ignored targets, and masks be 0 or 1.
   func check(ignored: Set<Int>) throws(TemperError) {
     let name = input.name

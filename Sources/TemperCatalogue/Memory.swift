@@ -21,6 +21,11 @@ extension Tensor {
       let elements = unsafe source.pointer.assumingMemoryBound(to: type)
       for start in stride(from: 0, to: count, by: 4096) {
         let block = start..<min(start + 4096, count)
+        if T.bitWidth == 8, bound == 2 {
+          var bits: T = 0
+          for position in block { bits |= unsafe elements[position] }
+          if bits & ~1 == 0 { continue }
+        }
         // Negative if an element is negative or beyond the bound: no branch, so this is vector code.
         var sign = 0
         for position in block {
@@ -42,6 +47,17 @@ extension Tensor {
     case .int8: return search(Int8.self)
     case .float32, .float64: return nil
     }
+  }
+
+  /// The first row of a mask (N, C) that is 0 at the column which `ids` (N,) names; ids outside name none.
+  package func firstZero(at ids: Tensor) throws(TemperError) -> (row: Int, column: Int)? {
+    let mask = try (dtype.byteCount == 1 ? self : copy(as: .uint8)).dense()
+    let bytes = unsafe mask.pointer.assumingMemoryBound(to: UInt8.self)
+    let columns = shape[1]
+    for (row, id) in try ids.array(of: Int32.self).enumerated() where id >= 0 && Int(id) < columns && row < shape[0] {
+      if unsafe bytes[row * columns + Int(id)] == 0 { return (row, Int(id)) }
+    }
+    return nil
   }
 
   /// A number into a scalar tensor of either real type.

@@ -46,6 +46,7 @@ final class PreparedCall {
     for entry in match.entries {
       try entry.check(ignored: ignored)
       guard needed.contains(entry.input.name) else { continue }
+      if entry.isMaskOfBytes, try execution.bind(bytes: entry.tensor, to: entry.input.name) { continue }
       try execution.bind(entry.input.name, to: try converted(entry))
     }
     var arrays: [Tensor] = []

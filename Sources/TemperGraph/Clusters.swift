@@ -38,26 +38,28 @@ struct Clusters {
   init(_ values: Values) {
     self.values = values
     wideUses = Clusters.findWideUses(values)
-    var open: [Key: Int] = [:]
     for number in 0..<values.count {
       let role = classify(number)
       roles.append(role)
       let space = role == .fused ? chooseSpace(number) : nil
       spaces.append(space)
-      let level = values[number].inputs.map { self.level(of: $0, seenFrom: space) }.max() ?? 0
-      levels.append(level)
-      guard let space else {
+      levels.append(earliestLevel(number))
+    }
+    for _ in 0..<2 { postpone() }
+    var open: [Key: Int] = [:]
+    for number in 0..<values.count {
+      guard let space = spaces[number] else {
         home.append(nil)
         continue
       }
-      let key = Key(space: space, level: level)
+      let key = Key(space: space, level: levels[number])
       if let at = open[key], clusters[at].members.count < Clusters.longest {
         clusters[at].members.append(number)
         home.append(at)
       } else {
         open[key] = clusters.count
         home.append(clusters.count)
-        clusters.append(Cluster(space: space, level: level, members: [number]))
+        clusters.append(Cluster(space: space, level: levels[number], members: [number]))
       }
     }
     findMemory()
@@ -127,6 +129,39 @@ struct Clusters {
     case .fused: levels[root] + 1
     case .step: levels[root]
     default: 0
+    }
+  }
+
+  private func earliestLevel(_ number: Int) -> Int {
+    values[number].inputs.map { level(of: $0, seenFrom: spaces[number]) }.max() ?? 0
+  }
+
+  /// What is used in its own space at a higher level only goes up to that level, if nothing else needs it before: it is
+  /// then made where it is used, from what is in memory, and need not be stored. (The exponentials of cross-entropy wait for
+  /// the number of samples that count, and the gradient is made of them in the same pass.)
+  private mutating func postpone() {
+    // The level up to which a value may wait, and that of its last user in its own space.
+    var latest = [Int](repeating: .max, count: values.count)
+    var wanted = levels
+    // Whether arrays are made of it: it stays where it is. What only leads to numbers may wait.
+    var isAnchored = [Bool](repeating: false, count: values.count)
+    for user in stride(from: values.count - 1, through: 0, by: -1) where roles[user] == .fused || roles[user] == .step {
+      isAnchored[user] = isAnchored[user] || roles[user] == .step || values[user].shape.last != 1
+      if wanted[user] > latest[user] { wanted[user] = levels[user] }
+      for input in values[user].inputs {
+        let root = values.views[input].root
+        isAnchored[root] = isAnchored[root] || isAnchored[user]
+        if let space = spaces[user], let source = registerSource(input, in: space) {
+          latest[source] = min(latest[source], latest[user])
+          wanted[source] = max(wanted[source], wanted[user])
+        } else if isAnchored[user] {
+          latest[root] = min(latest[root], levels[user] - 1)
+        }
+      }
+    }
+    for number in 0..<values.count {
+      let earliest = earliestLevel(number)
+      levels[number] = roles[number] == .fused ? max(earliest, wanted[number]) : earliest
     }
   }
 

@@ -2,7 +2,8 @@ import TemperCore
 
 /// Reverse-mode differentiation. Every derivative is built of the same operations, so it can be differentiated again.
 package enum Differentiate {
-  /// The gradients of sum(seed * output) with respect to each of `inputs`; `seed` defaults to ones.
+  /// The gradients of sum(seed * output) with respect to each of `inputs`; `seed` defaults to ones. An input that is itself
+  /// computed must be so `apart`: simplification looks through negatives, multiples and places.
   package static func gradients(
     of output: Expression, seed: Expression? = nil, withRespectTo inputs: [Expression]
   ) throws(TemperError) -> [Expression] {

@@ -54,6 +54,20 @@ package final class Execution {
     isResolved = false
   }
 
+  /// Binds a mask of bytes, 0 or 1, to a real input; false where a step other than a row program reads it.
+  package func bind(bytes tensor: Tensor, to name: String) throws(TemperError) -> Bool {
+    guard let index = inputIndex(name), tensor.isDense, tensor.dtype.byteCount == 1,
+      tensor.shape.count == plan.inputs[index].shape.count, plan.inputs[index].kind == .real,
+      let buffer = plan.buffers.firstIndex(where: { $0.place == .input(index) })
+    else { return false }
+    for step in plan.steps where step.reads.contains(buffer) || step.writes.contains(buffer) {
+      guard case .rows(let program) = step.work, !program.stored.contains(buffer) else { return false }
+    }
+    inputs[index] = tensor
+    isResolved = false
+    return true
+  }
+
   private func checked(_ tensor: Tensor, _ name: String, _ shape: Shape, _ kind: Kind) throws(TemperError) -> Tensor {
     let type = kind == .index ? DType.int32 : plan.type
     guard tensor.shape.count == shape.count, tensor.dtype == type, tensor.isDense else {
@@ -102,7 +116,8 @@ package final class Execution {
       case .input(let index):
         memory.append(
           Memory(
-            storage: inputs[index]!.storage, byteOffset: inputs[index]!.byteOffset, kind: buffer.kind, type: plan.type))
+            storage: inputs[index]!.storage, byteOffset: inputs[index]!.byteOffset, kind: buffer.kind,
+            type: buffer.kind == .index ? plan.type : inputs[index]!.dtype))
       case .output(let index):
         memory.append(
           Memory(
@@ -120,6 +135,7 @@ struct Memory {
   let storage: Storage
   let byteOffset: Int
   let kind: Kind
+  /// The plan's; that of bytes for a mask that came as such.
   let type: DType
 
   var elementType: DType { kind == .index ? .int32 : type }

@@ -4,6 +4,7 @@ import TemperCore
 extension Expression {
   static func unary(_ operation: Unary, _ x: Expression) -> Expression {
     if let value = x.constantValue, let folded = operation.fold(value) { return .constant(folded, x.shape) }
+    if let simple = operation.simplify(x) { return simple }
     return Expression(.unary(operation), [x], x.shape)
   }
 

@@ -18,6 +18,7 @@ extension Expression {
       case .product: break
       }
     }
+    if let factored = factored(reduction, axis: at) { return factored }
     let inner = shape.sizes[(at + 1)...].reduce(1, *)
     if inner == 1 {  // nothing but ones behind: it is the last axis of the same memory
       let rows = reshaped(Shape(Array(shape.sizes[...at])))
@@ -29,6 +30,20 @@ extension Expression {
       return permuted(order).reduced(.product, axis: -1).permuted(order)
     }
     return Expression(.reduceAxis(reduction, at), [self], Shape(sizes))
+  }
+
+  /// The extremum of a positive multiple is the multiple of the extremum, to the bit; the sum of a multiple that of the
+  /// sum.
+  private func factored(_ reduction: Reduction, axis: Int) -> Expression? {
+    if reduction == .sum, let inner = negated { return -inner.sum(axis: axis) }
+    guard case .binary(.multiply) = node.operation, reduction != .product else { return nil }
+    for (index, factor) in node.inputs.enumerated() {
+      guard let number = Expression(factor).constantValue, number.isFinite, number > 0 || reduction == .sum else {
+        continue
+      }
+      return number * Expression(node.inputs[1 - index]).reduced(reduction, axis: axis)
+    }
+    return nil
   }
 
   package func sum(axis: Int = -1) -> Expression { reduced(.sum, axis: axis) }

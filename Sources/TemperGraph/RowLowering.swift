@@ -57,6 +57,7 @@ struct RowLowering {
   private var registers: [Register] = []
   private var registerOf: [Int: Int] = [:]
   private var loads: [Load: Int] = [:]
+  private var repeated: [Again: Int] = [:]
   private var constants: [UInt64: Int] = [:]
   private var program: RowProgram
   private var uses: [Int: Int] = [:]
@@ -64,6 +65,10 @@ struct RowLowering {
   private struct Load: Hashable {
     let slot: RowProgram.Slot
     let phase: Int
+  }
+
+  private struct Again: Hashable {
+    let register: Int, phase: Int
   }
 
   /// Rows up to this length stay in registers across phases; longer ones are loaded anew.
@@ -159,7 +164,7 @@ struct RowLowering {
         .init(op: TEMPER_UNIFORM, slot: slotIndex(slot), immediate: Double(stream) * 0x1p40), isRow: false, phase: 0)
     case .unary(let unary): return compute(unary.opcode, v.inputs, isRow: isRow)
     case .binary(.add):
-      return multiplyAdd(v, isRow: isRow) ?? placeAdd(v) ?? compute(TEMPER_ADD, v.inputs, isRow: isRow)
+      return placeAdd(v) ?? multiplyAdd(v, isRow: isRow) ?? compute(TEMPER_ADD, v.inputs, isRow: isRow)
     case .binary(.subtract):
       return subtractMultiple(v, isRow: isRow) ?? compute(TEMPER_SUBTRACT, v.inputs, isRow: isRow)
     case .binary(.maximum) where v.inputs[0] == v.inputs[1]:
@@ -181,19 +186,15 @@ struct RowLowering {
     if [TEMPER_PICK, TEMPER_PLACE_ADD].contains(op) || RowLowering.reductions.contains(op) {
       operands[0] = full(operands[0])
     }
-    return emit(op, operands, inputs, isRow: isRow)
+    return emit(op, operands, isRow: isRow)
   }
 
   /// Places an instruction in the first phase in which its operands are ready, loading anew what that phase needs.
-  private mutating func emit(_ op: temper_opcode, _ operands: [Operand], _ inputs: [Int], isRow: Bool) -> Int {
+  private mutating func emit(_ op: temper_opcode, _ operands: [Operand], isRow: Bool) -> Int {
     let phase = readyPhase(operands)
     var operands = operands
-    for (index, input) in inputs.enumerated() {
-      if case .register(let register) = operands[index], case .some(let draft) = registers[register].draft,
-        drafts[draft].op == TEMPER_LOAD, registers[register].ready < phase
-      {
-        operands[index] = .register(load(input, phase: phase))
-      }
+    for (index, operand) in operands.enumerated() {
+      if case .register(let register) = operand { operands[index] = .register(again(register, in: phase)) }
     }
     // What does not vary along the row is computed once a row.
     let varies = operands.contains {
@@ -202,6 +203,53 @@ struct RowLowering {
     let isRow = isRow || space.last != 1 && !varies && op != TEMPER_PLACE
     return new(.init(op: op, operands: oneImmediate(operands)), isRow: isRow, phase: phase)
   }
+
+  /// The value of a register in a later phase of a long row: loaded anew, or computed anew where that takes a few cheap
+  /// operations on what is at hand then. To keep the whole row would take a store and a load.
+  private mutating func again(_ register: Int, in phase: Int) -> Int {
+    guard space.last > RowLowering.blockColumns, !registers[register].isRow, let at = registers[register].draft,
+      drafts[at].phase < phase
+    else { return register }
+    let key = Again(register: register, phase: phase)
+    if let known = repeated[key] { return known }
+    var draft = drafts[at]
+    if draft.op == TEMPER_LOAD {
+      let load = Load(slot: program.slots[draft.slot], phase: phase)
+      let result = loads[load] ?? new(draft, isRow: false, phase: phase)
+      loads[load] = result
+      return result
+    }
+    var kept = Set<Int>()
+    guard let cost = costAgain(register, in: phase, &kept), cost <= RowLowering.repeatedOperations, kept.count <= 1
+    else { return register }
+    draft.operands = draft.operands.map {
+      if case .register(let operand) = $0 { .register(again(operand, in: phase)) } else { $0 }
+    }
+    let result = new(draft, isRow: false, phase: phase)
+    repeated[key] = result
+    return result
+  }
+
+  /// How many operations it takes to compute a register anew from what is loaded, by row, or `kept` from an earlier
+  /// phase; nil if it would have to be kept itself.
+  private func costAgain(_ register: Int, in phase: Int, _ kept: inout Set<Int>) -> Int? {
+    guard !registers[register].isRow, let at = registers[register].draft, drafts[at].phase < phase else { return 0 }
+    let draft = drafts[at]
+    if draft.op == TEMPER_LOAD { return 0 }
+    guard RowLowering.cheap.contains(draft.op) else { return nil }
+    var cost = 1
+    for case .register(let operand) in draft.operands {
+      if let more = costAgain(operand, in: phase, &kept) { cost += more } else { kept.insert(operand) }
+    }
+    return cost
+  }
+
+  private static let repeatedOperations = 6
+  private static let cheap: [temper_opcode] = [
+    TEMPER_NEGATE, TEMPER_ABS, TEMPER_SQUARE, TEMPER_NOT, TEMPER_ADD, TEMPER_SUBTRACT, TEMPER_MULTIPLY, TEMPER_MAXIMUM,
+    TEMPER_MINIMUM, TEMPER_EQUAL, TEMPER_NOT_EQUAL, TEMPER_LESS, TEMPER_LESS_EQUAL, TEMPER_AND, TEMPER_OR,
+    TEMPER_SELECT, TEMPER_MULTIPLY_ADD,
+  ]
 
   /// A register with a value for every column.
   private mutating func full(_ operand: Operand) -> Operand {
@@ -251,9 +299,8 @@ struct RowLowering {
           new(.init(op: TEMPER_NEGATE, operands: [.register(register)]), isRow: true, phase: registers[register].ready))
       default: continue
       }
-      let (other, start) = (product[1 - index], v.inputs[0])
-      let operands = [scale, operand(other), operand(start)]
-      return emit(TEMPER_MULTIPLY_ADD, operands, [factor, other, start], isRow: false)
+      let operands = [scale, operand(product[1 - index]), operand(v.inputs[0])]
+      return emit(TEMPER_MULTIPLY_ADD, operands, isRow: false)
     }
     return nil
   }
@@ -318,9 +365,20 @@ struct RowLowering {
 
   // MARK: Registers to the program
 
+  /// What stores need: a value that is computed anew where it is read may not be read where it was made first.
+  private func registersRead() -> Set<Int> {
+    var read = Set<Int>()
+    for draft in drafts.reversed() where draft.result.map(read.contains) ?? true {
+      for case .register(let register) in draft.operands { read.insert(register) }
+    }
+    return read
+  }
+
   private mutating func finish() throws(TemperError) -> RowProgram {
-    let order = drafts.indices.sorted { (drafts[$0].phase, $0) < (drafts[$1].phase, $1) }
-    program.phases = (drafts.map(\.phase).max() ?? 0) + 1
+    let read = registersRead()
+    let order = drafts.indices.filter { drafts[$0].result.map(read.contains) ?? true }
+      .sorted { (drafts[$0].phase, $0) < (drafts[$1].phase, $1) }
+    program.phases = (order.map { drafts[$0].phase }.max() ?? 0) + 1
     var lastUse = [Int](repeating: -1, count: registers.count)
     var carried = [Bool](repeating: false, count: registers.count)
     for (position, draft) in order.enumerated() {

@@ -14,8 +14,9 @@ import TemperKernels
   private let isCutByRows: Bool
   private let perPiece: Int
 
-  /// Elements times instructions of one piece: some ten microseconds of work.
-  private static let pieceWork = 1 << 19
+  /// Elements times instructions of one piece, some ten microseconds of work; and elements at least: the kernel plans a
+  /// piece before it runs it, which takes longer for long programs.
+  private static let pieceWork = 1 << 19, pieceElements = 1 << 16
 
   init(_ plan: RowProgram, _ type: DType) {
     self.plan = plan
@@ -44,7 +45,7 @@ import TemperKernels
     scratchBytes = unsafe temper_row_program_scratch(program, type.byteCount)
 
     // The cut follows from the shape and the program alone.
-    let work = max(RowRunner.pieceWork / max(plan.instructions.count, 1), 4096)
+    let work = max(RowRunner.pieceWork / max(plan.instructions.count, 1), RowRunner.pieceElements)
     isCutByRows = plan.rows > 1 || plan.needsWholeRows
     if isCutByRows {
       let rows = work / max(plan.columns, 1)
@@ -96,7 +97,12 @@ import TemperKernels
       let buffer = memory[slot.view.root]
       unsafe slots[index].base = buffer.pointer(slot.view.offset)
       unsafe slots[index].element =
-        buffer.kind == .index ? TEMPER_ELEMENT_I32 : isDouble ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32
+        switch buffer.elementType {
+        case .int32: TEMPER_ELEMENT_I32
+        case .float64: TEMPER_ELEMENT_F64
+        case .float32: TEMPER_ELEMENT_F32
+        default: TEMPER_ELEMENT_U8
+        }
       guard !slot.isClock else { continue }
       unsafe slots[index].column_stride = Int64(slot.view.strides.last ?? 0)
       unsafe withUnsafeMutableBytes(of: &slots[index].outer_strides) { bytes in

@@ -32,6 +32,7 @@ extension Unary {
 extension Binary {
   func simplify(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     if let x = a.constantValue, let y = b.constantValue { return .constant(fold(x, y), shape) }
+    if let simple = simplifyPlaces(a, b, shape) ?? simplifySigns(a, b) { return simple }
     switch (self, a.constantValue, b.constantValue) {
     case (.add, 0?, _): return b.broadcast(to: shape)
     case (.add, _, 0?), (.subtract, _, 0?): return a.broadcast(to: shape)
@@ -71,5 +72,87 @@ extension Binary {
     case .and: x != 0 && y != 0 ? 1 : 0
     case .or: x != 0 || y != 0 ? 1 : 0
     }
+  }
+}
+
+// Signs, and values at one column of each row: what a gradient is full of.
+extension Expression {
+  /// What this is the negative of.
+  var negated: Expression? {
+    if case .unary(.negate) = node.operation { return Expression(node.inputs[0]) }
+    return nil
+  }
+
+  /// The value and the column of what is 0 elsewhere.
+  var placed: (value: Expression, column: Expression)? {
+    guard case .place = node.operation else { return nil }
+    return (Expression(node.inputs[0]), Expression(node.inputs[1]))
+  }
+
+  /// The value by row that is repeated along the rows of `shape`.
+  func byRow(of shape: Shape) -> Expression? {
+    let rows = Shape(shape.sizes.dropLast() + [1])
+    if self.shape == rows { return self }
+    guard case .broadcast = node.operation, node.inputs[0].shape == rows, self.shape == shape else {
+      return self.shape.count == 1 && constantValue == nil ? broadcast(to: rows) : nil
+    }
+    return Expression(node.inputs[0])
+  }
+}
+
+extension Unary {
+  /// -(-x) = x, and the negative of a place is the place of the negative.
+  func simplify(_ x: Expression) -> Expression? {
+    guard self == .negate else { return nil }
+    if let inner = x.negated { return inner }
+    return x.placed.map { .place(-$0.value, at: $0.column, columns: x.shape.last) }
+  }
+}
+
+extension Binary {
+  fileprivate func simplifySigns(_ a: Expression, _ b: Expression) -> Expression? {
+    switch self {
+    case .add: b.negated.map { a - $0 } ?? a.negated.map { b - $0 }
+    case .subtract: b.negated.map { a + $0 }
+    default: nil
+    }
+  }
+
+  /// Places at the same column are one; the place of a sum comes last, where it is one element for each row; a factor
+  /// goes inside.
+  fileprivate func simplifyPlaces(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
+    switch self {
+    case .add:
+      guard a.shape == shape, b.shape == shape else { return nil }
+      if let p = b.placed {
+        guard let sum = a.asSumWithPlace, sum.place.column.node === p.column.node else { return nil }
+        let place = Expression.place(sum.place.value + p.value, at: p.column, columns: shape.last)
+        return sum.rest.map { $0 + place } ?? place
+      }
+      if a.placed != nil { return b + a }
+      guard let sum = a.asSumWithPlace ?? b.asSumWithPlace, let rest = sum.rest else { return nil }
+      let other = a.asSumWithPlace == nil ? a : b
+      return (rest + other) + .place(sum.place.value, at: sum.place.column, columns: shape.last)
+    case .subtract: return b.placed != nil && a.shape == shape && b.shape == shape ? a + (-b) : nil
+    case .multiply:
+      for (factor, place) in [(a, b), (b, a)] where place.shape == shape {
+        guard let p = place.placed else { continue }
+        if let number = factor.constantValue, number.isFinite {
+          return .place(number * p.value, at: p.column, columns: shape.last)
+        }
+        if let row = factor.byRow(of: shape) { return .place(row * p.value, at: p.column, columns: shape.last) }
+      }
+      return nil
+    default: return nil
+    }
+  }
+}
+
+extension Expression {
+  /// This as a sum whose second part is a place; without a first part it is one itself.
+  fileprivate var asSumWithPlace: (rest: Expression?, place: (value: Expression, column: Expression))? {
+    if let p = placed { return (nil, p) }
+    guard case .binary(.add) = node.operation, let p = Expression(node.inputs[1]).placed else { return nil }
+    return (Expression(node.inputs[0]), p)
   }
 }

@@ -34,13 +34,32 @@ extension Expression {
     return (p * .select(p .== 0, .constant(0), logSoftmax() - logq)).sum()
   }
 
+  /// KL(softmax(self) || softmax(other)), (..., 1). Its gradient by the other is q - p, its own p (log p / q - KL).
+  func divergence(fromSoftmaxOf other: Expression) -> Expression {
+    let (p, q) = (softmax(), other.softmax())
+    let ratio = Expression.select(p .== 0, .constant(0), logSoftmax() - other.logSoftmax())
+    let value = (p * ratio).sum()
+    return value.withSlopes([(by: other, slope: q - p), (by: self, slope: p * (ratio - value))])
+  }
+
   /// log of the sum of exp over the elements with mask != 0, along the last axis; -inf where there are none.
   func logSumExp(where mask: Expression) -> Expression {
-    let top = Expression.select(mask, self, .constant(-.infinity)).maximum().stopGradient
+    Expression.select(mask, self, .constant(-.infinity)).logSumExpOfAny().value
+  }
+
+  /// This with -inf at one column of each row.
+  func without(_ column: Expression) -> Expression {
+    self + .place(.constant(-.infinity, column.shape), at: column, columns: shape.last)
+  }
+
+  /// log of the sum of exp, -inf for rows of nothing but -inf, and the exponentials divided by their sum, 0 there.
+  func logSumExpOfAny() -> (value: Expression, softmax: Expression) {
+    let top = maximum().stopGradient
     let isEmpty = top .== -.infinity
     let shift = Expression.select(isEmpty, .constant(0), top)
-    let sum = TemperGraph.exp(Expression.select(mask, self - shift, .constant(-.infinity))).sum()
-    return .select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(.select(isEmpty, .constant(1), sum)))
+    let exponentials = TemperGraph.exp(self - shift)
+    let sum = Expression.select(isEmpty, .constant(1), exponentials.sum())
+    return (.select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(sum)), exponentials / sum)
   }
 
   /// Rows of length 1; rows of zeros stay zeros.

@@ -348,4 +348,35 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
     let gradient = try Differentiate.gradients(of: loss, withRespectTo: [z])[0]
     #expect(try Plan([Output(loss), Output(gradient)]).stepCount == 1)
   }
+
+  /// A gradient that is divided by what the batch gives is made in one pass, and the exponentials are not stored.
+  @Test func whatWaitsForTheBatchIsNotStored() throws {
+    let (z, y) = (Expression.input("z", [64, 2000]), Expression.input("y", [64, 1], .index))
+    let isIgnored = y .== -100
+    let values = Expression.select(isIgnored, .constant(0), z.logSumExp() - z.pick(y))
+    let loss = values.sumAll() / maximum(not(isIgnored).sumAll(), 1)
+    let gradient = try Differentiate.gradients(of: loss, withRespectTo: [z])[0]
+    let plan = try Plan([Output(loss), Output(gradient)])
+    #expect(plan.memoryBytes < 64 * 2000, "\(plan.memoryBytes)")
+  }
+
+  /// Negatives, multiples and places are looked through, and the values stay what they were.
+  @Test func simplificationKeepsValues() throws {
+    let (x, i) = (Expression.input("x", [5, 4]), Expression.input("i", [5, 1], .index))
+    let place = Expression.place(x.sum(), at: i, columns: 4)
+    // `apart` keeps an operand from being looked through.
+    let pairs: [(Expression, Expression)] = [
+      (-(-x), x), (x - (-x), x + x), (x + (-x), x - x.apart), ((-x).sum(), -(x.apart.sum())),
+      ((x * 3).maximum(), (x * 3).apart.maximum()), ((x * -3).maximum(), (x * -3).apart.maximum()),
+      ((x + place) + x, (x + place.apart) + x), (place + place, place.apart + place.apart),
+      (x - place, x - place.apart), (place * 2.5, place.apart * 2.5), (place * x.maximum(), place.apart * x.maximum()),
+      ((x + place) + (x + place), (x + place).apart + (x + place).apart), (-place, -(place.apart)),
+    ]
+    let inputs: [(String, Shape, Kind)] = [("x", [5, 4], .real), ("i", [5, 1], .index)]
+    let values = ["x": (0..<20).map { Double($0 * 7 % 11) - 4.5 }, "i": [0, 3, 1, 9, 2]]
+    for (number, (simple, plain)) in pairs.enumerated() {
+      let results = try run([simple, plain], inputs, values)
+      #expect(zip(results[0], results[1]).allSatisfy { abs($0 - $1) < 1e-12 }, "pair \(number): \(results)")
+    }
+  }
 }

@@ -39,6 +39,7 @@ extension Expression {
 
   /// f' at every element of u, for a function of single elements.
   private static func derivative(of f: (Expression) -> Expression, at u: Expression) -> Expression {
+    let u = u.apart
     do throws(TemperError) {
       return try Differentiate.gradients(of: f(u), withRespectTo: [u])[0]
     } catch { return .invalid(error) }

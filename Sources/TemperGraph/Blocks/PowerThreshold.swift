@@ -2,13 +2,14 @@ import TemperCore
 import TemperKernels
 
 extension Expression {
-  /// The threshold t of each row z (..., D), whose largest entry should be 0, with sum_i u_i^(1/s) = 1, u_i = max(0, s (z_i - t)): (..., 1). s = 1
-  /// is that of sparsemax, 1/2 of entmax15; below 0 it is that of the heavy-tailed exponential. It has derivatives of
-  /// the first and second order by z, and by s if that is an expression of an input.
-  package func powerThreshold(_ s: Expression) -> Expression {
-    let z = self
-    let root = Expression.custom(Expression.powerRoot, [z, s.reshaped([1])])[0]
-    if let error = root.error { return .invalid(error) }
+  /// x - max x for rows x (..., D), and the threshold t of each, (..., 1), with sum_i u_i^(1/s) = 1, u_i = max(0, s (z_i - t)),
+  /// z = x - max x. s = 1 is that of sparsemax, 1/2 of entmax15; below 0 it is that of the heavy-tailed exponential. It has
+  /// derivatives of the first and second order by z, and by s if that is an expression of an input. max x, which
+  /// whatever is made of z - t does not depend on, counts as a constant.
+  package func powerThreshold(_ s: Expression) -> (shifted: Expression, threshold: Expression) {
+    let found = Expression.custom(Expression.powerRoot, [self, s.reshaped([1])])
+    let (root, z) = (found[0], self - found[1].withSlopes([]))
+    if let error = root.error { return (root, .invalid(error)) }
     func slopes(_ threshold: Expression) -> [(by: Expression, slope: Expression)] {
       let powers = z.powers(s, above: threshold)
       let whole = powers.slope.sum()
@@ -19,7 +20,7 @@ extension Expression {
       return slopes
     }
     // The slope's own derivative takes a threshold that has one.
-    return root.withSlopes(slopes(root.withSlopes(slopes(root))))
+    return (z, root.withSlopes(slopes(root.withSlopes(slopes(root)))))
   }
 
   /// u = s (x - t) where that is above 0, 1 elsewhere; u^(1/s) and u^(1/s - 1), 0 elsewhere.
@@ -69,20 +70,21 @@ extension Expression {
         let isLow = sum .> 1
         (low, high) = (.select(isLow, middle, low), .select(isLow, high, middle))
       }
-      return [top + 0.5 * (low + high)]
+      return [0.5 * (low + high), top]
     },
     prepare: { (type, workers) throws(TemperError) in
       { (x, outputs) throws(TemperError) in
-        guard let output = outputs[0], output.shape.count > 0 else { return }
-        let (columns, rows, s) = (
-          x[0].shape.last, output.shape.count, try x[1].array(of: Double.self)[0]
-        )
+        let (columns, s) = (x[0].shape.last, try x[1].array(of: Double.self)[0])
+        let shape = Shape(x[0].shape.sizes.dropLast() + [1])
+        guard shape.count > 0 else { return }
+        let rows = shape.count
+        let (output, largest) = (try outputs[0].orZeros(shape, type), try outputs[1].orZeros(shape, type))
         let step = max((1 << 15) / columns / 64 * 64, 1)
         workers.run((rows + step - 1) / step) { piece, _ in
           var job = unsafe temper_threshold_job(
             element: type == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32, variant: TEMPER_VARIANT_BEST,
             classes: Int64(columns), s: s, logits: UnsafeRawPointer(x[0].pointer), row_stride: Int64(columns),
-            out: output.pointer)
+            out: output.pointer, largest: largest.pointer)
           unsafe temper_threshold(&job, Int64(piece * step), Int64(min((piece + 1) * step, rows)))
         }
       }

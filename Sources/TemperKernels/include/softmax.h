@@ -38,9 +38,9 @@ typedef struct temper_softmax_topk_job {
 // Does the rows [begin, end).
 void temper_softmax_topk(const temper_softmax_topk_job *job, int64_t begin, int64_t end);
 
-// For each row the threshold t with sum_i u_i^(1/s) = 1, u_i = max(0, s (x_i - t)): s = alpha - 1 is that of entmax (1 of
-// sparsemax), a negative s that of the heavy-tailed exponential with t = 1 - s. NaN for rows with NaN. It is as exact as
-// it can be for rows whose largest entry is 0.
+// For each row the threshold t with sum_i u_i^(1/s) = 1, u_i = max(0, s (x_i - max x - t)): s = alpha - 1 is that of
+// entmax (1 of sparsemax), a negative s that of the heavy-tailed exponential with t = 1 - s. NaN for rows with NaN or whose
+// largest entry is infinite.
 typedef struct temper_threshold_job {
   temper_element element;
   temper_variant variant;
@@ -48,7 +48,7 @@ typedef struct temper_threshold_job {
   double s;         // not 0
   const void *logits;
   int64_t row_stride;
-  void *out;  // one for each row
+  void *out, *largest;  // t and max x, one for each row
 } temper_threshold_job;
 
 // Does the rows [begin, end).

@@ -199,8 +199,24 @@ static loop loop_of(const block *k, const temper_step *step, const REAL *immedia
   };
 }
 
+// A value by row where there is one row: it lies in a register's own storage, and describing a loop would cost more.
+static void run_once(const block *k, const temper_step *step, const REAL *immediate) {
+#define ROW_VALUE(operand) ((operand).kind == TEMPER_OPERAND_ROW ? (const REAL *)k->plan->registers[(operand).reg] : immediate)
+  const loop l = {.dst = k->plan->registers[step->dst.reg],
+                  .a = ROW_VALUE(step->a),
+                  .b = ROW_VALUE(step->b),
+                  .c = ROW_VALUE(step->c),
+                  .segments = 1,
+                  .length = 1};
+  element_loops[step->instruction->op][step->scalars](&l);
+}
+
 static void run_element_loop(const block *k, const temper_step *step) {
   const REAL immediate = (REAL)step->instruction->immediate;
+  if (step->dst.kind == TEMPER_OPERAND_ROW && k->rows == 1 && !is_transposed(k)) {
+    run_once(k, step, &immediate);
+    return;
+  }
   const loop l = loop_of(k, step, &immediate, step->segmented);
   element_loops[step->instruction->op][step->scalars](&l);
 }

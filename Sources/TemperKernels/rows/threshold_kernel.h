@@ -92,16 +92,76 @@ static void column_powers(const REAL *z, const REAL *threshold, const power_law 
   }
 }
 
+// value^(1 - s)
+INLINE REAL power_beside(REAL value, REAL s) { return exp_of((1 - s) * log_of(value)); }
+
 // How far the threshold still is from the root, or less.
-INLINE REAL newton_step(REAL value, REAL slope, REAL s) {
-  return (value - exp_of((1 - s) * log_of(value))) / (s * slope);
+INLINE REAL newton_step(REAL value, REAL beside, REAL slope, REAL s) { return (value - beside) / (s * slope); }
+
+static REAL power_beside_of(REAL value, REAL s) {
+  return s == 1 ? 1 : s == C(0.5) ? square_root_of(value) : power_beside(value, s);
+}
+
+static void powers_beside(const REAL *value, REAL s, REAL *beside) {
+  if (s == 1)
+    for (int r = 0; r < TOGETHER; ++r) beside[r] = 1;
+  else if (s == C(0.5))
+    for (int r = 0; r < TOGETHER; ++r) beside[r] = square_root_of(value[r]);
+  else
+    for (int r = 0; r < TOGETHER; ++r) beside[r] = power_beside(value[r], s);
 }
 
 enum { THRESHOLD_STEPS = 100 };
 
-// Whether a step matters to a threshold.
-INLINE bool still_moves(REAL step, REAL threshold) {
-  return step > (SINGLE ? C(0x1p-24) : C(0x1p-53)) * absolute_value(threshold);
+// The last step, as a part of the threshold. Where all entries count (s < 0) an error becomes about its square.
+static REAL settled(REAL s) {
+  return s < 0 ? (SINGLE ? C(0x1p-13) : C(0x1p-27)) : (SINGLE ? C(0x1p-24) : C(0x1p-53));
+}
+
+// Where to begin, from the mean of x - largest: no threshold is below that of a single entry. For s < 0, where it may
+// begin above the root too, that of equal entries.
+INLINE REAL first_threshold(REAL s, REAL one, REAL all, REAL mean) {
+  return s < 0 && mean + all > one ? mean + all : one;
+}
+
+// Takes a step that is larger than `least`: only the first may go down.
+INLINE REAL stepped(REAL threshold, REAL step, REAL one, REAL least) {
+  const REAL next = threshold + (((step > least) | (step != step)) ? step : 0);
+  return next < one ? one : next;
+}
+
+// Whether a step, if it was taken, leaves more to gain.
+INLINE bool still_moves(REAL step, REAL threshold, REAL least, REAL small) {
+  return (step > least) & (absolute_value(step) > small * absolute_value(threshold));
+}
+
+static REAL least_step(int step) { return step == 0 ? -C(INFINITY) : 0; }
+
+// The entries x - largest that can be above any threshold, or -1 if they are more than `room`.
+static int64_t near_largest(const REAL *x, REAL largest, REAL reach, REAL *near, int64_t room, int64_t n) {
+  int64_t count = 0;
+  for (int64_t begin = 0; begin < n; begin += TOGETHER) {
+    const int64_t length = n - begin < TOGETHER ? n - begin : TOGETHER;
+    if (!(max_of_row(x + begin, length) - largest > -reach)) continue;
+    if (count + length > room) return -1;
+    for (int64_t i = 0; i < length; ++i) {
+      near[count] = x[begin + i] - largest;
+      count += near[count] > -reach;
+    }
+  }
+  return count;
+}
+
+// The threshold of a row of x - largest.
+static REAL threshold_of_row(const REAL *x, REAL largest, REAL begin, REAL one, const power_law *law, int64_t n) {
+  REAL threshold = begin;
+  for (int step = 0; step < THRESHOLD_STEPS; ++step) {
+    const power_terms sums = row_powers(x, largest, threshold, law, n);
+    const REAL moved = newton_step(sums.value, power_beside_of(sums.value, law->s), sums.slope, law->s);
+    threshold = stepped(threshold, moved, one, least_step(step));
+    if (!still_moves(moved, threshold, least_step(step), settled(law->s))) break;
+  }
+  return threshold;
 }
 
 // s > 1: the sum is not convex, but it falls.
@@ -135,42 +195,54 @@ static power_law law_of(double s) {
 void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, int64_t end) {
   const int64_t classes = job->classes;
   const power_law law = law_of(job->s);
-  REAL few[FEW * TOGETHER] = {0}, largest[TOGETHER], threshold[TOGETHER], value[TOGETHER], slope[TOGETHER];
+  // The thresholds of one entry, and of so many alike, above their mean.
+  const REAL one = -1 / law.s, all = -exp_of(-law.s * log_of((REAL)classes)) / law.s;
+  REAL few[FEW * TOGETHER] = {0}, largest[TOGETHER], threshold[TOGETHER], value[TOGETHER], slope[TOGETHER],
+      beside[TOGETHER];
   for (int64_t row = begin, rows; row < end; row += rows) {
     const REAL *x = (const REAL *)job->logits + row * job->row_stride;
-    REAL *out = (REAL *)job->out + row;
+    REAL *out = (REAL *)job->out + row, *tops = (REAL *)job->largest + row;
     rows = classes > FEW || law.s > 1 ? 1 : end - row < TOGETHER ? end - row : TOGETHER;
     if (rows == 1) {
-      const REAL top = max_of_row(x, classes);
-      out[0] = -1 / law.s;
-      if (law.s > 1) out[0] = bisected(x, top, &law, classes);
-      for (int step = 0; law.s <= 1 && step < THRESHOLD_STEPS; ++step) {
-        const power_terms sums = row_powers(x, top, out[0], &law, classes);
-        const REAL moved = newton_step(sums.value, sums.slope, law.s);
-        if (moved > 0 || moved != moved) out[0] += moved;
-        if (!still_moves(moved, out[0])) break;
+      const REAL top = tops[0] = max_of_row(x, classes);
+      if (!(absolute_value(top) < C(INFINITY))) {
+        out[0] = C(NAN);
+      } else if (law.s > 1) {
+        out[0] = bisected(x, top, &law, classes);
+      } else if (law.s < 0) {
+        const REAL mean = sum_of_row(x, classes) / (REAL)classes - top;
+        out[0] = threshold_of_row(x, top, first_threshold(law.s, one, all, mean), one, &law, classes);
+      } else {
+        const int64_t near = near_largest(x, top, -one, few, FEW * TOGETHER, classes);
+        out[0] = near < 0 ? threshold_of_row(x, top, one, one, &law, classes)
+                          : threshold_of_row(few, 0, one, one, &law, near);
       }
-      out[0] += top;
       continue;
     }
     to_columns(few, TOGETHER, x, job->row_stride, rows, classes);
     for (int r = 0; r < TOGETHER; ++r) {
       largest[r] = few[r];
-      threshold[r] = -1 / law.s;
+      value[r] = 0;
     }
     for (int64_t c = 1; c < classes; ++c)
       for (int r = 0; r < TOGETHER; ++r) largest[r] = LARGER(largest[r], few[c * TOGETHER + r]);
     for (int64_t c = 0; c < classes; ++c)
-      for (int r = 0; r < TOGETHER; ++r) few[c * TOGETHER + r] -= largest[r];
+      for (int r = 0; r < TOGETHER; ++r) value[r] += few[c * TOGETHER + r] -= largest[r];
+    for (int r = 0; r < TOGETHER; ++r) threshold[r] = first_threshold(law.s, one, all, value[r] / (REAL)classes);
     for (int step = 0, moves = 1; moves && step < THRESHOLD_STEPS; ++step) {
       column_powers(few, threshold, &law, classes, value, slope);
+      powers_beside(value, law.s, beside);
       moves = 0;
+      const REAL least = least_step(step), small = settled(law.s);
       for (int r = 0; r < TOGETHER; ++r) {
-        const REAL moved = newton_step(value[r], slope[r], law.s);
-        threshold[r] += ((moved > 0) | (moved != moved)) ? moved : 0;
-        moves |= (r < rows) & still_moves(moved, threshold[r]);
+        const REAL moved = newton_step(value[r], beside[r], slope[r], law.s);
+        threshold[r] = stepped(threshold[r], moved, one, least);
+        moves |= (r < rows) & still_moves(moved, threshold[r], least, small);
       }
     }
-    for (int64_t r = 0; r < rows; ++r) out[r] = largest[r] + threshold[r];
+    for (int64_t r = 0; r < rows; ++r) {
+      out[r] = threshold[r];
+      tops[r] = largest[r];
+    }
   }
 }

@@ -56,7 +56,7 @@ extension Losses {
     implementation: .loss { x in
       let (z, attacked) = (x.logits, x["adversarial_logits"])
       let w = reciprocal(softplus(abs(z.logSumExp()))).stopGradient
-      let divergence = z.divergence(from: attacked.logSoftmax())
+      let divergence = z.divergence(fromSoftmaxOf: attacked)
       return w * (x.crossEntropy(x.text("variant") == "nat" ? z : attacked) + x.real("beta") * divergence)
     })
 

@@ -19,9 +19,8 @@ extension Losses {
       let alpha = x.real("alpha")
       if alpha == 0 { return x.crossEntropy }
       let share = Expression.constant(alpha)
-      let isOther = 1 - Expression.oneHot(x.targets, columns: x.classes)
       let own = x.logProbability
-      let rest = x.logits.logSumExp(where: isOther) - x.logits.logSumExp()
+      let rest = x.logits.without(x.targets).logSumExpOfAny().value - x.logits.logSumExp()
       let divergence = (1 - alpha) * (log(1 - share) - own) + alpha * (log(share) - rest)
       return .select(own .>= log(1 - share), .constant(0), divergence)
     })

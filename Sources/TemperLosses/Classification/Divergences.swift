@@ -37,7 +37,7 @@ extension Losses {
     inputs: [.logits, .targets, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (t, alpha) = (x.real("temperature"), x.real("alpha"))
-      let divergence = (x["teacher_logits"] / t).divergence(from: (x.logits / t).logSoftmax())
+      let divergence = (x["teacher_logits"] / t).divergence(fromSoftmaxOf: x.logits / t)
       return (1 - alpha) * x.crossEntropy + alpha * t * t * divergence
     })
 
@@ -109,8 +109,9 @@ extension Expression {
       return (logp, { TemperGraph.exp($0 * logp) })
     }
     // p = u^(-1 / (t - 1)), u = 1 + (t - 1) (n - z).
-    let (s, z) = (1 - t, shifted)
-    let u = s * (z - z.powerThreshold(.constant(s)))
+    let s = 1 - t
+    let (z, threshold) = powerThreshold(.constant(s))
+    let u = s * (z - threshold)
     return (TemperGraph.log(u) / s, { u.power($0 / s) })
   }
 }

@@ -45,7 +45,6 @@ extension Input {
 extension Formula {
   /// margin + z_j - z_y for j != y, -inf at the target.
   func gapsToOthers(margin: Double) -> Expression {
-    let isTarget = Expression.oneHot(targets, columns: classes)
-    return .select(isTarget, .constant(-.infinity), margin + logits - logits.pick(targets))
+    (logits + (margin - logits.pick(targets))).without(targets)
   }
 }

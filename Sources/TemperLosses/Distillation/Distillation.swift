@@ -14,7 +14,7 @@ extension Losses {
     inputs: [.logits, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let t = x.real("temperature")
-      return t * t * (x["teacher_logits"] / t).divergence(from: (x.logits / t).logSoftmax())
+      return t * t * (x["teacher_logits"] / t).divergence(fromSoftmaxOf: x.logits / t)
     })
 
   /// T^2 (alpha KL(b^T || b^S) + beta KL(q^T || q^S)): b = (p_y, 1 - p_y), q the softmax over the classes other than y.
@@ -33,12 +33,14 @@ extension Losses {
       guard x.classes > 1 else {
         return .invalid(.invalidShape, "Decoupled distillation compares classes: pass logits of two classes or more.")
       }
-      let (t, isOther) = (x.real("temperature"), 1 - Expression.oneHot(x.targets, columns: x.classes))
-      // log p_y, log (1 - p_y), and the log-probabilities of the others among themselves.
-      func parts(_ logits: Expression) -> (own: Expression, rest: Expression, others: Expression) {
-        let (z, others) = (logits / t, (logits / t).logSumExp(where: isOther))
-        let lead = z.pick(x.targets) - others
-        return (-softplus(-lead), -softplus(lead), z - others)
+      let t = x.real("temperature")
+      // log p_y, log (1 - p_y), the others' log-probabilities among themselves, and these probabilities, 0 for y.
+      func parts(_ logits: Expression) -> (
+        own: Expression, rest: Expression, logOthers: Expression, others: Expression
+      ) {
+        let (total, others) = (logits.without(x.targets) / t).logSumExpOfAny()
+        let lead = logits.pick(x.targets) / t - total
+        return (-softplus(-lead), -softplus(lead), logits / t - total, others)
       }
       let (teacher, student) = (parts(x["teacher_logits"]), parts(x.logits))
       func term(_ teacher: Expression, _ student: Expression) -> Expression {
@@ -46,7 +48,9 @@ extension Losses {
         return .select(p .== 0, .constant(0), p * (teacher - student))
       }
       let target = term(teacher.own, student.own) + term(teacher.rest, student.rest)
-      let others = Expression.select(isOther, term(teacher.others, student.others), .constant(0)).sum()
+      let gaps = teacher.logOthers - student.logOthers
+      let others = Expression.select(teacher.others .== 0, .constant(0), teacher.others * gaps).sum()
+        .withSlopes([(by: x.logits, slope: (student.others - teacher.others) / t)])
       return t * t * (x.real("alpha") * target + x.real("beta") * others)
     })
 

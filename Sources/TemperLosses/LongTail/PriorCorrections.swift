@@ -20,8 +20,8 @@ extension Losses {
     implementation: .loss { x in
       let counts = x["class_counts"]
       let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      return x.crossEntropy(x.real("scale") * (x.logits - isTarget * margins))
+      let own = margins.broadcast(to: x.logits.shape).pick(x.targets)
+      return x.crossEntropy(x.real("scale") * (x.logits + .place(-own, at: x.targets, columns: x.classes)))
     })
 
   /// BCE(z - y m, y) over the labels, m_k = max_margin n_k^(-1/4), n_k at least 1: only positives are shifted down.

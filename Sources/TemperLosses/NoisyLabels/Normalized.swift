@@ -9,15 +9,15 @@ extension Losses {
   /// log p_y / sum_k log p_k.
   static let normalizedCrossEntropy = part(
     "normalized_cross_entropy", aliases: ["nce"], "Cross-entropy over its sum for all classes as target: bounded.", []
-  ) { x in x.normalized(-x.presentLogProbabilities) }
+  ) { x in x.normalized { -$0 } }
 
   /// l_y / sum_k l_k, l_k = -(1 - p_k)^gamma log p_k.
   static let normalizedFocal = part(
     "normalized_focal", aliases: ["nfl"], "The focal loss over its sum for all classes as target: bounded.",
     [.real("gamma", 0.5, in: .nonNegative, "The exponent of the focal form.")]
   ) { x in
-    let logp = x.presentLogProbabilities
-    return x.normalized(-(oneMinusProbability(logp, to: x.real("gamma")) * logp))
+    let gamma = x.real("gamma")
+    return x.normalized { -(oneMinusProbability($0, to: gamma) * $0) }
   }
 
   /// -sum_c p_c log t_c with log 0 = A: -A (1 - p_y) for class ids.
@@ -43,14 +43,20 @@ extension Losses {
 extension Formula {
   /// log p, with 0 for masked classes (logits of -inf) that are no targets: they add nothing to a sum of losses.
   var presentLogProbabilities: Expression {
-    .select((logits .== -.infinity) .& (targetProbabilities .== 0), .constant(0), logProbabilities)
+    var isAbsent = logits .== -.infinity
+    if targets.kind == .real { isAbsent = isAbsent .& (targets .== 0) }
+    return .select(isAbsent, .constant(0), logProbabilities)
   }
 
   /// A loss over its sum for all classes as target.
-  func normalized(_ losses: Expression) -> Expression {
+  func normalized(_ loss: (Expression) -> Expression) -> Expression {
     guard classes > 1 else {
       return .invalid(.invalidShape, "Normalised losses compare classes: pass logits of two classes or more.")
     }
-    return expectation(losses) / losses.sum()
+    let losses = loss(presentLogProbabilities)
+    guard targets.kind == .index else { return expectation(losses) / losses.sum() }
+    // The loss of a masked target outgrows all others.
+    let own = loss(logProbability)
+    return .select(logits.pick(targets) .== -.infinity, .constant(1), own / losses.sum())
   }
 }

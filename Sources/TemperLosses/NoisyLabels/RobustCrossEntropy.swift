@@ -61,11 +61,16 @@ extension Losses {
     ],
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
-      let logp = x.presentLogProbabilities
       let isFocal = x.text("active") == "nfl" || x.text("active") == "fl"
-      let losses = isFocal ? -(oneMinusProbability(logp, to: x.real("gamma")) * logp) : -logp
+      let gamma = x.real("gamma")
+      func loss(_ logp: Expression) -> Expression {
+        isFocal ? -(oneMinusProbability(logp, to: gamma) * logp) : -logp
+      }
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"
-      let active = isNormalised ? x.normalized(losses) : x.expectation(losses)
+      let active =
+        isNormalised
+        ? x.normalized(loss)
+        : x.targets.kind == .index ? loss(x.logProbability) : x.expectation(loss(x.presentLogProbabilities))
       let passive =
         x.text("passive") == "mae"
         ? (x.boolean("halved_mae") ? 0.5 : 1) * abs(x.probabilities - x.targetProbabilities).sum()

@@ -29,10 +29,10 @@ extension Losses {
         let isZero = x.targetProbabilities .== 0
         return x.expectation(log(.select(isZero, .constant(1), x.targetProbabilities)) - x.logProbabilities)
       }
-      let conjugate = x.logits.entmaxConjugate(alpha)
-      guard x.targets.kind == .real else { return conjugate - x.expectation(x.logits.shifted) }
+      let (conjugate, shifted) = x.logits.entmaxConjugate(alpha)
+      guard x.targets.kind == .real else { return conjugate - x.expectation(shifted) }
       let entropy = (x.targets - pow(x.targets, alpha)).sum() / (alpha * (alpha - 1))
-      return conjugate - x.expectation(x.logits.shifted) - entropy
+      return conjugate - x.expectation(shifted) - entropy
     })
 
   /// The minimiser over the simplex of |p - g(x)|^2 - lam |p|^2: sparsemax(g(x) / (1 - lam)).
@@ -99,16 +99,18 @@ extension Formula {
 extension Expression {
   /// Entmax along the last axis, and where it is above 0.
   func entmax(_ alpha: Expression) -> (probabilities: Expression, isIn: Expression) {
-    let (s, z) = (alpha - 1, shifted)
-    let powers = z.powers(s, above: z.powerThreshold(s))
+    let s = alpha - 1
+    let (z, threshold) = powerThreshold(s)
+    let powers = z.powers(s, above: threshold)
     return (powers.value, powers.isIn)
   }
 
-  /// The largest p . z + H(p) over the simplex, of rows whose largest entry is 0: its derivative by z is p = entmax(z),
-  /// by alpha that of the entropy H.
-  func entmaxConjugate(_ alpha: Expression) -> Expression {
-    let (s, z) = (alpha - 1, shifted)
-    let (base, p, _, isIn) = z.powers(s, above: z.powerThreshold(s))
+  /// The largest p . z + H(p) over the simplex for z = x - max x, and z: its derivative by z is p = entmax(z), by alpha that
+  /// of the entropy H.
+  func entmaxConjugate(_ alpha: Expression) -> (value: Expression, shifted: Expression) {
+    let s = alpha - 1
+    let (z, threshold) = powerThreshold(s)
+    let (base, p, _, isIn) = z.powers(s, above: threshold)
     // p^alpha = p u
     let (sum, powers) = (p.sum(), (p * base).sum())
     let value = Expression.select(isIn, p * z, .constant(0)).sum() + (sum - powers) / (alpha * s)
@@ -118,6 +120,6 @@ extension Expression {
       let area = alpha * s
       slopes.append((by: alpha, slope: -logarithms / area - (sum - powers) * (2 * alpha - 1) / square(area)))
     }
-    return value.withSlopes(slopes)
+    return (value.withSlopes(slopes), z)
   }
 }

@@ -115,7 +115,8 @@ extension Losses {
     implementation: .loss { x in
       // p . z + (1 - |p|^2) / 2 at its maximum p = sparsemax(z); its gradient is p.
       let targets = x.targets.kind == .index ? Expression.constant(1) : square(x.targets).sum()
-      return x.logits.entmaxConjugate(.constant(2)) - 0.5 * (1 - targets) - x.expectation(x.logits.shifted)
+      let (conjugate, shifted) = x.logits.entmaxConjugate(.constant(2))
+      return conjugate - 0.5 * (1 - targets) - x.expectation(shifted)
     })
 
   /// s(x_i) / sum_j s(x_j), s(x) = x + 1 above 0, 1 / (1 - x) below.
@@ -138,8 +139,10 @@ extension Losses {
     implementation: .loss { x in
       let z = x.logits
       let isUp = z .>= 0
-      let logarithm = log1p(Expression.select(isUp, z, -z))
-      return x.crossEntropy(.select(isUp, logarithm, -logarithm))
+      let distance = Expression.select(isUp, z, -z)
+      let logarithm = log1p(distance)
+      let sum = Expression.select(isUp, 1 + distance, 1 / (1 + distance)).sum()
+      return log(sum) - x.expectation(.select(isUp, logarithm, -logarithm))
     })
 
   /// Cross-entropy of z where visible, the constant m elsewhere.
@@ -155,12 +158,10 @@ extension Losses {
     properties: ["nonnegative"],
     check: { (inputs, _) throws(TemperError) in
       guard let ids = inputs["targets"], let visible = inputs["visible"] else { return }
-      let (y, v) = (try ids.array(of: Int32.self), try visible.array(of: UInt8.self))
-      for (n, id) in y.enumerated() {
-        let at = n * visible.shape[1] + Int(id)
-        if id >= 0, at < v.count, v[at] == 0 {
-          throw TemperError(.outOfRange, "The target of sample \(n), class \(id), is not visible; targets must be.")
-        }
+      if let hidden = try visible.firstZero(at: ids) {
+        throw TemperError(
+          .outOfRange,
+          "The target of sample \(hidden.row), class \(hidden.column), is not visible; targets must be.")
       }
     },
     implementation: .loss { x in
