@@ -10,12 +10,10 @@ extension Expression {
       name: "pair_sums", definition: { x in [plainPairSums(x, f)] },
       gradient: { _, inputs, _, dy in
         let (a, b, w) = (inputs[0], inputs[1], inputs[2])
-        // Of the differences the other way round: g(v) = f(-v), so f'(-v) = -g'(v).
-        let mirrored: @Sendable (Expression) -> Expression = { f(-$0) }
+        let slope: @Sendable (Expression) -> Expression = { derivative(of: f, at: $0) }
         return [
-          -(dy * pairSums(a, b, weights: w) { derivative(of: f, at: $0) }),
-          -(w * pairSums(b, a, weights: dy) { derivative(of: mirrored, at: $0) }),
-          pairSums(b, a, weights: dy, mirrored),
+          -(dy * pairSums(a, b, weights: w, slope)), w * pairSums(b, a, weights: dy) { slope(-$0) },
+          pairSums(b, a, weights: dy) { f(-$0) },
         ]
       },
       prepare: { (type, workers) throws(TemperError) in
@@ -39,8 +37,10 @@ extension Expression {
     return (x[2].reshaped([1, count]) * f(x[1].reshaped([1, count]) - x[0])).sum()
   }
 
-  /// f' at every element of u, a difference, for a function of single elements.
+  /// f' at every element of u, a difference or its negative, for a function of single elements. Simplification looks
+  /// through negatives, so there it is by what is negated: f'(-v) = -g'(v) with g(v) = f(-v).
   private static func derivative(of f: (Expression) -> Expression, at u: Expression) -> Expression {
+    if let v = u.negated { return -derivative(of: { f(-$0) }, at: v) }
     do throws(TemperError) {
       return try Differentiate.gradients(of: f(u), withRespectTo: [u])[0]
     } catch { return .invalid(error) }
