@@ -3,7 +3,7 @@ import TemperCore
 /// Reverse-mode differentiation. Every derivative is built of the same operations, so it can be differentiated again.
 package enum Differentiate {
   /// The gradients of sum(seed * output) with respect to each of `inputs`; `seed` defaults to ones. An input that is itself
-  /// computed must be so `apart`: simplification looks through negatives, multiples and places.
+  /// computed must not be one that simplification looks through, or stand `apart`: it would not be found in the output.
   package static func gradients(
     of output: Expression, seed: Expression? = nil, withRespectTo inputs: [Expression]
   ) throws(TemperError) -> [Expression] {
@@ -11,6 +11,9 @@ package enum Differentiate {
     if let error = seed?.error { throw error }
     guard seed == nil || seed!.shape == output.shape else {
       throw TemperError(.invalidShape, "The seed's shape \(seed!.shape) differs from the output's \(output.shape).")
+    }
+    guard !inputs.contains(where: \.isSeenThrough) else {
+      throw TemperError(.internalFault, "A negative or a place is derived by only where it stands apart.")
     }
     let wanted = Set(inputs.map { ObjectIdentifier($0.node) })
     let order = Node.topological([output.node])

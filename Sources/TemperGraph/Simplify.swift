@@ -89,6 +89,9 @@ extension Expression {
     return (Expression(node.inputs[0]), Expression(node.inputs[1]))
   }
 
+  /// Whether an operation with this may be made one with its parts instead.
+  var isSeenThrough: Bool { negated != nil || asSumWithPlace != nil }
+
   /// The value by row that is repeated along the rows of `shape`.
   func byRow(of shape: Shape) -> Expression? {
     let rows = Shape(shape.sizes.dropLast() + [1])

@@ -62,4 +62,18 @@ import Testing
       ["logits": .input("logits", [2, 3]), "targets": .input("targets", [2, 1], .index)], numbers: numbers)
     #expect(built.live == ["a.weight"])
   }
+
+  /// What an argmax gives is a number, which a loss would take for a probability.
+  @Test func inputsInAGraphHaveTheShapesOfTheRecord() throws {
+    func build(_ targets: Expression) throws {
+      _ = try loss("cross_entropy").build(["logits": .input("logits", [2, 3]), "targets": targets])
+    }
+    try build(.input("targets", [2, 1], .index))
+    try build(.input("targets", [2, 3]))
+    for targets in [
+      Expression.input("targets", [2, 1]), .input("targets", [2, 2]), .input("targets", [3, 1], .index),
+    ] {
+      #expect(throws: TemperError.self) { try build(targets) }
+    }
+  }
 }

@@ -379,4 +379,18 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
       #expect(zip(results[0], results[1]).allSatisfy { abs($0 - $1) < 1e-12 }, "pair \(number): \(results)")
     }
   }
+
+  /// -(-x) is x, so the slope by the inner negative would be 0: an error, or the right slope where it stands apart.
+  @Test func derivativesByWhatIsSeenThroughAreErrors() throws {
+    let x = Expression.input("x", [3, 4])
+    let places = x + .place(Expression.input("v", [3, 1]), at: .input("at", [3, 1], .index), columns: 4)
+    for computed in [-x, places] {
+      #expect(throws: TemperError.self) {
+        try Differentiate.gradients(of: exp(-computed), withRespectTo: [computed])
+      }
+      let apart = computed.apart
+      let slope = try Differentiate.gradients(of: exp(-apart), withRespectTo: [apart])[0]
+      #expect(slope.constantValue != 0)
+    }
+  }
 }
