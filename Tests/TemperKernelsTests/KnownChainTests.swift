@@ -167,11 +167,44 @@ struct KnownRule: CustomTestStringConvertible {
   ]
 }
 
+/// How a rule's gradient, slot 1, is taken times a number before: not, from either side, or where it is read first only.
+enum GradientScale: CaseIterable {
+  case none, right, left, firstReader
+}
+
+extension KnownRule {
+  func scaled(_ scale: GradientScale) -> KnownRule {
+    guard scale != .none, let load = code.firstIndex(where: { $0.op == TEMPER_LOAD && $0.slot == 1 }) else {
+      return self
+    }
+    var rule = self
+    let gradient = code[load].registers[0]
+    let free = (code.flatMap(\.registers).max() ?? 0) + 1
+    let product = scale == .firstReader ? free + 1 : gradient
+    let factors = scale == .left ? [free, gradient] : [gradient, free]
+    rule.numbers += 1
+    rule.rows.append(free)
+    rule.code.insert(
+      contentsOf: [
+        .init(TEMPER_LOAD, [free], slot: arrays + numbers), .init(TEMPER_MULTIPLY, [product] + factors),
+      ], at: load + 1)
+    if scale == .firstReader {
+      let reader = rule.code[(load + 3)...].firstIndex { $0.registers.dropFirst().contains(gradient) }!
+      rule.code[reader].registers = rule.code[reader].registers.map { $0 == gradient ? product : $0 }
+    }
+    return rule
+  }
+}
+
 /// Rules that have a loop of their own (known_chains.h) keep the bits of the loops for each instruction, which do what
 /// is shorter than a few vectors, and the values of the plain interpreter.
 @Suite struct KnownChainTests {
-  @Test(arguments: KnownRule.all, [true, false])
-  func areTheirInstructions(rule: KnownRule, single: Bool) {
+  @Test(arguments: KnownRule.all, GradientScale.allCases)
+  func areTheirInstructions(rule: KnownRule, scale: GradientScale) {
+    for single in [true, false] { check(rule.scaled(scale), single: single) }
+  }
+
+  private func check(_ rule: KnownRule, single: Bool) {
     let element = single ? TEMPER_ELEMENT_F32 : TEMPER_ELEMENT_F64
     var program = ReferenceProgram(rows: 1, columns: 5003)
     let registers = (rule.code.flatMap(\.registers).max() ?? 0) + 1

@@ -19,6 +19,8 @@ typedef struct chain {
   chain_link links[3 * TEMPER_CHAIN_STEPS + HELD_TILES + AHEAD_LINKS + 1];
   held held[HELD_TILES];
   int32_t steps_count, links_count, held_count;
+  const known_chain *known;  // or NULL: the links are run
+  const REAL *scale;         // of a known one
 } chain;
 
 // For a link without an operand: it can be read all the same.
@@ -87,6 +89,7 @@ static loop steps_of_columns(const block *k, const temper_step *step, loop l) {
 
 static void make_chain(chain *c, const block *k, const temper_step *last) {
   c->steps_count = c->links_count = c->held_count = 0;
+  c->known = NULL;
   for (const temper_step *step = last->chain_head; step <= last; ++step) {
     if (!step->chained) continue;
     REAL *immediate = &c->immediates[c->steps_count];
@@ -101,10 +104,44 @@ static void make_chain(chain *c, const block *k, const temper_step *last) {
   add_link(c, LINK_END, no_operand, no_operand);
 }
 
-static chain_loop *loop_for(const chain *c, bool alone) {
-  for (size_t n = 0; alone && n < sizeof known_chains / sizeof *known_chains; ++n)
-    if (is_known(c->links, c->links_count, &known_chains[n])) return known_chains[n].run;
-  return run_links;
+// Whether the chain is a known one but for its gradient, which is made first: LOAD, MULTIPLY by a scalar, and STORE
+// into a register where it is read again. It then becomes that one, with the scalar as its scale.
+static bool becomes_known(chain *c, const known_chain *known) {
+  const chain_link gradient = c->links[0], factor = c->links[1], kept = c->links[2];
+  if (gradient.code != LINK_LOAD) return false;
+  if (factor.code != MULTIPLY_CODE(TS) && factor.code != MULTIPLY_CODE(ST)) return false;
+  const bool keeps = kept.code == LINK_STORE && kept.x_step == 0;
+  if (keeps != (known->gradient != 0)) return false;
+  const int32_t skipped = keeps ? 2 : 1, count = c->links_count - skipped;
+  chain_link *links = c->links + skipped;
+  links->code = LINK_LOAD;
+  bool knows = is_known(links, count, known);
+  links->code = keeps ? kept.code : factor.code;
+  int32_t n = 1;  // until another value takes its place
+  for (; knows && keeps && n < count && !(links[n].code == LINK_STORE && links[n].x == kept.x); ++n)
+    knows = (links[n].x == kept.x) == (n == known->gradient) && links[n].y != kept.x;
+  if (!knows || (keeps && n <= known->gradient)) return false;
+  *links = gradient;
+  if (keeps) links[known->gradient].x = gradient.x, links[known->gradient].x_step = gradient.x_step;
+  __builtin_memmove(c->links, links, (size_t)count * sizeof *links);
+  c->links_count = count;
+  c->scale = factor.x;
+  return true;
+}
+
+static void find_known(chain *c) {
+  static const REAL one = 1;
+  c->scale = &one;
+  for (size_t n = 0; n < sizeof known_chains / sizeof *known_chains; ++n) {
+    c->known = &known_chains[n];
+    if (is_known(c->links, c->links_count, c->known) || becomes_known(c, c->known)) return;
+  }
+  c->known = NULL;
+}
+
+// Runs a chain on one segment and returns how many of its elements are done.
+static int64_t run_segment(const chain *c, int64_t length) {
+  return c->known ? c->known->run(c->links, *c->scale, length) : run_links(c->links, length);
 }
 
 // Has a chain ask for the memory of its arrays ahead of time: the links read all of them with the same few load
@@ -138,19 +175,19 @@ static void run_chain(const block *k, const temper_step *last) {
   const bool alone = k->plan->one_chain;
   chain c;
   make_chain(&c, k, last);
-  chain_loop *run = loop_for(&c, alone);
-  if (alone && run == run_links) look_ahead(&c);
+  if (alone) find_known(&c);
+  if (alone && !c.known) look_ahead(&c);
   const int64_t whole = c.loops[0].length;
   const int64_t total = alone ? k->left : c.loops[0].segments * whole;
-  if (run != run_links) {  // nothing is kept in registers, whose size the columns of a block have
-    const int64_t done = run(c.links, total);
+  if (c.known) {  // nothing is kept in registers, whose size the columns of a block have
+    const int64_t done = run_segment(&c, total);
     for (int32_t s = 0; s < c.steps_count; ++s) skip_columns(&c.loops[s], done);
     run_rest(&c, 0, total - done);
     return;
   }
   for (int64_t begin = 0; begin < total; begin += whole) {
     const int64_t length = whole < total - begin ? whole : total - begin;
-    const int64_t done = run(c.links, length);
+    const int64_t done = run_segment(&c, length);
     if (done < length) run_rest(&c, done, length);
     for (int32_t n = 0; n < c.links_count; ++n) {
       c.links[n].x += c.links[n].x_step;

@@ -6,7 +6,8 @@
 // page, although they have nothing to do with each other. The operations and so the bits are those of the links.
 //
 // A chain is a list of its links, written once: MAKE(link, code, value) computes, PUT(link, code, of) stores the value
-// that link `of` made, PASS(link, code) has nothing to do here.
+// that link `of` made, PASS(link, code) has nothing to do here. What the first link loads, the gradient, is taken times
+// a number, as a gradient that is clipped by its norm; times 1 leaves the bits as they are.
 
 enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
 
@@ -24,7 +25,11 @@ enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
 #define DIVIDE_CODE(form) LINK_CODE(TEMPER_DIVIDE, form)
 #define SUBTRACT_CODE(form) LINK_CODE(TEMPER_SUBTRACT, form)
 
+// By itself, so that what reads the product does not become one operation with it.
+static inline lanes product_of(lanes x, lanes y) { return x * y; }
+
 // What a value is made of: operands x and y of a link, as a vector or as a scalar, and the value of link k.
+#define GRADIENT_AT(k) product_of(X_AT(k), scale)
 #define X_AT(k) lanes_at(x##k + i + n * LANES)
 #define Y_AT(k) lanes_at(y##k + i + n * LANES)
 #define X_OF(k) x_of_##k
@@ -32,13 +37,15 @@ enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
 #define V(k) v##k[n]
 
 // m = b1 m + r1 g, v = b2 v + r2 g^2, q = m / (c sqrt(v) + e)
-#define ADAM_MOMENTS(MAKE, PASS, PUT)                                                                               \
-  MAKE(0, LINK_LOAD, X_AT(0))                                                                                       \
-  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0)) MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) PASS(        \
-      3, LINK_HOLD) PASS(4, LINK_STORE) MAKE(5, LINK_LOAD, X_AT(5)) MAKE(6, UNARY_CODE(TEMPER_SQUARE), V(5) * V(5)) \
-      MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6)) MAKE(8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7))          \
-          PASS(9, LINK_HOLD + 1) MAKE(10, UNARY_CODE(TEMPER_SQRT), __builtin_elementwise_sqrt(V(8)))                \
-              MAKE(11, MULTIPLY_ADD_CODE(STS), X_OF(11) * V(10) + Y_OF(11)) MAKE(12, DIVIDE_CODE(VT), V(2) / V(11))
+#define ADAM_MOMENTS(MAKE, PASS, PUT)                                                                          \
+  MAKE(0, LINK_LOAD, GRADIENT_AT(0))                                                                           \
+  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0))                                                                   \
+  MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) PASS(3, LINK_HOLD) PASS(4, LINK_STORE)             \
+      MAKE(5, LINK_LOAD, GRADIENT_AT(5)) MAKE(6, UNARY_CODE(TEMPER_SQUARE), V(5) * V(5))                       \
+          MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6)) MAKE(8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7)) \
+              PASS(9, LINK_HOLD + 1) MAKE(10, UNARY_CODE(TEMPER_SQRT), __builtin_elementwise_sqrt(V(8)))       \
+                  MAKE(11, MULTIPLY_ADD_CODE(STS), X_OF(11) * V(10) + Y_OF(11))                                \
+                      MAKE(12, DIVIDE_CODE(VT), V(2) / V(11))
 
 // w = s q + w
 #define ADAM(MAKE, PASS, PUT)                                   \
@@ -47,32 +54,34 @@ enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
   PUT(14, LINK_STORE, 13) PUT(15, LINK_RELEASE, 2) PUT(16, LINK_RELEASE + 1, 8) PASS(17, LINK_END)
 
 // w = s q + k w
-#define ADAMW(MAKE, PASS, PUT)                                                                                    \
-  ADAM_MOMENTS(MAKE, PASS, PUT)                                                                                   \
-  PASS(13, LINK_STORE)                                                                                            \
-  MAKE(14, LINK_LOAD, X_AT(14)) MAKE(15, MULTIPLY_CODE(ST), X_OF(15) * V(14))                                     \
-      MAKE(16, MULTIPLY_ADD_CODE(SVT), X_OF(16) * V(12) + V(15)) PUT(17, LINK_STORE, 16) PUT(18, LINK_RELEASE, 2) \
-          PUT(19, LINK_RELEASE + 1, 8) PASS(20, LINK_END)
+#define ADAMW(MAKE, PASS, PUT)                                                                             \
+  ADAM_MOMENTS(MAKE, PASS, PUT)                                                                            \
+  PASS(13, LINK_STORE)                                                                                     \
+  MAKE(14, LINK_LOAD, X_AT(14))                                                                            \
+  MAKE(15, MULTIPLY_CODE(ST), X_OF(15) * V(14)) MAKE(16, MULTIPLY_ADD_CODE(SVT), X_OF(16) * V(12) + V(15)) \
+      PUT(17, LINK_STORE, 16) PUT(18, LINK_RELEASE, 2) PUT(19, LINK_RELEASE + 1, 8) PASS(20, LINK_END)
 
 // m = b1 m + r1 g, v = b2 v + r2 (g - m)^2 + e, w = s m / (c sqrt(v) + e) + w
-#define ADABELIEF(MAKE, PASS, PUT)                                                                                    \
-  MAKE(0, LINK_LOAD, X_AT(0))                                                                                         \
-  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0)) MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1))                \
-      PASS(3, LINK_HOLD) PASS(4, LINK_STORE) MAKE(5, SUBTRACT_CODE(VT), X_AT(5) - V(2))                               \
-          MAKE(6, UNARY_CODE(TEMPER_SQUARE), V(5) * V(5)) MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6)) MAKE(            \
-              8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7)) MAKE(9, LINK_CODE(TEMPER_ADD, TS), V(8) + X_OF(9)) \
-              PASS(10, LINK_HOLD + 1) MAKE(11, UNARY_CODE(TEMPER_SQRT), __builtin_elementwise_sqrt(V(9)))             \
-                  MAKE(12, MULTIPLY_ADD_CODE(STS), X_OF(12) * V(11) + Y_OF(12))                                       \
-                      MAKE(13, DIVIDE_CODE(VT), V(2) / V(12))                                                         \
-                          MAKE(14, MULTIPLY_ADD_CODE(STV), X_OF(14) * V(13) + Y_AT(14)) PUT(15, LINK_STORE, 14)       \
-                              PUT(16, LINK_RELEASE, 2) PUT(17, LINK_RELEASE + 1, 9) PASS(18, LINK_END)
+#define ADABELIEF(MAKE, PASS, PUT)                                                                                  \
+  MAKE(0, LINK_LOAD, GRADIENT_AT(0))                                                                                \
+  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0))                                                                        \
+  MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) PASS(3, LINK_HOLD) PASS(4, LINK_STORE)                  \
+      MAKE(5, SUBTRACT_CODE(VT), GRADIENT_AT(5) - V(2)) MAKE(6, UNARY_CODE(TEMPER_SQUARE), V(5) * V(5))             \
+          MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6)) MAKE(8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7))      \
+              MAKE(9, LINK_CODE(TEMPER_ADD, TS), V(8) + X_OF(9)) PASS(10, LINK_HOLD + 1)                            \
+                  MAKE(11, UNARY_CODE(TEMPER_SQRT), __builtin_elementwise_sqrt(V(9)))                               \
+                      MAKE(12, MULTIPLY_ADD_CODE(STS), X_OF(12) * V(11) + Y_OF(12))                                 \
+                          MAKE(13, DIVIDE_CODE(VT), V(2) / V(12))                                                   \
+                              MAKE(14, MULTIPLY_ADD_CODE(STV), X_OF(14) * V(13) + Y_AT(14)) PUT(15, LINK_STORE, 14) \
+                                  PUT(16, LINK_RELEASE, 2) PUT(17, LINK_RELEASE + 1, 9) PASS(18, LINK_END)
 
 // d = first ? 0 : g - o, m = b1 m + r1 g, v = b2 v + r2 d, u = b3 u + r3 (b2 d + g)^2,
 // w = k (w - (s1 m + s2 v) / (c sqrt(u) + e)), o = g
 #define ADAN(MAKE, PASS, PUT)                                                                                          \
-  MAKE(0, LINK_LOAD, X_AT(0))                                                                                          \
-  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0)) MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1))                 \
-      PASS(3, LINK_HOLD) PASS(4, LINK_STORE) MAKE(5, LINK_LOAD, X_AT(5)) MAKE(6, SUBTRACT_CODE(TV), V(5) - X_AT(6))    \
+  MAKE(0, LINK_LOAD, GRADIENT_AT(0))                                                                                   \
+  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0))                                                                           \
+  MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) PASS(3, LINK_HOLD) PASS(4, LINK_STORE)                     \
+      MAKE(5, LINK_LOAD, X_AT(5)) MAKE(6, SUBTRACT_CODE(TV), V(5) - X_AT(6))                                           \
           MAKE(7, LINK_CODE(TEMPER_SELECT, SST), X_OF(7) != 0 ? Y_OF(7) : V(6)) PASS(8, LINK_STORE)                    \
               MAKE(9, MULTIPLY_CODE(ST), X_OF(9) * V(7)) MAKE(10, MULTIPLY_ADD_CODE(SVT), X_OF(10) * Y_AT(10) + V(9))  \
                   PASS(11, LINK_HOLD + 1) PASS(12, LINK_STORE) PASS(13, LINK_LOAD)                                     \
@@ -94,23 +103,24 @@ enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
                                                                               PASS(35, LINK_END)
 
 // m = b m + k g, w = s m + w
-#define MOMENTUM(MAKE, PASS, PUT)                                                                        \
-  MAKE(0, LINK_LOAD, X_AT(0))                                                                            \
-  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0)) MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1))   \
-      PASS(3, LINK_HOLD) MAKE(4, MULTIPLY_ADD_CODE(STV), X_OF(4) * V(2) + Y_AT(4)) PUT(5, LINK_STORE, 4) \
-          PUT(6, LINK_RELEASE, 2) PASS(7, LINK_END)
+#define MOMENTUM(MAKE, PASS, PUT)                                                                             \
+  MAKE(0, LINK_LOAD, GRADIENT_AT(0))                                                                          \
+  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0))                                                                  \
+  MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) PASS(3, LINK_HOLD)                                \
+      MAKE(4, MULTIPLY_ADD_CODE(STV), X_OF(4) * V(2) + Y_AT(4)) PUT(5, LINK_STORE, 4) PUT(6, LINK_RELEASE, 2) \
+          PASS(7, LINK_END)
 
 // w = s sign(b1 m + r1 g) + w, m = b2 m + r2 g
-#define LION(MAKE, PASS, PUT)                                                                                          \
-  MAKE(0, LINK_LOAD, X_AT(0))                                                                                          \
-  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0)) MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1))                 \
-      MAKE(3, UNARY_CODE(TEMPER_SIGN),                                                                                 \
-           V(2) > 0   ? (lanes)1                                                                                       \
-           : V(2) < 0 ? (lanes) - 1                                                                                    \
-                      : V(2)) MAKE(4, MULTIPLY_ADD_CODE(STV), X_OF(4) * V(3) + Y_AT(4)) PASS(5, LINK_HOLD)             \
-          MAKE(6, LINK_LOAD, X_AT(6)) MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6))                                       \
-              MAKE(8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7)) PUT(9, LINK_STORE, 8) PUT(10, LINK_RELEASE, 4) \
-                  PASS(11, LINK_END)
+#define LION(MAKE, PASS, PUT)                                                                                         \
+  MAKE(0, LINK_LOAD, GRADIENT_AT(0))                                                                                  \
+  MAKE(1, MULTIPLY_CODE(ST), X_OF(1) * V(0))                                                                          \
+  MAKE(2, MULTIPLY_ADD_CODE(SVT), X_OF(2) * Y_AT(2) + V(1)) MAKE(3, UNARY_CODE(TEMPER_SIGN),                          \
+                                                                 V(2) > 0   ? (lanes)1                                \
+                                                                 : V(2) < 0 ? (lanes) - 1                             \
+                                                                            : V(2))                                   \
+      MAKE(4, MULTIPLY_ADD_CODE(STV), X_OF(4) * V(3) + Y_AT(4)) PASS(5, LINK_HOLD) MAKE(6, LINK_LOAD, GRADIENT_AT(6)) \
+          MAKE(7, MULTIPLY_CODE(ST), X_OF(7) * V(6)) MAKE(8, MULTIPLY_ADD_CODE(SVT), X_OF(8) * Y_AT(8) + V(7))        \
+              PUT(9, LINK_STORE, 8) PUT(10, LINK_RELEASE, 4) PASS(11, LINK_END)
 
 #define CODE_OF_MADE(k, code, value) code,
 #define CODE_OF_PASSED(k, code) code,
@@ -130,7 +140,8 @@ enum { WIDE = VECTOR_BYTES / 16 };  // vectors at a time
 
 #define KNOWN_CHAIN(name, LINKS)                                                            \
   static const int32_t name##_codes[] = {LINKS(CODE_OF_MADE, CODE_OF_PASSED, CODE_OF_PUT)}; \
-  static int64_t run_##name(const chain_link *l, int64_t length) {                          \
+  static int64_t run_##name(const chain_link *l, REAL times, int64_t length) {              \
+    const lanes scale = times;                                                              \
     LINKS(OPERANDS, NO_LINK, PLACE)                                                         \
     int64_t i = 0;                                                                          \
     for (; i + WIDE * LANES <= length; i += WIDE * LANES) {                                 \
@@ -147,7 +158,7 @@ KNOWN_CHAIN(adan, ADAN)
 KNOWN_CHAIN(momentum, MOMENTUM)
 KNOWN_CHAIN(lion, LION)
 
-typedef int64_t chain_loop(const chain_link *, int64_t);
+typedef int64_t known_loop(const chain_link *, REAL, int64_t);
 
 // Link `to` reads, as its operand x or y, what link `from` stored: the value itself is used here. Unless it stays, it
 // is in an array, it is not stored then. From 0: no more of them.
@@ -157,23 +168,24 @@ typedef struct same_memory {
 } same_memory;
 
 typedef struct known_chain {
-  chain_loop *run;
+  known_loop *run;
   const int32_t *codes;
   size_t bytes;
+  int32_t gradient;  // the other link whose x is the gradient, or 0
   same_memory same[6];
 } known_chain;
 
-#define KNOWN(name, ...)                                           \
-  {                                                                \
-    run_##name, name##_codes, sizeof name##_codes, { __VA_ARGS__ } \
+#define KNOWN(name, gradient, ...)                                           \
+  {                                                                          \
+    run_##name, name##_codes, sizeof name##_codes, gradient, { __VA_ARGS__ } \
   }
 static const known_chain known_chains[] = {
-    KNOWN(adam, {4, 12, AS_X}),
-    KNOWN(adamw, {4, 12, AS_X}, {13, 16, AS_Y}),
-    KNOWN(adabelief, {4, 13, AS_X}),
-    KNOWN(adan, {8, 13, AS_X}, {12, 19, AS_X}, {4, 21, AS_Y}, {18, 23, AS_X_STAYS}, {22, 26, AS_X}),
-    KNOWN(momentum, {0}),
-    KNOWN(lion, {0}),
+    KNOWN(adam, 5, {4, 12, AS_X}),
+    KNOWN(adamw, 5, {4, 12, AS_X}, {13, 16, AS_Y}),
+    KNOWN(adabelief, 5, {4, 13, AS_X}),
+    KNOWN(adan, 0, {8, 13, AS_X}, {12, 19, AS_X}, {4, 21, AS_Y}, {18, 23, AS_X_STAYS}, {22, 26, AS_X}),
+    KNOWN(momentum, 0, {0}),
+    KNOWN(lion, 6, {0}),
 };
 
 static bool is_known(const chain_link *links, int32_t count, const known_chain *known) {

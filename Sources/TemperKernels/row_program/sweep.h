@@ -7,7 +7,6 @@ enum { SWEPT_PLACES = 24 };  // different arrays that a chain reads or writes; w
 
 typedef struct swept_chain {
   chain chain;
-  chain_loop *run;
   int16_t slots[SWEPT_PLACES];  // one slot of each place
   bool written[SWEPT_PLACES];
   int32_t places;
@@ -32,7 +31,7 @@ static int32_t place_of(swept_chain *swept, const temper_plan *plan, const REAL 
 static bool make_swept(swept_chain *swept, const block *k, const temper_step *last) {
   chain *c = &swept->chain;
   make_chain(c, k, last);
-  swept->run = loop_for(c, true);
+  find_known(c);
   swept->places = 0;
   for (int32_t n = 0; n < c->links_count; ++n) {
     const int32_t x = place_of(swept, k->plan, c->links[n].x), y = place_of(swept, k->plan, c->links[n].y);
@@ -65,7 +64,7 @@ static void sweep_rest(swept_chain *swept, REAL *const *places, int64_t column, 
     __builtin_memcpy(room[p], places[p] + column, (size_t)length * sizeof(REAL));
   }
   aim(swept, rooms, 0);
-  swept->run(swept->chain.links, TILE);
+  run_segment(&swept->chain, TILE);
   for (int32_t p = 0; p < swept->places; ++p)
     if (swept->written[p]) __builtin_memcpy(places[p] + column, room[p], (size_t)length * sizeof(REAL));
 }
@@ -89,7 +88,7 @@ static void sweep_chain(swept_chain *swept, const temper_plan *plan, void *const
     for (int64_t column = 0; column < lengths[array]; column += segment) {
       const int64_t length = segment < lengths[array] - column ? segment : lengths[array] - column;
       aim(swept, places, column);
-      const int64_t done = swept->run(swept->chain.links, length);
+      const int64_t done = run_segment(&swept->chain, length);
       if (done < length) sweep_rest(swept, places, column + done, length - done);
     }
   }
