@@ -17,12 +17,14 @@ let kernelSettings: [CSetting] = [
   ])
 ]
 
+let forSize: [SwiftSetting] = [.unsafeFlags(["-Osize"], .when(configuration: .release))]
+
 /// A room of the house (see ../shared/DESIGN.md): it imports only the rooms named. Rooms of records and of what runs
-/// once (`isSmall`) are compiled for size: nothing in them is waited for.
+/// once or once a step (`isSmall`) are compiled for size: nothing in them is waited for.
 func room(_ name: String, _ dependencies: [Target.Dependency], isSmall: Bool = false) -> Target {
   .target(
     name: name, dependencies: dependencies,
-    swiftSettings: strict + (isSmall ? [.unsafeFlags(["-Osize"], .when(configuration: .release))] : []))
+    swiftSettings: strict + (isSmall ? forSize : []))
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], _ flags: [String] = []) -> Target {
@@ -38,7 +40,10 @@ let package = Package(
     .systemLibrary(name: "CTemper", path: "include"),
     .target(
       name: "TemperEdge", dependencies: ["CTemper"], cSettings: kernelSettings + [.headerSearchPath("../../include")]),
-    .target(name: "TemperKernels", cSettings: kernelSettings),
+    // The kernels call nothing back: nothing unwinds through them.
+    .target(
+      name: "TemperKernels",
+      cSettings: kernelSettings + [.unsafeFlags(["-fno-asynchronous-unwind-tables"], .when(configuration: .release))]),
     room("TemperCore", ["TemperKernels"]),
     room("TemperGraph", ["TemperCore", "TemperKernels"]),
     room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
@@ -48,7 +53,9 @@ let package = Package(
     room("TemperData", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room(
       "TemperAssurance", ["TemperData", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
-    room("TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"]),
+    room(
+      "TemperTraining", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"],
+      isSmall: true),
     room(
       "TemperProcedures",
       ["TemperData", "TemperTraining", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"],
@@ -74,7 +81,7 @@ let package = Package(
         "TemperOptimizers", "TemperLosses", "TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore",
       ],
       exclude: ["temper.map", "temper.pc.in"],
-      swiftSettings: strict,
+      swiftSettings: strict + forSize,
       linkerSettings: [
         .unsafeFlags([
           "-static-stdlib", "-Xlinker", "--version-script=Sources/Temper/temper.map", "-Xlinker",

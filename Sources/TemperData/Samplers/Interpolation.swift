@@ -37,27 +37,22 @@ enum Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try SampleSpace(work)
-        var made = SyntheticSamples()
-        for at in space.labels.classes.indices where space.isSmall(at) {
-          var random = work.random("smote").stream(space.labels.classes[at])
-          let members = space.labels.members[at]
-          let near = try space.neighbours(of: members, work.integer("k"), work.workers)
+        let gaps = work.boolean("per_feature") ? space.x.columns : 1
+        let made = try work.grow("smote", space) { (small) throws(TemperError) in
+          let count = small.members.count
           var bases: [Int] = []
           if let percent = work.arguments.optionalInteger("N") {
-            try TemperError.needsRoom(for: members.count, percent / 100 + 1, space.x.columns, what: "The new samples")
+            try TemperError.needsRoom(for: count, percent / 100 + 1, space.x.columns, what: "The new samples")
             if percent < 100 {
-              bases = random.choice(members.count * percent / 100, of: Array(members.indices))
+              bases = small.random.choice(count * percent / 100, of: Array(0..<count))
             } else {
-              for member in members.indices { bases += [Int](repeating: member, count: percent / 100) }
+              for member in 0..<count { bases += [Int](repeating: member, count: percent / 100) }
             }
           } else {
-            for _ in 0..<space.missing(at, work) { bases.append(random.below(members.count)) }
+            for _ in 0..<small.missing { bases.append(small.random.below(count)) }
           }
-          for base in bases {
-            let other = near.isEmpty ? base : Int(near[base][random.below(near[base].count)])
-            let gaps = work.boolean("per_feature") ? space.x.columns : 1
-            made.add(members[base], members[other], (0..<gaps).map { _ in random.uniform() }, at)
-          }
+          small.near = try space.neighbours(of: small.members, work.integer("k"), work.workers)
+          for base in bases { small.add(from: base) { random in (0..<gaps).map { _ in random.uniform() } } }
         }
         try work.give(made, space, gapsByFeature: work.boolean("per_feature"))
       }
@@ -79,27 +74,26 @@ enum Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try SampleSpace(work)
-        var made = SyntheticSamples()
-        for at in space.labels.classes.indices where space.isSmall(at) {
-          var random = work.random("borderline_smote").stream(space.labels.classes[at])
-          let members = space.labels.members[at]
+        let made = try work.grow("borderline_smote", space) { (small) throws(TemperError) in
+          let members = small.members
           let around = try space.neighboursAmongAll(of: members, work.integer("m"), work.workers)
           let danger = members.indices.filter { member in
-            let others = around[member].count { space.labels.places[Int($0)] != at }
+            let others = small.others(among: around[member])
             return 2 * others >= around[member].count && others < around[member].count
           }
-          guard !danger.isEmpty else { continue }
-          let near = try space.neighbours(of: members, work.integer("k"), work.workers)
-          for _ in 0..<space.missing(at, work) {
-            let base = danger[random.below(danger.count)]
-            let own = near.isEmpty ? [] : Array(near[base])
-            let outside = around[base].first { space.labels.places[Int($0)] != at }
+          guard !danger.isEmpty else { return }
+          small.near = try space.neighbours(of: members, work.integer("k"), work.workers)
+          for _ in 0..<small.missing {
+            let base = danger[small.random.below(danger.count)]
+            let own = small.near.isEmpty ? [] : small.near[base]
+            let outside = around[base].first { !small.holds($0) }
             let choices = own.count + (work.text("form") == "2" && outside != nil ? 1 : 0)
-            let pick = choices == 0 ? 0 : random.below(choices)
+            let pick = choices == 0 ? 0 : small.random.below(choices)
             if pick < own.count {
-              made.add(members[base], members[Int(own[pick])], [random.uniform()], at)
+              small.add(members[base], members[Int(own[pick])], [small.random.uniform()])
             } else {
-              made.add(members[base], choices == 0 ? members[base] : Int(outside ?? 0), [random.uniform() / 2], at)
+              small.add(
+                members[base], choices == 0 ? members[base] : Int(outside ?? 0), [small.random.uniform() / 2])
             }
           }
         }
@@ -117,22 +111,14 @@ enum Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try SampleSpace(work)
-        var made = SyntheticSamples()
-        for at in space.labels.classes.indices where space.isSmall(at) {
-          var random = work.random("adasyn").stream(space.labels.classes[at])
-          let members = space.labels.members[at]
-          let missing = space.missing(at, work)
-          guard missing > 0 else { continue }
-          var shares = try space.neighboursAmongAll(of: members, work.integer("k"), work.workers).map { around in
-            Double(around.count { space.labels.places[Int($0)] != at })
-          }
+        let made = try work.grow("adasyn", space) { (small) throws(TemperError) in
+          guard small.missing > 0 else { return }
+          let around = try space.neighboursAmongAll(of: small.members, work.integer("k"), work.workers)
+          var shares = around.map { Double(small.others(among: $0)) }
           if shares.allSatisfy({ $0 == 0 }) { shares = shares.map { _ in 1 } }
-          let near = try space.neighbours(of: members, work.integer("k"), work.workers)
-          for (base, count) in Interpolation.parts(missing, inProportionTo: shares).enumerated() {
-            for _ in 0..<count {
-              let other = near.isEmpty ? base : Int(near[base][random.below(near[base].count)])
-              made.add(members[base], members[other], [random.uniform()], at)
-            }
+          small.near = try space.neighbours(of: small.members, work.integer("k"), work.workers)
+          for (base, count) in Interpolation.parts(small.missing, inProportionTo: shares).enumerated() {
+            for _ in 0..<count { small.add(from: base) { [$0.uniform()] } }
           }
         }
         try work.give(made, space)
@@ -172,19 +158,17 @@ enum Interpolation {
           throw TemperError(.invalidArgument, "No feature is said to be nominal; use smote.")
         }
         let space = try SampleSpace(x: x, place: x, labels: labels)
-        var made = SyntheticSamples()
         var values: [Double] = []
-        for at in labels.classes.indices where space.isSmall(at) {
-          var random = work.random("smote_nc").stream(labels.classes[at])
-          let members = labels.members[at]
+        let made = try work.grow("smote_nc", space) { (small) throws(TemperError) in
+          let members = small.members
           let place = numeric.isEmpty ? Mixed.shares(x, labels) : Mixed.distances(x, members, nominal)
           let near = try SampleSpace(x: x, place: place, labels: labels)
             .neighbours(of: members, work.integer("k"), work.workers)
-          for _ in 0..<space.missing(at, work) {
-            let base = random.below(members.count)
-            let around = near.isEmpty ? [Int32(base)] : Array(near[base])
-            let (other, gap) = (Int(around[random.below(around.count)]), random.uniform())
-            made.add(members[base], members[other], [gap], at)
+          for _ in 0..<small.missing {
+            let base = small.random.below(members.count)
+            let around = near.isEmpty ? [Int32(base)] : near[base]
+            let (other, gap) = (Int(around[small.random.below(around.count)]), small.random.uniform())
+            small.add(members[base], members[other], [gap])
             for feature in 0..<x.columns {
               let (from, to) = (x[members[base], feature], x[members[other], feature])
               values.append(
@@ -246,16 +230,39 @@ struct SampleSpace {
 
 /// What new samples are made of.
 struct SyntheticSamples {
-  var bases: [Int] = []
-  var neighbours: [Int] = []
-  var gaps: [Double] = []
-  var places: [Int] = []
+  fileprivate(set) var bases: [Int] = []
+  fileprivate(set) var neighbours: [Int] = []
+  fileprivate(set) var gaps: [Double] = []
+  fileprivate(set) var places: [Int] = []
+}
 
-  mutating func add(_ base: Int, _ neighbour: Int, _ gap: [Double], _ place: Int) {
-    bases.append(base)
-    neighbours.append(neighbour)
-    gaps += gap
-    places.append(place)
+/// A class that new samples are added to.
+struct SmallClass {
+  let space: SampleSpace
+  let place: Int
+  let missing: Int
+  var random: Random
+  /// Of each member the nearest among the members, by place in `members`; empty where there are none.
+  var near: [[Int32]] = []
+  fileprivate(set) var made: SyntheticSamples
+
+  var members: [Int] { space.labels.members[place] }
+
+  func holds(_ sample: Int32) -> Bool { space.labels.places[Int(sample)] == place }
+
+  func others(among samples: [Int32]) -> Int { samples.count { !holds($0) } }
+
+  mutating func add(_ base: Int, _ neighbour: Int, _ gap: [Double]) {
+    made.bases.append(base)
+    made.neighbours.append(neighbour)
+    made.gaps += gap
+    made.places.append(place)
+  }
+
+  /// On the line from a member, by its place, to one of the nearest members.
+  mutating func add(from base: Int, _ gap: (inout Random) -> [Double]) {
+    let other = near.isEmpty ? base : Int(near[base][random.below(near[base].count)])
+    add(members[base], members[other], gap(&random))
   }
 }
 
@@ -309,6 +316,21 @@ private enum Mixed {
 }
 
 extension ArrayWork {
+  /// What `add` makes for each class that is to grow, by numbers from the named stream.
+  func grow(
+    _ stream: String, _ space: SampleSpace, _ add: (inout SmallClass) throws(TemperError) -> Void
+  ) throws(TemperError) -> SyntheticSamples {
+    var made = SyntheticSamples()
+    for (place, label) in space.labels.classes.enumerated() where space.isSmall(place) {
+      var small = SmallClass(
+        space: space, place: place, missing: space.missing(place, self), random: random(stream).stream(label),
+        made: made)
+      try add(&small)
+      made = small.made
+    }
+    return made
+  }
+
   /// x and y with the new samples below; `values` where they are not base + gap (neighbour - base).
   func give(
     _ made: SyntheticSamples, _ space: SampleSpace, gapsByFeature: Bool = false, values: [Double]? = nil

@@ -21,33 +21,28 @@ extension Interpolation {
     calls: [
       ArrayCall("resample", [.x, .y], gives: results) { (work) throws(TemperError) in
         let space = try SampleSpace(work)
-        var made = SyntheticSamples()
-        for at in space.labels.classes.indices where space.isSmall(at) {
-          var random = work.random("svm_smote").stream(space.labels.classes[at])
-          let members = space.labels.members[at]
-          let others = space.labels.places.indices.filter { space.labels.places[$0] != at }
+        let made = try work.grow("svm_smote", space) { (small) throws(TemperError) in
+          let members = small.members
+          let others = space.labels.places.indices.filter { space.labels.places[$0] != small.place }
           let limit = work.integer("svm_samples")
-          let chosen = random.choice(max(limit / 2, limit - others.count), of: members)
-          let used = chosen + random.choice(max(limit - chosen.count, 1), of: others)
+          let chosen = small.random.choice(max(limit / 2, limit - others.count), of: members)
+          let used = chosen + small.random.choice(max(limit - chosen.count, 1), of: others)
           let machine = SupportVectorMachine(
             space.place.rows(used), used.indices.map { $0 < chosen.count ? 1 : -1 }, bound: work.real("C"))
           let vectors = Set(chosen.indices.filter { machine.weights[$0] > 1e-8 }.map { chosen[$0] })
           let around = try space.neighboursAmongAll(of: members, work.integer("m"), work.workers)
           var (bases, isNear) = ([Int](), [Bool]())
           for (place, member) in members.enumerated() where vectors.contains(member) {
-            let others = around[place].count { space.labels.places[Int($0)] != at }
+            let others = small.others(among: around[place])
             guard others < around[place].count else { continue }
             bases.append(place)
             isNear.append(2 * others >= around[place].count)
           }
-          guard !bases.isEmpty else { continue }
-          let near = try space.neighbours(of: members, work.integer("k"), work.workers)
-          for _ in 0..<space.missing(at, work) {
-            let pick = random.below(bases.count)
-            let base = bases[pick]
-            let other = near.isEmpty ? base : Int(near[base][random.below(near[base].count)])
-            let gap = isNear[pick] ? random.uniform() : -work.real("out_step") * random.uniform()
-            made.add(members[base], members[other], [gap], at)
+          guard !bases.isEmpty else { return }
+          small.near = try space.neighbours(of: members, work.integer("k"), work.workers)
+          for _ in 0..<small.missing {
+            let pick = small.random.below(bases.count)
+            small.add(from: bases[pick]) { [(isNear[pick] ? 1 : -work.real("out_step")) * $0.uniform()] }
           }
         }
         try work.give(made, space)
