@@ -99,15 +99,20 @@ struct Contest {
   /// Plain training to its end.
   private var plain: Entry? { entries.first?.last }
 
-  /// Plain training, or the best of the trusted approaches if it is better, both to their ends; or the best of all
-  /// entries, if it is better than that by more than the error of the comparison: once the error above plain training,
-  /// twice above a trusted approach. The best of many looks better than it is.
+  /// Plain training to its end, or the best of the trusted approaches if it is better; or the best of all entries, if it
+  /// is better than that by more than the error of the comparison: once the error above plain training, twice above a
+  /// trusted approach. The best of many looks better than it is.
   var chosen: Entry? {
     guard let plain, let best = entries.flatMap({ $0 }).max(by: { score($0) < score($1) }) else { return nil }
-    let trusted = entries.compactMap(\.last).filter(\.approach.isTrusted).max { score($0) < score($1) }
+    let trusted = entries.compactMap(trustedEnd).max { score($0) < score($1) }
     let base = trusted.map { score($0) > score(plain) ? $0 : plain } ?? plain
     let (gain, error) = compare(scores(best), scores(base))
     return gain > (base.approach.isTrusted ? 2 : 1) * error ? best : base
+  }
+
+  private func trustedEnd(_ ends: [Entry]) -> Entry? {
+    guard let last = ends.last, last.approach.isTrusted else { return nil }
+    return last.approach.transition == nil ? last : ends.max { score($0) < score($1) }
   }
 
   /// The best end of the approach that was added last, and whether it is better than the best of the one before.

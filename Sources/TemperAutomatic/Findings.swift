@@ -50,6 +50,20 @@ struct Findings {
     (noiseRate, suspicion) = (outliers.rate, outliers.posteriors)
   }
 
+  /// How far the wrong labels of each class are of one other class: 0 where all others are alike, 1 where there is one; the
+  /// mean over the classes. 0 for two classes, of which each has but one other.
+  var concentration: Double {
+    let classes = Int(Double(transition.count).squareRoot())
+    guard classes > 2 else { return 0 }
+    let even = 1 / Double(classes - 1)
+    let shares = (0..<classes).map { k in
+      let wrong = (0..<classes).filter { $0 != k }.map { transition[k * classes + $0] }
+      let sum = wrong.reduce(0, +)
+      return sum > 0 ? ((wrong.max() ?? 0) / sum - even) / (1 - even) : 0
+    }
+    return shares.reduce(0, +) / Double(classes)
+  }
+
   func write(to report: inout RobustReport) {
     (report.noiseRate, report.transition, report.suspicion) = (noiseRate, transition, suspicion)
     (report.believed, report.losses, report.temperature) = (believed, losses, temperature)

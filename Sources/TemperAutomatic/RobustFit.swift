@@ -48,7 +48,7 @@ package enum RobustFit {
       for round in 0..<Approach.correctionRounds {
         guard let outputs = source?.outputs else { break }
         let found = findings(outputs, trials)
-        guard found.noiseRate > least,
+        guard found.noiseRate > least, found.concentration > 1.0 / 3,
           try compete(.correction(round + 1, found.transition), approaches.count + round),
           let last = contest.last, round == 0 || last.isBetter
         else { break }

@@ -33,10 +33,7 @@ struct Trials {
 
   init(_ problem: Problem, _ options: RobustOptions, _ catalogue: Catalogue, _ workers: Workers) {
     (self.problem, self.options, self.catalogue, self.workers) = (problem, options, catalogue, workers)
-    standard = (0..<problem.width).map { feature in
-      Robust.meanAndScale(
-        stride(from: feature, to: problem.features.count, by: problem.width).map { Double(problem.features[$0]) })
-    }
+    standard = Trials.standard(problem)
     if case .numbers(let values) = problem.targets {
       let centre = Robust.median(values)
       let deviation = Robust.deviation(values, around: centre)
@@ -54,8 +51,28 @@ struct Trials {
     epochs = options.epochs ?? max(10, (1_500 + steps - 1) / steps)
   }
 
+  /// Mean and scale of each feature. Features of one unit, such as pixels and counts, which have the same smallest value and
+  /// not very different spreads, have no smaller scale than all of them together: what hardly varies there hardly counts.
+  private static func standard(_ problem: Problem) -> [(mean: Double, scale: Double)] {
+    let columns = (0..<problem.width).map { feature in
+      stride(from: feature, to: problem.features.count, by: problem.width).map { Double(problem.features[$0]) }
+    }
+    let own = columns.map(Robust.meanAndScale)
+    guard Set(columns.map { $0.min() ?? 0 }).count == 1 else { return own }
+    let spreads = own.indices.map { feature in isConstant(columns[feature]) ? 0 : own[feature].scale }
+    let varying = spreads.filter { $0 > 0 }
+    guard varying.count > 1, (varying.max() ?? 0) <= 4 * Robust.median(varying) else { return own }
+    let common = (spreads.reduce(0) { $0 + $1 * $1 } / Double(spreads.count)).squareRoot()
+    return zip(own, spreads).map { ($0.mean, max($1, common)) }
+  }
+
+  private static func isConstant(_ values: [Double]) -> Bool { values.allSatisfy { $0 == values[0] } }
+
   /// Some early ends beside the last: stopping early is a way to leave wrong labels unlearnt.
-  var ends: [Int] { Set([16, 8, 4, 2, 1].map { max(1, epochs / $0) }).sorted() }
+  /// What looks through a transition is not trained to the last.
+  func ends(_ approach: Approach) -> [Int] {
+    Set((approach.transition == nil ? [16, 8, 4, 2, 1] : [16, 8, 4, 2]).map { max(1, epochs / $0) }).sorted()
+  }
 
   var outputSize: Int { max(problem.classCounts.count, 1) }
 
@@ -64,7 +81,7 @@ struct Trials {
   func run(
     _ approach: Approach, isHopeless: (Trial, [Int]) -> Bool, stop: (Double) throws(TemperError) -> Bool
   ) throws(TemperError) -> (trial: Trial, samples: [Int]) {
-    let size = outputSize
+    let (size, ends) = (outputSize, ends(approach))
     var trial = Trial(
       approach: approach,
       outputs: [[Double]](repeating: [Double](repeating: 0, count: problem.count * size), count: ends.count),

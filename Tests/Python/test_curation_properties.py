@@ -114,6 +114,13 @@ def test_rates_of_one_class_and_of_many():
     np.testing.assert_array_equal(parted.state["class"][:, 0], Y)
 
 
+def test_rates_of_fewer_nodes_than_features():
+    """erase: log det(I + a Z'Z) is taken as log det(I + a ZZ') where that is smaller; the steps are the same."""
+    x, y, edges = X[:5], Y[:5], np.array([[0, 1], [2, 4]])
+    erase = temper.procedure("erase", eps=0.5, gam1=0.8, gam2=1.5, beta=0.7, T=2, representation_epochs=8)
+    assert reference.follow(make(erase), curation.GraphCodingRate(edges), x, y, 6, edges=edges) < 1e-9
+
+
 def test_rewards_are_recovered_and_items_chosen():
     """reward_model_data_filter: rankings by a hidden utility give its order back; one candidate of each item stays."""
     rng = np.random.default_rng(0)

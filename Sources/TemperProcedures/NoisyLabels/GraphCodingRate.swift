@@ -144,11 +144,13 @@ final class GraphCodingRate: RecordedProcedure {
     }
     let z = try step.flatFeatures(of: try step.forward()).unitRows
     let (m, p) = (Double(step.count), Double(z.shape.last))
-    let size = Shape([z.shape.last, z.shape.last])
-    let identity = Expression.iota(size, axis: 0) .== Expression.iota(size, axis: 1)
-    /// log det(I + scale Z'Z)
+    // log det(I + scale Z'Z) = log det(I + scale ZZ'): the smaller of the two.
+    let isWide = z.shape.last > step.count
+    let size = isWide ? step.count : z.shape.last
+    let identity = Expression.iota([size, size], axis: 0) .== Expression.iota([size, size], axis: 1)
     func rate(_ z: Expression, _ scale: Expression) -> Expression {
-      (identity + scale * Expression.matmul(z, z, transposeA: true)).logDeterminant().reshaped([])
+      let products = Expression.matmul(z, z, transposeA: !isWide, transposeB: isWide)
+      return (identity + scale * products).logDeterminant().reshaped([])
     }
     let (gam1, eps) = (arguments.real("gam1"), arguments.real("eps"))
     let own = try step.rows("class") .== Expression.iota([step.count, model.output.last], axis: 1)

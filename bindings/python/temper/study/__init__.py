@@ -18,7 +18,7 @@ def add(commands):
         "noisy-labels", help="training methods on wrong labels and numbers, on small sets"
     )
     noisy.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
-    noisy.add_argument("--epochs", type=int, default=200, help="of each run (200)")
+    noisy.add_argument("--epochs", type=int, default=100, help="of each run (100)")
     tails = studies.add_parser("imbalance", help="methods for long tails, on two or three small sets")
     for parser in (noisy, tails):
         parser.add_argument("--quick", action="store_true", help="digits, 2 seeds, 10 epochs: a try, no result")
@@ -29,7 +29,7 @@ def add(commands):
         parser.add_argument("--sets", action="append", metavar="SETS", help="these data sets alone; may come again")
         parser.add_argument("--jobs", type=int, help="processes that share the work (one for each processor)")
     tails.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="N", help="2 to 10 runs each (5)")
-    tails.add_argument("--epochs", type=int, default=200, help="of each run (200)")
+    tails.add_argument("--epochs", type=int, default=100, help="of each run (100)")
     quantization = studies.add_parser("quantization", help="every quantizer at 8 to 1 bits, on three small networks")
     quantization.add_argument("--seeds", type=int, default=3, choices=range(1, 11), metavar="N", help="runs each (3)")
     quantization.add_argument("--epochs", type=int, default=60, help="of training on digits (60)")

@@ -56,6 +56,33 @@ class Results:
             lines.append(line.rstrip())
         return lines
 
+    def summary(self, settings, heads, columns):
+        """A table in Markdown, the best on average first: the first measure with its interval, the second in brackets.
+        columns: {head: label -> text} between the label and the settings."""
+        labels = sorted(
+            self.labels(settings[0]),
+            key=lambda label: -np.mean([np.mean(self.of(s, self.measures(s)[0], label)) for s in settings]),
+        )
+        titles = [self.kind, *columns, *heads]
+        lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+        for label in labels:
+            cells = [text(label) for text in columns.values()]
+            for setting in settings:
+                first, *others = self.measures(setting)
+                mean, half = interval(self.of(setting, first, label))
+                rest = ", ".join(f"{100 * np.mean(self.of(setting, name, label)):.1f}" for name in others)
+                mark = self.mark(setting, first, label).strip()
+                cells.append(f"{100 * mean:.1f} ± {100 * half:.1f}{mark}" + (f" ({rest})" if rest else ""))
+            lines.append(f"| {label.replace('*', chr(92) + '*')} | " + " | ".join(cells) + " |")
+        return lines
+
+    def behind(self, label, setting, rivals):
+        """(points, rival): how far a label is behind the best of the rivals, by the first measure."""
+        measure = self.measures(setting)[0]
+        means = {name: np.mean(self.of(setting, measure, name)) for name in rivals if self.of(setting, measure, name)}
+        best = max(means, key=means.get)
+        return 100 * (means[best] - np.mean(self.of(setting, measure, label))), best
+
     def write(self, path):
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)
