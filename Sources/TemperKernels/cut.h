@@ -44,4 +44,7 @@ static inline int64_t wanted_pieces(double work) {
   return 4 + edge;
 }
 
+// The same as a multiple of four: equal pieces then end together on two or four threads.
+static inline int64_t even_pieces(int64_t wanted) { return wanted < 4 ? wanted : (wanted + 1) / 4 * 4; }
+
 #endif
