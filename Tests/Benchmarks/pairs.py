@@ -10,11 +10,20 @@ def once(action, repeats):
     return (time.perf_counter() - start) / repeats
 
 
+# OpenMP's threads, PyTorch's that is, keep their processors for some 10 ms after their last job.
+REST = 0.012
+
+
+def turn(action, repeats):
+    time.sleep(REST)
+    return once(action, repeats)
+
+
 def pair(ours, other, seconds=1.0, rounds=9):
     """Median seconds of each, and the median of the ratios other / ours, round by round."""
     ours(), other()  # memory is touched, plans are made
-    repeats = [max(1, int(seconds / rounds / 2 / max(once(action, 1), 1e-7))) for action in (ours, other)]
-    times = [(once(ours, repeats[0]), once(other, repeats[1])) for _ in range(rounds)]
+    repeats = [max(1, int(seconds / rounds / 2 / max(turn(action, 1), 1e-7))) for action in (ours, other)]
+    times = [(turn(ours, repeats[0]), turn(other, repeats[1])) for _ in range(rounds)]
     return (statistics.median(t for t, _ in times), statistics.median(t for _, t in times),
             statistics.median(b / a for a, b in times))
 
