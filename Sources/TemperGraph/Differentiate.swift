@@ -16,7 +16,8 @@ package enum Differentiate {
       throw TemperError(.internalFault, "A negative or a place is derived by only where it stands apart.")
     }
     let wanted = Set(inputs.map { ObjectIdentifier($0.node) })
-    let order = Node.topological([output.node])
+    let root = output.node.merged(but: wanted)
+    let order = Node.topological([root])
     // Only nodes that depend on a wanted input carry a gradient.
     var depends = Set<ObjectIdentifier>()
     for node in order {
@@ -26,7 +27,7 @@ package enum Differentiate {
       }
     }
     var gradients: [ObjectIdentifier: Expression] = [
-      ObjectIdentifier(output.node): seed ?? .constant(1, output.shape)
+      ObjectIdentifier(root): seed ?? .constant(1, output.shape)
     ]
     // What slices of a node receive: put together when all are known, so that many slices cost one array and not many.
     var pieces: [ObjectIdentifier: [Piece]] = [:]
@@ -121,6 +122,34 @@ extension Node {
       }
     }
     return order
+  }
+
+  /// This with equal parts made one, so that what all their users give is added up before it goes on. Those in `kept` stay.
+  fileprivate func merged(but kept: Set<ObjectIdentifier>) -> Node {
+    struct Key: Hashable {
+      let operation: Operation
+      let inputs: [ObjectIdentifier]
+      let shape: Shape
+      let kind: Kind
+    }
+    var merged: [ObjectIdentifier: Node] = [:]
+    var known: [Key: Node] = [:]
+    for node in Node.topological([self]) {
+      let id = ObjectIdentifier(node)
+      let inputs = node.inputs.map { merged[ObjectIdentifier($0)]! }
+      let key = Key(
+        operation: node.operation, inputs: inputs.map(ObjectIdentifier.init), shape: node.shape, kind: node.kind)
+      if kept.contains(id) {
+        merged[id] = node
+      } else if let same = known[key] {
+        merged[id] = same
+      } else {
+        let isSame = zip(inputs, node.inputs).allSatisfy { $0 === $1 }
+        let new = isSame ? node : Node(node.operation, inputs, node.shape, node.kind)
+        (known[key], merged[id]) = (new, new)
+      }
+    }
+    return merged[ObjectIdentifier(self)]!
   }
 
   private func x(_ index: Int) -> Expression { Expression(inputs[index]) }
@@ -287,7 +316,13 @@ extension Binary {
     case .add: return dy
     case .subtract: return first ? dy : -dy
     case .multiply: return first ? dy * b : dy * a
-    case .divide: return first ? dy / b : -(dy * y / b)
+    case .divide:
+      // One reciprocal for a row, where the divisor is one.
+      if y.shape.rank > 1, y.shape.last != 1, let row = b.byRow(of: y.shape) {
+        let inverse = TemperGraph.reciprocal(row)
+        return first ? dy * inverse : -(dy * y * inverse)
+      }
+      return first ? dy / b : -(dy * y / b)
     case .power:
       // b a^(b-1), and 0 for b = 0 whatever a; y log a, and 0 at a = 0 where a^b is constant in b.
       if first {

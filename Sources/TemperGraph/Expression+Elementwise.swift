@@ -26,6 +26,7 @@ extension Expression {
         .invalidShape, "select: shapes \(mask.shape), \(a.shape) and \(b.shape) do not broadcast together.")
     }
     if let value = mask.constantValue { return (value != 0 ? a : b).broadcast(to: shape) }
+    if let simple = simplifiedSelection(mask, a, b, shape) { return simple }
     return Expression(
       .select, [mask.broadcast(to: shape), a.broadcast(to: shape), b.broadcast(to: shape)], shape)
   }

@@ -36,6 +36,7 @@ extension Expression {
   /// sum.
   private func factored(_ reduction: Reduction, axis: Int) -> Expression? {
     if reduction == .sum, let inner = negated { return -inner.sum(axis: axis) }
+    if reduction == .sum, axis == shape.rank - 1, let factored = sumOfMultiple { return factored }
     guard case .binary(.multiply) = node.operation, reduction != .product else { return nil }
     for (index, factor) in node.inputs.enumerated() {
       guard let number = Expression(factor).constantValue, number.isFinite, number > 0 || reduction == .sum else {
@@ -44,6 +45,23 @@ extension Expression {
       return number * Expression(node.inputs[1 - index]).reduced(reduction, axis: axis)
     }
     return nil
+  }
+
+  /// The sum along rows of r x or x / r for a value r by row is that of x, times or by r; that of a place at an extremum,
+  /// which is inside, is what is there.
+  private var sumOfMultiple: Expression? {
+    if let placed, case .argument = placed.column.node.operation { return placed.value }
+    guard shape.rank > 1, case .binary(let operation) = node.operation else { return nil }
+    let (a, b) = (Expression(node.inputs[0]), Expression(node.inputs[1]))
+    switch operation {
+    case .multiply:
+      if let row = a.byRow(of: shape) { return row * b.sum() }
+      return b.byRow(of: shape).map { a.sum() * $0 }
+    case .divide:
+      if let number = b.constantValue { return a.sum() / number }
+      return b.byRow(of: shape).map { a.sum() / $0 }
+    default: return nil
+    }
   }
 
   package func sum(axis: Int = -1) -> Expression { reduced(.sum, axis: axis) }
@@ -179,7 +197,14 @@ extension Expression {
   }
 
   package func logSoftmax() -> Expression {
+    let (shifted, logSum) = shiftedWithLogSum()
+    return shifted - logSum
+  }
+
+  /// x less the row's maximum, and the log of the sum of its exponentials, (..., 1): log softmax is their difference. In a sum
+  /// over the row the second is better apart, as it is known only at the end of the pass that makes the first.
+  package func shiftedWithLogSum() -> (shifted: Expression, logSum: Expression) {
     let shifted = self - maximum().stopGradient
-    return shifted - log(exp(shifted).sum())
+    return (shifted, log(exp(shifted).sum()))
   }
 }

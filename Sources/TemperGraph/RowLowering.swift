@@ -58,6 +58,8 @@ struct RowLowering {
   private var registerOf: [Int: Int] = [:]
   private var loads: [Load: Int] = [:]
   private var repeated: [Again: Int] = [:]
+  /// Of registers that repeat another's value: that other one.
+  private var originals: [Int: Int] = [:]
   private var constants: [UInt64: Int] = [:]
   private var program: RowProgram
   private var uses: [Int: Int] = [:]
@@ -162,6 +164,8 @@ struct RowLowering {
       slot.isClock = true
       return new(
         .init(op: TEMPER_UNIFORM, slot: slotIndex(slot), immediate: Double(stream) * 0x1p40), isRow: false, phase: 0)
+    case .unary(.exp): return exponential(v.inputs[0], isRow: isRow)
+    case .unary(.softplus): return softplus(v, isRow: isRow)
     case .unary(let unary): return compute(unary.opcode, v.inputs, isRow: isRow)
     case .binary(.add):
       return placeAdd(v) ?? multiplyAdd(v, isRow: isRow) ?? compute(TEMPER_ADD, v.inputs, isRow: isRow)
@@ -189,6 +193,29 @@ struct RowLowering {
     return emit(op, operands, isRow: isRow)
   }
 
+  /// e^(x - r) for a value r by row has a difference for itself, right before it: the kernel makes one loop of both.
+  private mutating func exponential(_ input: Int, isRow: Bool) -> Int {
+    guard case .register(let register) = operand(input), let at = registers[register].draft,
+      let source = clusters.isLocal(input, to: number),
+      uses[source, default: 0] > 1 || clusters.inMemory.contains(source),
+      drafts[at].op == TEMPER_SUBTRACT, case .register(let shift) = drafts[at].operands[1],
+      !registers[register].isRow, registers[shift].isRow
+    else { return compute(TEMPER_EXP, [input], isRow: isRow) }
+    let difference = new(drafts[at], isRow: false, phase: drafts[at].phase)
+    return emit(TEMPER_EXP, [.register(difference)], isRow: false)
+  }
+
+  /// softplus and, right after it, its derivative: the kernel makes one loop of both.
+  private mutating func softplus(_ v: Value, isRow: Bool) -> Int {
+    let result = compute(TEMPER_SOFTPLUS, v.inputs, isRow: isRow)
+    if let slope = clusters.clusters[number].members.first(where: {
+      clusters.values[$0].operation == .unary(.sigmoid) && clusters.values[$0].inputs == v.inputs
+    }) {
+      _ = register(of: slope)
+    }
+    return result
+  }
+
   /// Places an instruction in the first phase in which its operands are ready, loading anew what that phase needs.
   private mutating func emit(_ op: temper_opcode, _ operands: [Operand], isRow: Bool) -> Int {
     let phase = readyPhase(operands)
@@ -210,7 +237,7 @@ struct RowLowering {
     guard space.last > RowLowering.blockColumns, !registers[register].isRow, let at = registers[register].draft,
       drafts[at].phase < phase
     else { return register }
-    let key = Again(register: register, phase: phase)
+    let key = Again(register: originals[register] ?? register, phase: phase)
     if let known = repeated[key] { return known }
     var draft = drafts[at]
     if draft.op == TEMPER_LOAD {
@@ -227,6 +254,7 @@ struct RowLowering {
     }
     let result = new(draft, isRow: false, phase: phase)
     repeated[key] = result
+    originals[result] = key.register
     return result
   }
 
@@ -316,7 +344,7 @@ struct RowLowering {
   /// a + a value at one column of each row, without the row of zeros.
   private mutating func placeAdd(_ v: Value) -> Int? {
     for (index, input) in v.inputs.enumerated() {
-      guard case .place = clusters.values[input].operation, uses[input] == 1, !clusters.inMemory.contains(input),
+      guard case .place = clusters.values[input].operation, !clusters.inMemory.contains(input),
         clusters.isLocal(input, to: number) == input, registerOf[input] == nil
       else { continue }
       let (other, place) = (v.inputs[1 - index], clusters.values[input])
@@ -408,8 +436,14 @@ struct RowLowering {
         let kind = UInt8(
           registers[result].isRow
             ? TEMPER_REGISTER_ROW : carried[result] ? TEMPER_REGISTER_CARRIED : TEMPER_REGISTER_FULL)
-        // Row registers are few and live across phases: each keeps its own.
-        if kind != UInt8(TEMPER_REGISTER_ROW), let reused = free[kind]?.popLast() {
+        // A place is added where the row lies, if nothing else reads that any more.
+        if d.op == TEMPER_PLACE_ADD, case .register(let row) = d.operands[0], lastUse[row] == position,
+          program.registers[assigned[row]] == kind
+        {
+          assigned[result] = assigned[row]
+          lastUse[row] = -2
+          // Row registers are few and live across phases: each keeps its own.
+        } else if kind != UInt8(TEMPER_REGISTER_ROW), let reused = free[kind]?.popLast() {
           assigned[result] = reused
         } else {
           assigned[result] = program.registers.count

@@ -32,7 +32,11 @@ extension Unary {
 extension Binary {
   func simplify(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     if let x = a.constantValue, let y = b.constantValue { return .constant(fold(x, y), shape) }
-    if let simple = simplifyPlaces(a, b, shape) ?? simplifySigns(a, b) { return simple }
+    if let simple = simplifyPlaces(a, b, shape) ?? simplifySigns(a, b) ?? simplifySelections(a, b, shape)
+      ?? simplifyMultiples(a, b, shape)
+    {
+      return simple
+    }
     switch (self, a.constantValue, b.constantValue) {
     case (.add, 0?, _): return b.broadcast(to: shape)
     case (.add, _, 0?), (.subtract, _, 0?): return a.broadcast(to: shape)
@@ -46,6 +50,8 @@ extension Binary {
     case (.divide, 0?, _): return .constant(0, shape)
     case (.divide, _, let y?) where y != 0 && y.isFinite && y.significand == 1:
       return a.broadcast(to: shape) * (1 / y)  // exact: a power of two
+    case (.and, _, let y?) where y == 0 || a.isTruth: return y == 0 ? .constant(0, shape) : a.broadcast(to: shape)
+    case (.and, let x?, _) where x == 0 || b.isTruth: return x == 0 ? .constant(0, shape) : b.broadcast(to: shape)
     case (.power, _, 1?): return a.broadcast(to: shape)
     case (.power, _, 2?): return square(a).broadcast(to: shape)
     case (.power, _, 0?): return .constant(1, shape)

@@ -9,7 +9,9 @@ extension Parameter {
 extension Formula {
   /// -sum_c t_c log softmax(z)_c for logits that were changed on the way, (N, 1).
   func crossEntropy(_ logits: Expression) -> Expression {
-    targets.kind == .index ? logits.logSumExp() - logits.pick(targets) : expectation(-logits.logSoftmax())
+    if targets.kind == .index { return logits.logSumExp() - logits.pick(targets) }
+    let (shifted, logSum) = logits.shiftedWithLogSum()
+    return targets.sum() * logSum - expectation(shifted)
   }
 
   /// -sum_c t_c log p_c, (N, 1).
@@ -37,7 +39,8 @@ extension Expression {
   /// KL(softmax(self) || softmax(other)), (..., 1). Its gradient by the other is q - p, its own p (log p / q - KL).
   func divergence(fromSoftmaxOf other: Expression) -> Expression {
     let (p, q) = (softmax(), other.softmax())
-    let ratio = Expression.select(p .== 0, .constant(0), logSoftmax() - other.logSoftmax())
+    let ((own, ownLog), (others, othersLog)) = (shiftedWithLogSum(), other.shiftedWithLogSum())
+    let ratio = Expression.select(p .== 0, .constant(0), own - others + (othersLog - ownLog))
     let value = (p * ratio).sum()
     return value.withSlopes([(by: other, slope: q - p), (by: self, slope: p * (ratio - value))])
   }
@@ -59,7 +62,7 @@ extension Expression {
     let shift = Expression.select(isEmpty, .constant(0), top)
     let exponentials = TemperGraph.exp(self - shift)
     let sum = Expression.select(isEmpty, .constant(1), exponentials.sum())
-    return (.select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(sum)), exponentials / sum)
+    return (.select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(sum)), exponentials * reciprocal(sum))
   }
 
   /// Rows of length 1; rows of zeros stay zeros.

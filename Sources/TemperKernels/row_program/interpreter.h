@@ -31,6 +31,17 @@ static void run_exponential(const block *k, temper_step *step) {
     exp_of_column(x + c * k->pitch, shift, dst + c * k->pitch, sum, c == 0, k->pitch);
 }
 
+static void run_softplus_and_sigmoid(const block *k, const temper_step *step) {
+  const loop l = loop_of(k, step, NULL, false);
+  REAL *slope = address(k, step->sigmoid->dst);
+#pragma clang loop vectorize(assume_safety)
+  for (int64_t i = 0; i < l.length; ++i) {
+    const REAL x = l.a[i];
+    l.dst[i] = softplus_of(x);
+    slope[i] = sigmoid_of(x);
+  }
+}
+
 static void run_step(const block *k, temper_step *step) {
   if (step->chained) {
     if (step->chain_head) run_chain(k, step);
@@ -39,6 +50,9 @@ static void run_step(const block *k, temper_step *step) {
   switch (step->instruction->op) {
     case TEMPER_EXP:
       step->difference || step->sum ? run_exponential(k, step) : run_element_loop(k, step);
+      break;
+    case TEMPER_SOFTPLUS:
+      step->sigmoid ? run_softplus_and_sigmoid(k, step) : run_element_loop(k, step);
       break;
     case TEMPER_LOAD:
       load(k, step);

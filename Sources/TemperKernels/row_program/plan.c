@@ -165,14 +165,21 @@ static int home_of(temper_plan *plan, int producer, int64_t width, size_t elemen
 // Below this, loops over whole blocks of rows are faster than one over each row.
 enum { JOINED_COLUMNS = 256 };
 
-// Joins a SUBTRACT before and a ROW_SUM after an EXP to it.
+// Joins a SUBTRACT before and a ROW_SUM after an EXP to it, and a SIGMOID to the SOFTPLUS of the same.
 static void join_exponentials(temper_plan *plan) {
   const temper_row_program *program = plan->program;
   const temper_instruction *code = program->instructions;
   const bool short_rows = plan->shape.layout == TEMPER_LAYOUT_WHOLE_ROWS && program->columns < JOINED_COLUMNS;
   for (int i = 0; i < program->instruction_count; ++i) {
     temper_step *step = &plan->steps[i];
-    step->difference = step->sum = NULL;
+    step->difference = step->sum = step->sigmoid = NULL;
+    temper_step *after = i + 1 < program->instruction_count ? &plan->steps[i + 1] : NULL;
+    if (after && code[i].op == TEMPER_SOFTPLUS && code[i + 1].op == TEMPER_SIGMOID && code[i + 1].a == code[i].a &&
+        code[i + 1].phase == code[i].phase && code[i].dst != code[i].a && step->dst.kind == TEMPER_OPERAND_FULL &&
+        step->a.kind == TEMPER_OPERAND_FULL) {
+      step->sigmoid = after;
+      after->idle = true;
+    }
     if (short_rows || program->columns == 0 || code[i].op != TEMPER_EXP || step->dst.kind != TEMPER_OPERAND_FULL ||
         step->a.kind != TEMPER_OPERAND_FULL)
       continue;
@@ -183,7 +190,6 @@ static void join_exponentials(temper_plan *plan) {
       step->difference = before;
       before->idle = true;
     }
-    temper_step *after = i + 1 < program->instruction_count ? &plan->steps[i + 1] : NULL;
     if (after && code[i + 1].op == TEMPER_ROW_SUM && code[i + 1].a == code[i].dst &&
         code[i + 1].phase == code[i].phase) {
       step->sum = after;

@@ -49,6 +49,7 @@ struct temper_step {
   // EXP: the SUBTRACT of a ROW that makes its operand, if only this reads it; the ROW_SUM of its result. The heart of
   // every softmax is one loop then, which has arithmetic to do while it waits for memory.
   const temper_step *difference, *sum;
+  const temper_step *sigmoid;  // SOFTPLUS: the SIGMOID of the same after it, which shares its exponential
   // Element-wise steps that run as one chain (chain_links.h), when its last one is reached.
   const temper_step *chain_head;  // on the last one
   bool chained, segmented_chain;

@@ -19,8 +19,8 @@ extension Losses {
       let alpha = x.real("alpha")
       if alpha == 0 { return x.crossEntropy }
       let share = Expression.constant(alpha)
-      let own = x.logProbability
-      let rest = x.logits.without(x.targets).logSumExpOfAny().value - x.logits.logSumExp()
+      let lead = x.logits.pick(x.targets) - x.logits.without(x.targets).logSumExpOfAny().value
+      let (own, rest) = (-softplus(-lead), -softplus(lead))
       let divergence = (1 - alpha) * (log(1 - share) - own) + alpha * (log(share) - rest)
       return .select(own .>= log(1 - share), .constant(0), divergence)
     })

@@ -17,9 +17,10 @@ extension Losses {
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let (t, logp) = (x.targets, x.logProbabilities)
+      let t = x.targets
       if x.text("direction") == "forward" {
-        return x.expectation(log(.select(t .== 0, .constant(1), t)) - logp)
+        let (shifted, logSum) = x.logits.shiftedWithLogSum()
+        return x.expectation(log(.select(t .== 0, .constant(1), t)) - shifted) + t.sum() * logSum
       }
       return x.logits.divergence(from: log(t))
     })
@@ -57,14 +58,21 @@ extension Losses {
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (t1, t2, smoothing) = (x.real("t1"), x.real("t2"), x.real("label_smoothing"))
-      let (logp, powers) = x.logits.logTemperedSoftmax(t2)
+      let (logp, power) = x.logits.logTemperedSoftmax(t2)
       // log_t1 p = expm1((1 - t1) log p) / (1 - t1): also right at t1 = 1 and for p near 0.
       func temperedLog(_ logarithm: Expression) -> Expression {
         t1 == 1 ? logarithm : expm1((1 - t1) * logarithm) / (1 - t1)
       }
-      let rest = powers(2 - t1).sum() / (2 - t1)
+      let powers = power(2 - t1)
+      let rest = powers.sum() / (2 - t1)
       if x.targets.kind == .index && smoothing == 0 {
-        return rest - 1 / (2 - t1) - temperedLog(logp.pick(x.targets))
+        let value = rest - 1 / (2 - t1) - temperedLog(logp.pick(x.targets))
+        if t2 == 1 { return value }
+        // dp = p^t2 (dz - mean of dz weighted with p^t2), and the slope by p is p^(1 - t1), less p^-t1 for the target.
+        let (weights, own) = (power(t2), power(t2 - t1).pick(x.targets))
+        let mean = ((weights * power(1 - t1)).sum() - own) / weights.sum()
+        let slope = weights * (power(1 - t1) - mean) + .place(-own, at: x.targets, columns: x.classes)
+        return value.withSlopes([(by: x.logits, slope: slope)])
       }
       let others = Double(max(x.classes - 1, 1))
       let t = (1 - smoothing * (1 + 1 / others)) * x.targetProbabilities + smoothing / others

@@ -76,9 +76,11 @@ extension Losses {
         penalty = alpha / (2 * lambda0) * logK * square(lambda - lambda0)
       }
       x.update("lambdas", to: lambda)
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
-      let gaps = f - f.pick(x.targets) + x.real("margin") * (1 - isTarget)
-      return lambda * ((gaps / lambda).logSumExp() - log(Expression.constant(Double(x.classes)))) - penalty
+      let (margin, inverse) = (x.real("margin"), reciprocal(lambda))
+      let gaps =
+        (f - f.pick(x.targets) + margin) * inverse
+        + .place(-margin * inverse, at: x.targets, columns: x.classes)
+      return lambda * (gaps.logSumExp() - log(Expression.constant(Double(x.classes)))) - penalty
     })
 
   /// Softmax cross-entropy of scale * cos over the classes sampled and those of the batch, with a margin at the

@@ -35,6 +35,11 @@ extension Losses {
         let losses = softplus(Expression.select(isTarget, -x.logits, x.logits))
         return Expression.select(isSpared, rest * losses, losses).sum()
       }
+      let lowered = Expression.select(isRare, log(Expression.constant(rest)), .constant(0))
+      if !x.has("spared") {  // of each row only the target differs
+        let own = lowered.broadcast(to: x.logits.shape).pick(x.targets)
+        return x.crossEntropy(x.logits + lowered + .place(-own, at: x.targets, columns: x.classes))
+      }
       return x.crossEntropy(.select(isSpared, x.logits + log(Expression.constant(rest)), x.logits))
     })
 

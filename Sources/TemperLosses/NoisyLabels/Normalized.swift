@@ -9,7 +9,7 @@ extension Losses {
   /// log p_y / sum_k log p_k.
   static let normalizedCrossEntropy = part(
     "normalized_cross_entropy", aliases: ["nce"], "Cross-entropy over its sum for all classes as target: bounded.", []
-  ) { x in x.normalized { -$0 } }
+  ) { x in x.normalized(total: -x.sumOfLogProbabilities) { -$0 } }
 
   /// l_y / sum_k l_k, l_k = -(1 - p_k)^gamma log p_k.
   static let normalizedFocal = part(
@@ -42,21 +42,30 @@ extension Losses {
 
 extension Formula {
   /// log p, with 0 for masked classes (logits of -inf) that are no targets: they add nothing to a sum of losses.
-  var presentLogProbabilities: Expression {
-    var isAbsent = logits .== -.infinity
-    if targets.kind == .real { isAbsent = isAbsent .& (targets .== 0) }
-    return .select(isAbsent, .constant(0), logProbabilities)
+  var presentLogProbabilities: Expression { .select(isAbsent, .constant(0), logProbabilities) }
+
+  private var isAbsent: Expression {
+    let isMasked = logits .== -.infinity
+    return targets.kind == .real ? isMasked .& (targets .== 0) : isMasked
   }
 
-  /// A loss over its sum for all classes as target.
-  func normalized(_ loss: (Expression) -> Expression) -> Expression {
+  /// The sum of `presentLogProbabilities`.
+  var sumOfLogProbabilities: Expression {
+    let (shifted, logSum) = logits.shiftedWithLogSum()
+    let isAbsent = isAbsent
+    return Expression.select(isAbsent, .constant(0), shifted).sum() - (Double(classes) - isAbsent.sum()) * logSum
+  }
+
+  /// A loss over its sum for all classes as target, which may be given.
+  func normalized(total: Expression? = nil, _ loss: (Expression) -> Expression) -> Expression {
     guard classes > 1 else {
       return .invalid(.invalidShape, "Normalised losses compare classes: pass logits of two classes or more.")
     }
     let losses = loss(presentLogProbabilities)
-    guard targets.kind == .index else { return expectation(losses) / losses.sum() }
+    let total = total ?? losses.sum()
+    guard targets.kind == .index else { return expectation(losses) / total }
     // The loss of a masked target outgrows all others.
     let own = loss(logProbability)
-    return .select(logits.pick(targets) .== -.infinity, .constant(1), own / losses.sum())
+    return .select(logits.pick(targets) .== -.infinity, .constant(1), own / total)
   }
 }

@@ -69,7 +69,7 @@ extension Losses {
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"
       let active =
         isNormalised
-        ? x.normalized(loss)
+        ? x.normalized(total: isFocal ? nil : -x.sumOfLogProbabilities, loss)
         : x.targets.kind == .index ? loss(x.logProbability) : x.expectation(loss(x.presentLogProbabilities))
       let passive =
         x.text("passive") == "mae"
@@ -96,7 +96,7 @@ extension Losses {
     implementation: .loss { x in
       let beta = x.real("beta")
       let p = clamp(x.probabilities, 1e-4, 1 - 1e-4)
-      let t = (beta * x.state("ema_targets") + (1 - beta) * (p / p.sum())).stopGradient
+      let t = (beta * x.state("ema_targets") + (1 - beta) * (p * reciprocal(p.sum()))).stopGradient
       x.update("ema_targets", to: t)
       return x.crossEntropy + x.number("lam") * log(maximum(1 - (p * t).sum(), 1e-4))
     })

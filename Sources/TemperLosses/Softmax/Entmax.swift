@@ -110,10 +110,17 @@ extension Expression {
   func entmaxConjugate(_ alpha: Expression) -> (value: Expression, shifted: Expression) {
     let s = alpha - 1
     let (z, threshold) = powerThreshold(s)
-    let (base, p, _, isIn) = z.powers(s, above: threshold)
+    // What is below the threshold counts as the threshold: p = 0.
+    let raised = TemperGraph.maximum(z, threshold)
+    var (base, p) = (s * (raised - threshold), Expression.constant(0))
+    if let constant = s.constantValue, constant == 1 || constant == 0.5 {
+      p = base.power(1 / constant)
+    } else {
+      (base, p, _, _) = z.powers(s, above: threshold)
+    }
     // p^alpha = p u
     let (sum, powers) = (p.sum(), (p * base).sum())
-    let value = Expression.select(isIn, p * z, .constant(0)).sum() + (sum - powers) / (alpha * s)
+    let value = (p * raised).sum() + (sum - powers) / (alpha * s)
     var slopes = [(by: self, slope: p)]
     if alpha.constantValue == nil {
       let logarithms = (p * base * TemperGraph.log(base)).sum() / s
