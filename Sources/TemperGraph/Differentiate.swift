@@ -26,31 +26,31 @@ package enum Differentiate {
         depends.insert(id)
       }
     }
-    var gradients: [ObjectIdentifier: Expression] = [
-      ObjectIdentifier(root): seed ?? .constant(1, output.shape)
+    var gradients: [ObjectIdentifier: Gradient] = [
+      ObjectIdentifier(root): Gradient(rest: seed ?? .constant(1, output.shape))
     ]
     // What slices of a node receive: put together when all are known, so that many slices cost one array and not many.
     var pieces: [ObjectIdentifier: [Piece]] = [:]
     for node in order.reversed() {
       if let sliced = pieces.removeValue(forKey: ObjectIdentifier(node)) {
         let id = ObjectIdentifier(node)
-        let dx = Piece.assemble(sliced, node.shape)
+        let dx = Gradient(rest: Piece.assemble(sliced, node.shape))
         gradients[id] = gradients[id].map { $0 + dx } ?? dx
       }
       guard !node.inputs.isEmpty, let dy = gradients[ObjectIdentifier(node)],
-        depends.contains(ObjectIdentifier(node)), dy.constantValue != 0
+        depends.contains(ObjectIdentifier(node)), dy.rest.constantValue != 0
       else { continue }
       for (index, input) in node.inputs.enumerated() where depends.contains(ObjectIdentifier(input)) {
         if case .slice(let axis, let start) = node.operation {
-          pieces[ObjectIdentifier(input), default: []].append(Piece(axis: axis, start: start, gradient: dy))
+          pieces[ObjectIdentifier(input), default: []].append(Piece(axis: axis, start: start, gradient: dy.whole))
           continue
         }
-        guard let dx = try node.derivative(input: index, dy) else { continue }
+        guard let dx = try dy.passed(through: node, to: index) else { continue }
         let id = ObjectIdentifier(input)
         gradients[id] = gradients[id].map { $0 + dx } ?? dx
       }
     }
-    return inputs.map { gradients[ObjectIdentifier($0.node)] ?? .zeros($0.shape) }
+    return inputs.map { gradients[ObjectIdentifier($0.node)]?.whole ?? .zeros($0.shape) }
   }
 
   /// d/dt output(inputs + t * directions) at 0 of the gradient: Hessian times vector, gradient by gradient.
@@ -61,6 +61,39 @@ package enum Differentiate {
     var slope = Expression.constant(0)
     for (gradient, direction) in zip(first, directions) { slope = slope + (gradient * direction.stopGradient).sumAll() }
     return try gradients(of: slope, withRespectTo: inputs)
+  }
+}
+
+/// A gradient, which may be a value by row times the rest: derivatives are linear in what comes from above, and what is
+/// summed along the row then need not wait for that value.
+private struct Gradient {
+  var row: Expression?
+  var rest: Expression
+
+  var whole: Expression { row.map { $0 * rest } ?? rest }
+
+  static func + (a: Gradient, b: Gradient) -> Gradient {
+    if let r = a.row, let s = b.row {
+      if r.node === s.node { return Gradient(row: r, rest: a.rest + b.rest) }
+      if let number = a.rest.constantValue, number == b.rest.constantValue { return Gradient(row: r + s, rest: a.rest) }
+    }
+    return Gradient(rest: a.whole + b.whole)
+  }
+
+  /// What an input of a node receives; nil where it is zero by definition.
+  func passed(through node: Node, to index: Int) throws(TemperError) -> Gradient? {
+    let input = node.inputs[index].shape
+    switch node.operation {
+    case .unary, .binary, .select:
+      return try node.derivative(input: index, rest).map { Gradient(row: row, rest: $0) }
+    case .reduce(.sum) where input.rank > 1 && rest.constantValue == nil:
+      return Gradient(row: whole, rest: .constant(1, input))
+    case .broadcast:
+      guard let row, input == row.shape else { break }
+      return Gradient(rest: row * rest.summed(to: input))
+    default: break
+    }
+    return try node.derivative(input: index, whole).map { Gradient(rest: $0) }
   }
 }
 

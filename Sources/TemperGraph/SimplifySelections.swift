@@ -64,8 +64,8 @@ extension Node {
 }
 
 extension Binary {
-  /// m ? a : 0 and m ? 0 : b are together m ? a : b, m ? 0 : a and m ? 0 : b are m ? 0 : a + b. (m ? 0 : r) x = m ? 0 : r x for a value r by row, and
-  /// (x = 0 ? 0 : r) x = r x.
+  /// m ? a : 0 and m ? 0 : b are together m ? a : b, m ? 0 : a and m ? 0 : b are m ? 0 : a + b. (m ? r : s) x = m ? r x : s x
+  /// where that is no more work, for values r and s by row, and (x = 0 ? 0 : r) x = r x.
   func simplifySelections(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     switch self {
     case .add, .subtract:
@@ -74,21 +74,18 @@ extension Binary {
       else { return nil }
       return .select(Expression(p.mask), .binary(self, p.yes, q.yes), .binary(self, p.no, q.no))
     case .multiply:
-      for (chosen, x) in [(a, b), (b, a)] where chosen.shape == shape && x.shape == shape {
-        guard let p = chosen.branches else { continue }
-        let factor = p.yes.constantValue == 0 ? p.no : p.yes
-        guard p.yes.constantValue == 0 || p.no.constantValue == 0,
-          factor.constantValue != nil || factor.byRow(of: shape) != nil
-        else { continue }
+      guard shape.rank > 1, shape.last != 1 else { return nil }
+      func isRow(_ x: Expression) -> Bool { x.constantValue != nil || x.byRow(of: shape) != nil }
+      for (chosen, x) in [(a, b), (b, a)] where chosen.shape == shape {
+        guard let p = chosen.branches, isRow(p.yes), isRow(p.no) else { continue }
         let test = p.mask.unrepeated
         if p.yes.constantValue == 0, case .binary(.equal) = test.operation,
           test.inputs[0].unrepeated === x.node.unrepeated, Expression(test.inputs[1]).constantValue == 0
         {
-          return factor * x
+          return p.no * x
         }
-        return p.yes.constantValue == 0
-          ? .select(Expression(p.mask), .constant(0), factor * x)
-          : .select(Expression(p.mask), factor * x, .constant(0))
+        guard p.yes.constantValue == 0 || p.no.constantValue == 0 || isRow(x) else { continue }
+        return .select(Expression(p.mask), p.yes * x, p.no * x)
       }
       return nil
     default: return nil

@@ -41,6 +41,13 @@ static inline void transpose_lanes(lanes v[LANES]) {
 // includes elements of the rows after: the last rows are done one by one.
 static void to_columns(REAL *in_columns, int64_t pitch, const REAL *in_rows, int64_t row_stride, int64_t rows,
                        int64_t columns) {
+  if (row_stride == 0) {  // the same for all rows
+    for (int64_t c = 0; c < columns; ++c) {
+      const REAL value = in_rows[c];
+      for (int64_t r = 0; r < rows; ++r) in_columns[c * pitch + r] = value;
+    }
+    return;
+  }
   if (row_stride == columns) switch (columns) {
       case 1:
         FEW_COLUMNS(1, IN_COLUMNS, IN_ROWS)
