@@ -159,6 +159,26 @@ def test_behaviour_of_layers_is_measured():
     assert "levi" in findings[0].measured and "clipped" in findings[3].measured
 
 
+def test_behaviour_of_curation_is_measured():
+    findings = list(temper.experiment("curation_behaviour_study")(seeds=1, epochs=6))
+    assert len(findings) == 6 and all("less" in finding.measured for finding in findings)
+    assert "rcal" in findings[0].measured and "pushed" in findings[5].measured
+
+
+def test_words_with_typing_errors():
+    from temper.experiments import curation_behaviour as curation
+
+    rng = np.random.default_rng(0)
+    assert all(abs(len(curation._typo("something", rng)) - 9) <= 1 for _ in range(100))
+    assert len({curation._typo("something", rng) for _ in range(200)}) > 60
+    rows = curation._counts(["something", "somethign", "elsewhere"])
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1) and rows[0] @ rows[1] > 0.5 > rows[0] @ rows[2]
+    truth = np.array([0, 0, 0, 1])
+    assert curation._same_pairs(truth, truth) == 100
+    # One of three pairs is found, and one wrong one: F1 = 2 / (2 + 3).
+    assert curation._same_pairs(np.array([0, 0, 1, 1]), truth) == pytest.approx(40)
+
+
 def test_comparisons_in_words():
     from temper.experiments.layer_behaviour import compared
 
