@@ -26,18 +26,17 @@ package enum Differentiate {
         depends.insert(id)
       }
     }
-    var gradients: [ObjectIdentifier: Gradient] = [
-      ObjectIdentifier(root): Gradient(rest: seed ?? .constant(1, output.shape))
+    var gradients: [ObjectIdentifier: [Gradient]] = [
+      ObjectIdentifier(root): [Gradient(rest: seed ?? .constant(1, output.shape))]
     ]
     // What slices of a node receive: put together when all are known, so that many slices cost one array and not many.
     var pieces: [ObjectIdentifier: [Piece]] = [:]
     for node in order.reversed() {
       if let sliced = pieces.removeValue(forKey: ObjectIdentifier(node)) {
         let id = ObjectIdentifier(node)
-        let dx = Gradient(rest: Piece.assemble(sliced, node.shape))
-        gradients[id] = gradients[id].map { $0 + dx } ?? dx
+        Gradient(rest: Piece.assemble(sliced, node.shape)).join(&gradients[id, default: []])
       }
-      guard !node.inputs.isEmpty, let dy = gradients[ObjectIdentifier(node)],
+      guard !node.inputs.isEmpty, let dy = gradients[ObjectIdentifier(node)].map(Gradient.init(sum:)),
         depends.contains(ObjectIdentifier(node)), dy.rest.constantValue != 0
       else { continue }
       for (index, input) in node.inputs.enumerated() where depends.contains(ObjectIdentifier(input)) {
@@ -46,11 +45,10 @@ package enum Differentiate {
           continue
         }
         guard let dx = try dy.passed(through: node, to: index) else { continue }
-        let id = ObjectIdentifier(input)
-        gradients[id] = gradients[id].map { $0 + dx } ?? dx
+        dx.join(&gradients[ObjectIdentifier(input), default: []])
       }
     }
-    return inputs.map { gradients[ObjectIdentifier($0.node)]?.whole ?? .zeros($0.shape) }
+    return inputs.map { gradients[ObjectIdentifier($0.node)].map { Gradient(sum: $0).whole } ?? .zeros($0.shape) }
   }
 
   /// d/dt output(inputs + t * directions) at 0 of the gradient: Hessian times vector, gradient by gradient.
@@ -72,12 +70,27 @@ private struct Gradient {
 
   var whole: Expression { row.map { $0 * rest } ?? rest }
 
-  static func + (a: Gradient, b: Gradient) -> Gradient {
-    if let r = a.row, let s = b.row {
-      if r.node === s.node { return Gradient(row: r, rest: a.rest + b.rest) }
-      if let number = a.rest.constantValue, number == b.rest.constantValue { return Gradient(row: r + s, rest: a.rest) }
+  init(row: Expression? = nil, rest: Expression) { (self.row, self.rest) = (row, rest) }
+
+  /// The sum of parts with different values by row.
+  init(sum parts: [Gradient]) {
+    self = parts[0]
+    for part in parts.dropFirst() {
+      if let row, let other = part.row, let number = rest.constantValue, number == part.rest.constantValue {
+        self.row = row + other
+      } else {
+        self = Gradient(rest: whole + part.whole)
+      }
     }
-    return Gradient(rest: a.whole + b.whole)
+  }
+
+  /// Adds this to the part with the same value by row.
+  func join(_ parts: inout [Gradient]) {
+    if let at = parts.firstIndex(where: { $0.row?.node === row?.node }) {
+      parts[at].rest = parts[at].rest + rest
+    } else {
+      parts.append(self)
+    }
   }
 
   /// What an input of a node receives; nil where it is zero by definition.

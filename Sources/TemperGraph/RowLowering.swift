@@ -195,13 +195,15 @@ struct RowLowering {
 
   /// e^(x - r) for a value r by row has a difference for itself, right before it: the kernel makes one loop of both.
   private mutating func exponential(_ input: Int, isRow: Bool) -> Int {
-    guard case .register(let register) = operand(input), let at = registers[register].draft,
-      let source = clusters.isLocal(input, to: number),
-      uses[source, default: 0] > 1 || clusters.inMemory.contains(source),
-      drafts[at].op == TEMPER_SUBTRACT, case .register(let shift) = drafts[at].operands[1],
-      !registers[register].isRow, registers[shift].isRow
+    guard !isRow, let source = clusters.isLocal(input, to: number), uses[source, default: 0] > 1,
+      case .binary(.subtract) = clusters.values[source].operation, clusters.values[source].shape == space
     else { return compute(TEMPER_EXP, [input], isRow: isRow) }
-    let difference = new(drafts[at], isRow: false, phase: drafts[at].phase)
+    let (x, shift) = (clusters.values[source].inputs[0], clusters.values[source].inputs[1])
+    let operands = [operand(x), operand(shift)]
+    guard case .register(let row) = operands[1], registers[row].isRow else {
+      return compute(TEMPER_EXP, [input], isRow: false)
+    }
+    let difference = emit(TEMPER_SUBTRACT, operands, isRow: false)
     return emit(TEMPER_EXP, [.register(difference)], isRow: false)
   }
 

@@ -33,6 +33,9 @@ extension Expression {
     if case .unary(.not) = mask.node.operation { return .select(Expression(mask.node.inputs[0]), b, a) }
     let (yes, no) = (a.known(where: mask.node, is: true), b.known(where: mask.node, is: false))
     if yes.node !== a.node || no.node !== b.node { return .select(mask, yes, no) }
+    // Numbers go before selections: those of a multiple are those of what is multiplied.
+    if b.constantValue == 0, let (number, x) = a.multiple { return number * select(mask, x, .constant(0)) }
+    if a.constantValue == 0, let (number, x) = b.multiple { return number * select(mask, .constant(0), x) }
     // One column is left of a place.
     guard mask.shape == shape, mask.byRow(of: shape) == nil else { return nil }
     if let p = a.placed, b.constantValue == 0, a.shape == shape {
@@ -40,6 +43,17 @@ extension Expression {
     }
     if let p = b.placed, a.constantValue == 0, b.shape == shape {
       return .place(.select(mask.pick(p.column), .constant(0), p.value), at: p.column, columns: shape.last)
+    }
+    return nil
+  }
+
+  /// A number and what it multiplies, if that is no value by row.
+  private var multiple: (Double, Expression)? {
+    guard case .binary(.multiply) = node.operation else { return nil }
+    for (index, input) in node.inputs.enumerated() {
+      guard let number = Expression(input).constantValue, number.isFinite else { continue }
+      let rest = Expression(node.inputs[1 - index])
+      return rest.byRow(of: shape) == nil ? (number, rest) : nil
     }
     return nil
   }

@@ -36,13 +36,15 @@ extension Expression {
     return (p * .select(p .== 0, .constant(0), logSoftmax() - logq)).sum()
   }
 
-  /// KL(softmax(self) || softmax(other)), (..., 1). Its gradient by the other is q - p, its own p (log p / q - KL).
+  /// KL(softmax(self) || softmax(other)), (..., 1): with z and z' less their maxima, p's mean of z - z' and the difference of
+  /// the logs of their sums. Its gradient by the other is q - p, its own p (log p / q - KL).
   func divergence(fromSoftmaxOf other: Expression) -> Expression {
-    let (p, q) = (softmax(), other.softmax())
     let ((own, ownLog), (others, othersLog)) = (shiftedWithLogSum(), other.shiftedWithLogSum())
-    let ratio = Expression.select(p .== 0, .constant(0), own - others + (othersLog - ownLog))
-    let value = (p * ratio).sum()
-    return value.withSlopes([(by: other, slope: q - p), (by: self, slope: p * (ratio - value))])
+    let exponentials = exp(own)
+    let gaps = Expression.select(exponentials .== 0, .constant(0), own - others)
+    let mean = (exponentials * gaps).sum() * reciprocal(exponentials.sum())
+    let (p, q) = (softmax(), other.softmax())
+    return (mean + (othersLog - ownLog)).withSlopes([(by: other, slope: q - p), (by: self, slope: p * (gaps - mean))])
   }
 
   /// log of the sum of exp over the elements with mask != 0, along the last axis; -inf where there are none.

@@ -64,7 +64,11 @@ CLASS_MATRICES = {"forward_correction": "a matrix larger than the logits is read
 LIMITS = {"lovasz_softmax": "sorts all samples for each class",
           "joint_optimization": "the mean over the batch is known only after all logits were read: twice read",
           "bi_tempered_logistic": "the normaliser is found by iteration, a power for each logit and step",
-          "entmax_loss": "the threshold is found by iteration", "sparsemax_loss": "the threshold is found by iteration"}
+          "entmax_loss": "the threshold is found by iteration", "sparsemax_loss": "the threshold is found by iteration",
+          "distillation": "three exponentials a class", "decoupled_kd": "two exponentials a class",
+          "weat_loss": "two exponentials a class", "mixoe": "two exponentials a class",
+          "normalized_focal": "two exponentials and a root a class", "kl_divergence": "a logarithm a class as well",
+          "ldam_bce": "a logarithm a class as well", "forward_forward_loss": "a logarithm a class as well"}
 
 
 def limit(name, given):
