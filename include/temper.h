@@ -512,6 +512,13 @@ int32_t temper_optimizer_add_group(temper_optimizer *optimizer, const uint64_t *
                                    const temper_param *params, uint64_t param_count, temper_schedule *schedule,
                                    temper_error *error);
 
+/* A parameter of the method (momentum, beta1, beta2, weight_decay) follows a schedule: at each step its value is the
+ * schedule's, from step 0 on. Before the first step and before groups, which follow too unless they give the parameter
+ * a value of their own. What a rule makes once of a parameter cannot be moved: TEMPER_ERROR_UNSUPPORTED. A trainer
+ * takes the schedules over; files of state do not hold them. [one-per-handle] */
+int32_t temper_optimizer_schedule(temper_optimizer *optimizer, const char *parameter, temper_schedule *schedule,
+                                  temper_error *error);
+
 /* Where the model should be evaluated, into results[i] of the shape of parameters[i]: the average that the method keeps
  * (ema, swa, lookahead, schedule_free_adamw), or the parameters themselves. Changes nothing. [one-per-handle] */
 int32_t temper_optimizer_evaluation_point(temper_tensor *const *results, temper_optimizer *optimizer,

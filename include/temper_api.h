@@ -152,6 +152,8 @@ typedef struct temper_api {
     temper_error *error);
   int32_t (*optimizer_add_group)(temper_optimizer *optimizer, const uint64_t *positions, uint64_t position_count,
     const temper_param *params, uint64_t param_count, temper_schedule *schedule, temper_error *error);
+  int32_t (*optimizer_schedule)(temper_optimizer *optimizer, const char *parameter, temper_schedule *schedule,
+    temper_error *error);
   int32_t (*optimizer_evaluation_point)(temper_tensor *const *results, temper_optimizer *optimizer,
     temper_tensor *const *parameters, uint64_t count, temper_error *error);
   int32_t (*optimizer_get_info)(temper_optimizer_info *out, temper_optimizer *optimizer, temper_error *error);

@@ -110,6 +110,17 @@ private func optimizer(_ handle: OpaquePointer?, _ argument: Int32) throws(Tempe
   }
 }
 
+@implementation @c public func temper_optimizer_schedule(
+  _ handle: OpaquePointer?, _ parameter: UnsafePointer<CChar>?, _ schedule: OpaquePointer?,
+  _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe edge(error) { () throws(TemperError) in
+    let (optimizer, parameter) = unsafe (try optimizer(handle, 0), try text(parameter, "parameter", 1))
+    let schedule = unsafe try Handles.all.value(schedule, as: ScheduleInstance.self, argument: 2)
+    try located(1) { () throws(TemperError) in try optimizer.follow(parameter, schedule) }
+  }
+}
+
 @implementation @c public func temper_optimizer_evaluation_point(
   _ results: UnsafePointer<OpaquePointer?>?, _ handle: OpaquePointer?, _ parameters: UnsafePointer<OpaquePointer?>?,
   _ count: UInt64, _ error: UnsafeMutablePointer<temper_error>?

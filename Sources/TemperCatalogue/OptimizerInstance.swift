@@ -3,7 +3,7 @@ import TemperCore
 /// An optimizer with its parameters and state. Used by one thread at a time.
 package final class OptimizerInstance {
   package let method: Method
-  package let arguments: Arguments
+  package private(set) var arguments: Arguments
   /// Steps made.
   package private(set) var step = 0
   private let workers: Workers
@@ -51,6 +51,37 @@ package final class OptimizerInstance {
     } else {
       needsClosure = try UpdateRule(method, arguments, shape: [1]).needsClosure
     }
+  }
+
+  /// A parameter of the method follows a schedule of the steps from now on, also in groups that are made later and give
+  /// it no value of their own.
+  package func follow(_ name: String, _ schedule: ScheduleInstance) throws(TemperError) {
+    do throws(TemperError) {
+      guard work == nil, groups.count == 1 else {
+        throw TemperError(.wrongState, "Schedules of parameters are given before groups and before the first step.")
+      }
+      guard let parameter = method.parameters.first(where: { $0.isCalled(name) }) else {
+        throw TemperError(
+          .unknownName,
+          "There is no parameter \"\(name)\"; there are: \(method.parameters.map(\.name).joined(separator: ", ")).")
+      }
+      guard parameter.name != "learning_rate", !schedule.isAdaptive, case .real = parameter.kind,
+        case .update = method.implementation
+      else {
+        throw TemperError(
+          .unsupported,
+          "Numbers of an update rule follow schedules of the step alone (and the learning rate that of a trainer or group, or what a step is called with): not \(parameter.name) that of \(schedule.method.name)."
+        )
+      }
+      var moved = arguments
+      moved.follow(parameter.name, schedule)
+      let rule = try UpdateRule(method, moved, shape: [1])
+      let prefix = parameter.name.hasPrefix(Method.basePrefix) ? Method.basePrefix.count : 0
+      guard rule.followed.contains(String(parameter.name.dropFirst(prefix))) else { throw Update.fixed(parameter.name) }
+      try moved.checkSchedules(step: 0, of: method.parameters)
+      arguments = moved
+      groups = [Group(moved)]
+    } catch { throw error.from(method.name) }
   }
 
   /// Parameters at these positions follow other settings and, if wanted, a schedule of their own.

@@ -175,6 +175,8 @@ package struct Parameter: Sendable {
 /// Checked values for all parameters of a method.
 package struct Arguments: Sendable, Hashable {
   package private(set) var values: [String: Value] = [:]
+  /// What parameters of an update rule follow from step to step, in place of their values.
+  package private(set) var schedules: [String: ScheduleInstance] = [:]
 
   /// Defaults overridden by what was given; unknown names and values outside their range are errors.
   package init(_ given: [(name: String, value: Value)], for parameters: [Parameter]) throws(TemperError) {
@@ -198,7 +200,20 @@ package struct Arguments: Sendable, Hashable {
   package func replacing(
     _ changes: [(name: String, value: Value)], for parameters: [Parameter]
   ) throws(TemperError) -> Arguments {
-    try Arguments(values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } + changes, for: parameters)
+    var new = try Arguments(values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } + changes, for: parameters)
+    let changed = parameters.filter { parameter in changes.contains { parameter.isCalled($0.name) } }
+    new.schedules = schedules.filter { schedule in !changed.contains { $0.name == schedule.key } }
+    return new
+  }
+
+  package mutating func follow(_ name: String, _ schedule: ScheduleInstance) { schedules[name] = schedule }
+
+  /// That what the schedules give for a step lies within the ranges of their parameters.
+  func checkSchedules(step: Int, of parameters: [Parameter]) throws(TemperError) {
+    if schedules.isEmpty { return }
+    for parameter in parameters {
+      if let value = schedules[parameter.name]?.value(at: Double(step)) { _ = try parameter.accept(.real(value)) }
+    }
   }
 
   // A name that the record does not declare is a mistake in the method itself; building every record is a test.

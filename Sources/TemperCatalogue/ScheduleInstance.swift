@@ -19,7 +19,7 @@ package struct AdaptiveSchedule: Sendable {
 }
 
 /// A schedule with its parameters: a number for every step, 0 at the first.
-package final class ScheduleInstance: Sendable {
+package final class ScheduleInstance: Sendable, Hashable {
   package let method: Method
   package let arguments: Arguments
   private let rule: AdaptiveSchedule
@@ -40,6 +40,10 @@ package final class ScheduleInstance: Sendable {
     } catch { throw error.from(method.name) }
     held = Mutex(rule.initial)
   }
+
+  /// One that observes is not another with the same parameters.
+  package static func == (a: ScheduleInstance, b: ScheduleInstance) -> Bool { a === b }
+  package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 
   package func value(at step: Double) -> Double { rule.value(state, max(step, 0)) }
 

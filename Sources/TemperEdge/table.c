@@ -95,6 +95,7 @@ static const temper_api api = {
     temper_metric_free,
     temper_optimizer_step_closure,
     temper_optimizer_add_group,
+    temper_optimizer_schedule,
     temper_optimizer_evaluation_point,
     temper_optimizer_get_info,
     temper_optimizer_save,

@@ -36,8 +36,8 @@ extension Optimizers {
       isDecoupled: name == "adamw"
     ) { x in
       let (w, g) = x.decayed(x.slope, isDecoupled: isDecoupled(x))
-      let m = x.average("first_moment", of: g, x.real("beta1"))
-      var v = x.average("second_moment", of: square(g), x.real("beta2"))
+      let m = x.average("first_moment", of: g, "beta1")
+      var v = x.average("second_moment", of: square(g), "beta2")
       if x.boolean("amsgrad") {
         v = maximum(x.state("largest_second_moment"), v)
         x.set("largest_second_moment", to: v)
@@ -52,8 +52,8 @@ extension Optimizers {
     [.learningRate(0.002)] + Parameter.betas() + [.eps(1e-8), .weightDecay(), .maximize]
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: false)
-    let m = x.average("first_moment", of: g, x.real("beta1"))
-    let u = maximum(x.real("beta2") * x.state("largest_gradient"), abs(g) + x.real("eps"))
+    let m = x.average("first_moment", of: g, "beta1")
+    let u = maximum(x.moving("beta2") * x.state("largest_gradient"), abs(g) + x.real("eps"))
     x.set("largest_gradient", to: u)
     return w - x.firstStepSize * (m / u)
   }
@@ -69,17 +69,17 @@ extension Optimizers {
     ]
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: x.boolean("decoupled_weight_decay"))
-    let (beta1, decay) = (x.real("beta1"), x.real("momentum_decay"))
-    let mu: @Sendable (Int) -> Double = { beta1 * (1 - 0.5 * pow(0.96, Double($0) * decay)) }
-    x.scalar("momentum_product", initial: 1) { $0["momentum_product"] * mu($0.step) }
+    let (beta1, decay) = (x.course(of: "beta1"), x.real("momentum_decay"))
+    let mu: @Sendable (StepNumbers, Int) -> Double = { beta1($0) * (1 - 0.5 * pow(0.96, Double($1) * decay)) }
+    x.scalar("momentum_product", initial: 1) { $0["momentum_product"] * mu($0, $0.step) }
     let ofGradient = x.number("gradient_size") {
-      $0.learningRate * (1 - mu($0.step)) / (1 - $0["momentum_product"] * mu($0.step))
+      $0.learningRate * (1 - mu($0, $0.step)) / (1 - $0["momentum_product"] * mu($0, $0.step))
     }
     let ofMoment = x.number("moment_size") {
-      $0.learningRate * mu($0.step + 1) / (1 - $0["momentum_product"] * mu($0.step) * mu($0.step + 1))
+      $0.learningRate * mu($0, $0.step + 1) / (1 - $0["momentum_product"] * mu($0, $0.step) * mu($0, $0.step + 1))
     }
-    let m = x.average("first_moment", of: g, beta1)
-    let root = x.rootCorrection * sqrt(x.average("second_moment", of: square(g), x.real("beta2"))) + x.real("eps")
+    let m = x.average("first_moment", of: g, "beta1")
+    let root = x.rootCorrection * sqrt(x.average("second_moment", of: square(g), "beta2")) + x.real("eps")
     return w - ofGradient * (g / root) - ofMoment * (m / root)
   }
 
@@ -99,7 +99,7 @@ extension Optimizers {
       let power = pow(beta2, Double($0))
       return last - 2 * Double($0) * power / (1 - power)
     }
-    let m = x.average("first_moment", of: g, x.real("beta1"))
+    let m = x.average("first_moment", of: g, "beta1")
     let v = x.average("second_moment", of: square(g), beta2)
     let isAdaptive = x.number("is_adaptive") { length($0.step) > 5 ? 1 : 0 }
     let rectified = x.number("rectified") { n in
@@ -122,14 +122,14 @@ extension Parameter {
 extension Update {
   /// lr / (1 - b1^t)
   var firstStepSize: Expression {
-    let beta1 = real("beta1")
-    return number("step_size") { $0.learningRate / (1 - pow(beta1, Double($0.step))) }
+    let beta1 = course(of: "beta1")
+    return number("step_size") { $0.learningRate / (1 - pow(beta1($0), Double($0.step))) }
   }
 
   /// 1 / sqrt(1 - b2^t)
   var rootCorrection: Expression {
-    let beta2 = real("beta2")
-    return number("root_correction") { 1 / (1 - pow(beta2, Double($0.step))).squareRoot() }
+    let beta2 = course(of: "beta2")
+    return number("root_correction") { 1 / (1 - pow(beta2($0), Double($0.step))).squareRoot() }
   }
 
   /// lr m^ / (sqrt(v^) + eps)

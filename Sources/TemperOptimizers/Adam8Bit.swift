@@ -26,8 +26,8 @@ extension Optimizers {
     let (w, g) = x.decayed(x.slope, isDecoupled: x.boolean("decoupled_weight_decay"))
     let count = x.parameter.shape.count
     guard count >= x.integer("min_size") else {
-      let m = x.average("first_moment", of: g, x.real("beta1"))
-      return w - x.adamStep(m, x.average("second_moment", of: square(g), x.real("beta2")))
+      let m = x.average("first_moment", of: g, "beta1")
+      return w - x.adamStep(m, x.average("second_moment", of: square(g), "beta2"))
     }
     let block = min(x.integer("block_size"), count)
     func moved(_ name: String, _ codes: BlockCodes, by value: Expression, _ beta: Double, _ stream: UInt32)

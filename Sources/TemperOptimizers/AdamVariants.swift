@@ -14,9 +14,9 @@ extension Optimizers {
     [.learningRate(0.001)] + Parameter.betas() + [.eps(1e-16), .weightDecay(), .decoupled, .maximize]
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: x.boolean("decoupled_weight_decay"))
-    let beta2 = x.real("beta2")
-    let m = x.average("first_moment", of: g, x.real("beta1"))
-    let s = beta2 * x.state("second_moment") + (1 - beta2) * square(g - m) + x.real("eps")
+    let m = x.average("first_moment", of: g, "beta1")
+    let s =
+      x.moving("beta2") * x.state("second_moment") + x.complement(of: "beta2") * square(g - m) + x.real("eps")
     x.set("second_moment", to: s)
     return w - x.adamStep(m, s)
   }
@@ -32,9 +32,9 @@ extension Optimizers {
     ]
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: x.boolean("decoupled_weight_decay"))
-    let m = x.average("first_moment", of: g, x.real("beta1"))
+    let m = x.average("first_moment", of: g, "beta1")
     let old = x.state("second_moment", initial: x.real("initial_accumulator"))
-    let v = old - (1 - x.real("beta2")) * sign(old - square(g)) * square(g)
+    let v = old - x.complement(of: "beta2") * sign(old - square(g)) * square(g)
     x.set("second_moment", to: v)
     return w - x.adamStep(m, v)
   }
@@ -59,7 +59,7 @@ extension Optimizers {
     let isFirst = x.number("is_first") { $0.step == 1 ? 1 : 0 }
     let difference = Expression.select(isFirst, .constant(0), g - x.state("last_gradient"))
     x.set("last_gradient", to: g)
-    let m = x.average("first_moment", of: g, x.real("beta1"))
+    let m = x.average("first_moment", of: g, "beta1")
     let v = x.average("difference_moment", of: difference, beta2)
     let n = x.average("second_moment", of: square(g + beta2 * difference), beta3)
     let ofDifference = x.number("difference_size") { $0.learningRate * beta2 / (1 - pow(beta2, Double($0.step))) }
@@ -91,7 +91,7 @@ extension Optimizers {
     }
     let weight = x.number("slow_weight") { warmup == 0 ? alpha : min(Double($0.step) * alpha / warmup, alpha) }
     let m = x.average("first_moment", of: g, beta1)
-    let v = x.average("second_moment", of: square(g), x.real("beta2"))
+    let v = x.average("second_moment", of: square(g), "beta2")
     let s = slow * x.state("slow_moment") + (1 - slow) * g
     x.set("slow_moment", to: s)
     let root = x.rootCorrection * sqrt(v) + x.real("eps")
@@ -119,7 +119,7 @@ extension Optimizers {
     let (w, g) = x.decayed(x.gradient, isDecoupled: true)
     let (beta2, distance, interval) = (x.real("beta2"), x.real("difference"), x.integer("interval"))
     let isDue: @Sendable (StepNumbers) -> Bool = { ($0.step - 1) % interval == 0 }
-    let m = x.average("first_moment", of: g, x.real("beta1"))
+    let m = x.average("first_moment", of: g, "beta1")
     let signs = Expression.select(x.uniform(0) .< 0.5, .constant(-1), .constant(1))
     let beside = x.gradient("beside", at: x.parameter + distance * signs, when: isDue)
     let estimate = signs * (beside - g) / distance

@@ -59,12 +59,11 @@ extension Optimizers {
     ]
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: false)
-    let (alpha, mu) = (x.real("alpha"), x.real("momentum"))
-    var v = x.average("second_moment", of: square(g), alpha)
-    if x.boolean("centered") { v = v - square(x.average("first_moment", of: g, alpha)) }
+    var v = x.average("second_moment", of: square(g), "alpha")
+    if x.boolean("centered") { v = v - square(x.average("first_moment", of: g, "alpha")) }
     let d = g / (sqrt(v) + x.real("eps"))
-    if mu == 0 { return w - x.learningRate * d }
-    let b = mu * x.state("momentum") + d
+    if x.isZero("momentum") { return w - x.learningRate * d }
+    let b = x.moving("momentum") * x.state("momentum") + d
     x.set("momentum", to: b)
     return w - x.learningRate * b
   }

@@ -20,9 +20,9 @@ extension Optimizers {
       .weightDecay(), .decoupled, .maximize,
     ]
   ) { x in
-    let mu = x.real("momentum")
     let (w, g) = x.decayed(x.slope, isDecoupled: x.boolean("decoupled_weight_decay"))
-    if mu == 0 { return w - x.learningRate * g }
+    if x.isZero("momentum") { return w - x.learningRate * g }
+    let mu = x.moving("momentum")
     let dampening = x.real("dampening")
     let share = x.number("gradient_share") { $0.step == 1 ? 1 : 1 - dampening }
     let b = mu * x.state("momentum") + share * g
@@ -69,9 +69,9 @@ extension Optimizers {
     ], isDecoupled: true
   ) { x in
     let (w, g) = x.decayed(x.slope, isDecoupled: true)
-    let (m, beta1, beta2) = (x.state("momentum"), x.real("beta1"), x.real("beta2"))
-    x.set("momentum", to: beta2 * m + (1 - beta2) * g)
-    return w - x.learningRate * sign(beta1 * m + (1 - beta1) * g)
+    let m = x.state("momentum")
+    _ = x.average("momentum", of: g, "beta2")
+    return w - x.learningRate * sign(x.moving("beta1") * m + x.complement(of: "beta1") * g)
   }
 
   /// Each coordinate's step grows by eta+ while its gradient keeps its sign and shrinks by eta- when that turns; then

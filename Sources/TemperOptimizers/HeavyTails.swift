@@ -51,10 +51,10 @@ extension Optimizers {
       x.set("square_sum", to: new)
       return x.parameter - x.learningRate * g / (sqrt(isDelayed ? old : new) + x.real("eps"))
     default:
-      let m = x.average("first_moment", of: g, x.real("beta1"))
+      let m = x.average("first_moment", of: g, "beta1")
       let squares = isDelayed ? square(x.state("last_clipped")) : square(g)
       if isDelayed { x.set("last_clipped", to: g) }
-      let v = x.average("second_moment", of: eta * squares, x.real("beta2"), initial: x.real("adam_v0"))
+      let v = x.average("second_moment", of: eta * squares, "beta2", initial: x.real("adam_v0"))
       return x.parameter - x.learningRate * m / (sqrt(v) + x.real("eps"))
     }
   }

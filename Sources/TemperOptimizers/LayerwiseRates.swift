@@ -17,12 +17,12 @@ extension Optimizers {
     ], isElementwise: false
   ) { x in
     let g = x.slope
-    let m = x.average("first_moment", of: g, x.real("beta1"))
-    let v = x.average("second_moment", of: square(g), x.real("beta2"))
-    let beta1 = x.real("beta1")
-    let correction = x.number("first_correction") { 1 / (1 - power(beta1, $0.step)) }
+    let m = x.average("first_moment", of: g, "beta1")
+    let v = x.average("second_moment", of: square(g), "beta2")
+    let beta1 = x.course(of: "beta1")
+    let correction = x.number("first_correction") { 1 / (1 - power(beta1($0), $0.step)) }
     let r =
-      correction * m / (x.rootCorrection * sqrt(v) + x.real("eps")) + x.real("weight_decay") * x.parameter
+      correction * m / (x.rootCorrection * sqrt(v) + x.real("eps")) + x.moving("weight_decay") * x.parameter
     let (size, length) = (norm(x.parameter), norm(r))
     var trust = Expression.select((size .> 0) .& (length .> 0), size / length, .constant(1))
     if let most = x.optionalReal("max_trust_ratio") { trust = minimum(trust, most) }

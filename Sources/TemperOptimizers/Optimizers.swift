@@ -57,15 +57,22 @@ extension Update {
 
   /// Weight decay inside the gradient, g + wd w, or, decoupled, beside it, w (1 - lr wd). Loshchilov and Hutter, 2019.
   func decayed(_ slope: Expression, isDecoupled: Bool) -> (w: Expression, g: Expression) {
-    let decay = real("weight_decay")
-    if decay == 0 { return (parameter, slope) }
-    if isDecoupled { return (number("kept") { 1 - $0.learningRate * decay } * parameter, slope) }
-    return (parameter, slope + decay * parameter)
+    if isZero("weight_decay") { return (parameter, slope) }
+    guard isDecoupled else { return (parameter, slope + moving("weight_decay") * parameter) }
+    let decay = course(of: "weight_decay")
+    return (number("kept") { 1 - $0.learningRate * decay($0) } * parameter, slope)
   }
 
   /// old + share (new - old), kept under `name`.
   func average(_ name: String, of value: Expression, _ beta: Double, initial: Double = 0) -> Expression {
     let mean = beta * state(name, initial: initial) + (1 - beta) * value
+    set(name, to: mean)
+    return mean
+  }
+
+  /// beta old + (1 - beta) new, kept under `name`; a schedule may move beta, a parameter of the method.
+  func average(_ name: String, of value: Expression, _ beta: String, initial: Double = 0) -> Expression {
+    let mean = moving(beta) * state(name, initial: initial) + complement(of: beta) * value
     set(name, to: mean)
     return mean
   }

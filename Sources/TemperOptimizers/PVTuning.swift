@@ -36,8 +36,8 @@ extension Optimizers {
     let shape = x.parameter.shape
     let (words, length) = (1 << x.integer("codebook_bits"), x.integer("group_size"))
     guard shape.rank >= 2, shape.count % length == 0, shape.count / length > words else {
-      let m = x.average("first_moment", of: x.gradient, x.real("beta1"))
-      let v = x.average("second_moment", of: square(x.gradient), x.real("beta2"))
+      let m = x.average("first_moment", of: x.gradient, "beta1")
+      let v = x.average("second_moment", of: square(x.gradient), "beta2")
       return x.parameter - x.adamStep(m, v)
     }
     let groups = shape.count / length

@@ -108,7 +108,23 @@ static void groups(void) {
     NEAR(data(w[2])[i], start - (1 + 0.5) * start, 1e-15);
   }
   FAILS(TEMPER_ERROR_WRONG_STATE, temper_optimizer_add_group(sgd, second, 1, slow, 1, NULL, &error));
-  temper_optimizer_free(sgd), temper_schedule_free(halving);
+  FAILS(TEMPER_ERROR_WRONG_STATE, temper_optimizer_schedule(sgd, "momentum", halving, &error));
+  temper_optimizer_free(sgd);
+
+  /* Momentum 1/2, 1/4, ... of a gradient of 1: directions 1, 1 + 1/4, (1 + 1/4) / 8 + 1. */
+  const temper_param half[] = {{.name = "learning_rate", .type = TEMPER_PARAM_REAL, .real = 0.5}, steps[1]};
+  temper_schedule *falling = NULL;
+  OK(temper_schedule_create(&falling, context, "exponential", half, 2, &error));
+  sgd = optimizer("sgd", 1);
+  FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_optimizer_schedule(sgd, "momentum", halving, &error));
+  FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_optimizer_schedule(sgd, "beta1", falling, &error));
+  FAILS(TEMPER_ERROR_UNSUPPORTED, temper_optimizer_schedule(sgd, "dampening", falling, &error));
+  OK(temper_optimizer_schedule(sgd, "momentum", falling, &error));
+  temper_tensor *moved = doubles(1, 0), *one = doubles(1, 1);
+  for (int i = 0; i < 3; ++i) OK(temper_optimizer_step(sgd, &moved, &one, 1, NAN, &error));
+  NEAR(data(moved)[0], -(1 + 1.25 + 1.25 / 8 + 1), 1e-15);
+  temper_tensor_free(moved), temper_tensor_free(one);
+  temper_optimizer_free(sgd), temper_schedule_free(halving), temper_schedule_free(falling);
   for (int i = 0; i < 3; ++i) temper_tensor_free(w[i]), temper_tensor_free(g[i]);
 }
 

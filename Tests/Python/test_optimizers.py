@@ -158,6 +158,79 @@ def test_groups_that_cannot_be():
         optimizer.group([0], lr=1)
 
 
+def falling(start=0.9, gamma=0.8):
+    return temper.schedule("exponential", learning_rate=start, gamma=gamma)
+
+
+@pytest.mark.parametrize("name, parameter", [
+    ("sgd", "momentum"), ("rmsprop", "alpha"), ("adam", "beta2"), ("lion", "beta1"), ("adabelief", "beta2"),
+    ("yogi", "beta1"), ("lamb", "weight_decay"), ("adamw", "weight_decay"), ("asgd", "weight_decay"),
+    ("lookahead", "beta1"), ("clip_by_global_norm", "momentum"),
+])  # fmt: skip
+def test_a_parameter_follows_a_schedule_and_goes_on_with_the_same_bits(rng, tmp_path, name, parameter):
+    """At every step as an optimizer made with that value and the state so far; and from a file in the middle."""
+    schedule, start = falling(), rng.normal(size=(3, 2))
+    gradients = rng.normal(size=(9, 3, 2))
+
+    def made():
+        return temper.optimizer(name, lr=0.1).schedule(parameter, schedule)
+
+    whole, step_by_step, resumed = start.copy(), start.copy(), start.copy()
+    optimizer, first = made(), made()
+    state = None
+    for step, gradient in enumerate(gradients):
+        optimizer.step([whole], [gradient])
+        alone = temper.optimizer(name, lr=0.1, **{parameter: schedule(step)})
+        if state is not None:
+            alone.load_state_dict(state)
+        alone.step([step_by_step], [gradient])
+        state = alone.state_dict()
+        if step == 4:
+            first.save(tmp_path / "state")
+            first = made()
+            first.load(tmp_path / "state")
+        first.step([resumed], [gradient])
+    np.testing.assert_allclose(whole, step_by_step, rtol=1e-13)
+    np.testing.assert_array_equal(whole, resumed)
+    constant = start.copy()
+    other = temper.optimizer(name, lr=0.1, **{parameter: 0.9})
+    for gradient in gradients:
+        other.step([constant], [gradient])
+    assert np.abs(constant - whole).max() > 1e-3
+
+
+def test_groups_follow_the_schedule_of_the_whole_or_their_own_value():
+    optimizer = temper.optimizer("sgd", lr=1).schedule("momentum", falling(0.5, 0.5)).group([1], momentum=0.5)
+    optimizer.group([2], lr=2)
+    w, one = [np.zeros(1) for _ in range(3)], [np.ones(1)] * 3
+    for _ in range(3):
+        optimizer.step(w, one)
+    np.testing.assert_allclose(np.ravel(w), [-(1 + 1.25 + 1.15625), -(1 + 1.5 + 1.75), -2 * (1 + 1.25 + 1.15625)])
+
+
+def test_schedules_that_a_parameter_cannot_follow():
+    optimizer = temper.optimizer("sgd", momentum=0.9)
+    for parameter, schedule, error in (
+        ("momentum", falling(1.0), "takes"), ("beta1", falling(), "no parameter"),
+        ("dampening", falling(), "once"), ("nesterov", falling(), "Numbers"), ("learning_rate", falling(), "trainer"),
+        ("momentum", temper.schedule("plateau"), "step alone"),
+    ):  # fmt: skip
+        with pytest.raises(temper.Error, match=error):
+            optimizer.schedule(parameter, schedule)
+    with pytest.raises(temper.Error, match="Numbers"):
+        temper.optimizer("lbfgs").schedule("tolerance_grad", falling(1e-3))
+    w, one = np.ones(2), np.ones(2)
+    rising = temper.optimizer("sgd").schedule("momentum", falling(0.6, 1.5))
+    rising.step([w], [one])
+    rising.step([w], [one])  # 0.9
+    before = w.copy()
+    with pytest.raises(temper.Error, match="momentum"):
+        rising.step([w], [one])
+    np.testing.assert_array_equal(w, before)
+    with pytest.raises(temper.errors.WrongState):
+        rising.schedule("momentum", falling())
+
+
 def test_a_closure_that_fails_changes_nothing():
     optimizer, x = temper.optimizer("u_dog"), np.array([1.0, 2.0])
     optimizer.step([x], lambda: (0.0, [x.copy()]))

@@ -365,6 +365,59 @@ def test_rates_that_a_function_gives(rng, double, scheduler):
     np.testing.assert_allclose(w, tensor.detach().numpy(), rtol=1e-12)
 
 
+# A momentum that goes down while the learning rate goes up: the same schedules with the ends changed round.
+ONE_CYCLE = {"total_steps": 50, "learning_rate": 0.85, "div_factor": 0.85 / 0.95, "final_div_factor": 1.0}
+CYCLES = {
+    "one cycle": (
+        ("one_cycle", {"total_steps": 50}), ("one_cycle", ONE_CYCLE), lambda o: lr_scheduler.OneCycleLR(o, 0.01, 50)),
+    "one cycle, linear, three phases": (
+        ("one_cycle", {"total_steps": 50, "anneal": "linear", "three_phase": True}),
+        ("one_cycle", ONE_CYCLE | {"anneal": "linear", "three_phase": True}),
+        lambda o: lr_scheduler.OneCycleLR(o, 0.01, 50, anneal_strategy="linear", three_phase=True)),
+    "cyclic": (
+        ("cyclic", {"minimum": 0.001, "step_size_up": 4, "step_size_down": 7}),
+        ("cyclic", {"learning_rate": 0.8, "minimum": 0.9, "step_size_up": 4, "step_size_down": 7}),
+        lambda o: lr_scheduler.CyclicLR(o, 0.001, 0.01, 4, 7)),
+    "cyclic, halved": (
+        ("cyclic", {"minimum": 0.001, "step_size_up": 4, "mode": "triangular2"}),
+        ("cyclic", {"learning_rate": 0.8, "minimum": 0.9, "step_size_up": 4, "mode": "triangular2"}),
+        lambda o: lr_scheduler.CyclicLR(o, 0.001, 0.01, 4, mode="triangular2")),
+}  # fmt: skip
+MOMENTA = {
+    "sgd": ("momentum", {"momentum": 0.5, "weight_decay": 0.1}),
+    "sgd nesterov": ("momentum", {"momentum": 0.5, "nesterov": True}),
+    "rmsprop": ("momentum", {"momentum": 0.5, "eps": 1e-3}),
+    "adam": ("beta1", {"weight_decay": 0.1}),
+    "adamw": ("beta1", {"amsgrad": True}),
+    "adamax": ("beta1", {}),
+    "nadam": ("beta1", {}),
+    "radam": ("beta1", {}),
+}
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("label", MOMENTA)
+def test_momentum_cycles_against_the_learning_rate(rng, double, label, cycle, dtype, tolerance):
+    name, (parameter, settings) = label.split()[0], MOMENTA[label]
+    (kind, rates), (_, momenta), scheduler = CYCLES[cycle]
+    start, sequence = rng.normal(size=(3, 2)), gradient_sequence(rng, [(3, 2)], dtype)
+    weight = start.astype(dtype)
+    tensor = torch.tensor(weight, requires_grad=True)
+    theirs = CLASSES[name]([tensor], **settings)
+    scheduler = scheduler(theirs)
+    rate, momentum = temper.schedule(kind, **({"learning_rate": 0.01} | rates)), temper.schedule(kind, **momenta)
+    ours = temper.optimizer(name, **settings).schedule(parameter, momentum)
+    for step, [gradient] in enumerate(sequence[:49]):
+        group = theirs.param_groups[0]
+        assert momentum(step) == pytest.approx(group["betas"][0] if "betas" in group else group["momentum"], rel=1e-14)
+        tensor.grad = torch.tensor(gradient)
+        theirs.step()
+        scheduler.step()
+        ours.step([weight], [gradient], learning_rate=rate(step))
+    np.testing.assert_allclose(weight, tensor.detach().numpy(), rtol=tolerance, atol=tolerance)
+
+
 def test_no_schedule_of_pytorch_is_left_out():
     known = {"StepLR", "MultiStepLR", "ExponentialLR", "PolynomialLR", "LinearLR", "CosineAnnealingLR", "OneCycleLR",
              "CosineAnnealingWarmRestarts", "CyclicLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau",

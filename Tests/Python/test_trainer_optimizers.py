@@ -37,6 +37,43 @@ def test_groups_have_rates_and_schedules_of_their_own(rng):
     assert [np.array_equal(before[n], after[n]) for n in names] == [True, False, False, True]
 
 
+def test_a_momentum_follows_its_schedule_and_goes_on_after_a_stop(rng, tmp_path):
+    """A trainer's steps are those of a loop by hand, with the momentum down while the learning rate rises."""
+    x, y = data(rng, 16)
+    rate = temper.schedule("one_cycle", lr=0.3, total_steps=12)
+    cycle = {"learning_rate": 0.85, "div_factor": 0.85 / 0.95, "final_div_factor": 1.0, "total_steps": 12}
+    momentum = temper.schedule("one_cycle", **cycle)
+
+    def made():
+        optimizer = temper.optimizer("sgd").schedule("momentum", momentum)
+        return trainer(optimizer, schedule=rate)
+
+    model, fit = made()
+    by_hand = values(model)
+    fit.fit(x, y, epochs=12)
+    loop = temper.Model(NETWORK, input=(5,), dtype="float64")
+    for name, array in loop.parameters().items():
+        array[...] = by_hand[name]
+    names, weights = list(loop.parameters()), list(loop.parameters().values())
+    velocities = [np.zeros_like(w) for w in weights]
+    for step in range(12):
+        dy = temper.loss("cross_entropy").value_and_grad(loop.predict(x), y)[1]["logits"]
+        slopes = loop.vjp(x, dy, wrt=names)
+        for w, v, name in zip(weights, velocities, names):
+            v[...] = (momentum(step) if step else 0) * v + slopes[name]
+            w -= rate(step) * v
+    for name, array in model.parameters().items():
+        np.testing.assert_allclose(array, loop.parameters()[name], rtol=1e-9, atol=1e-12)
+    first = made()[1]
+    first.fit(x, y, epochs=5)
+    first.save(tmp_path / "state")
+    resumed, fit = made()
+    fit.resume(tmp_path / "state")
+    fit.fit(x, y, epochs=12)
+    for name, array in model.parameters().items():
+        np.testing.assert_array_equal(array, resumed.parameters()[name])
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon", "lamb"])
 def test_groups_of_equal_settings_change_nothing(rng, name):
     x, y = data(rng)

@@ -38,14 +38,20 @@ extension Method {
     _ whole: Arguments, changing changes: [(name: String, value: Value)]
   ) throws(TemperError) -> Arguments {
     var given: [(name: String, value: Value)] = []
+    var schedules: [(name: String, schedule: ScheduleInstance)] = []
     for parameter in parameters {
-      guard let value = whole.values[Method.basePrefix + parameter.name] ?? whole.values[parameter.name],
-        value != .none || parameter.allowsNone
-      else { continue }
+      let prefixed = Method.basePrefix + parameter.name
+      let name = whole.values[prefixed] == nil ? parameter.name : prefixed
+      guard let value = whole.values[name], value != .none || parameter.allowsNone else { continue }
       given.append((parameter.name, value))
+      if let schedule = whole.schedules[name], !changes.contains(where: { $0.name == parameter.name }) {
+        schedules.append((parameter.name, schedule))
+      }
     }
-    return try Arguments(
+    var inner = try Arguments(
       given + changes.filter { change in parameters.contains { $0.name == change.name } }, for: parameters)
+    for (name, schedule) in schedules { inner.follow(name, schedule) }
+    return inner
   }
 }
 

@@ -28,6 +28,8 @@ package final class Update {
     var newScalars: [String: @Sendable (StepNumbers) -> Double] = [:]
     var stages: [UpdateStage] = []
     var evaluation: Expression?
+    /// Parameters whose schedules the rule follows.
+    var followed: Set<String> = []
     var error: TemperError?
     /// The expression of a gradient that the rule asked for, under its name.
     let makeGradient: (String) -> Expression
@@ -44,7 +46,10 @@ package final class Update {
     self.epsilon = epsilon
   }
 
-  package func real(_ name: String) -> Double { arguments.real(name) }
+  package func real(_ name: String) -> Double {
+    if arguments.schedules[name] != nil { record.error = Update.fixed(name) }
+    return arguments.real(name)
+  }
   package func optionalReal(_ name: String) -> Double? { arguments.optionalReal(name) }
   package func boolean(_ name: String) -> Bool { arguments.boolean(name) }
   package func integer(_ name: String) -> Int { arguments.integer(name) }
@@ -75,6 +80,10 @@ package final class Update {
     if record.newStates.updateValue(value, forKey: scope + name) != nil { record.error = Update.twice(scope + name) }
   }
 
+  static func fixed(_ name: String) -> TemperError {
+    TemperError(.unsupported, "Parameter \(name) follows no schedule: what this method does with it is made once.")
+  }
+
   private static func twice(_ name: String) -> TemperError {
     TemperError(.invalidArgument, "The state \"\(name)\" would be kept twice: a method cannot stand around itself.")
   }
@@ -96,6 +105,33 @@ package final class Update {
       record.numbers.append(("learning_rate", { $0.learningRate }))
     }
     return .input("number.learning_rate", [])
+  }
+
+  /// A parameter of the method that a schedule may move: what it is at a step.
+  package func course(of name: String) -> @Sendable (StepNumbers) -> Double {
+    guard let schedule = arguments.schedules[name] else {
+      let value = real(name)
+      return { _ in value }
+    }
+    record.followed.insert(name)
+    return { schedule.value(at: Double($0.call - 1)) }
+  }
+
+  /// A parameter that a schedule may move: a constant, or a number of the step.
+  package func moving(_ name: String) -> Expression { moving(name, "") { $0 } }
+
+  /// 1 less such a parameter.
+  package func complement(of name: String) -> Expression { moving(name, ".complement") { 1 - $0 } }
+
+  /// Whether a parameter is 0 in all steps.
+  package func isZero(_ name: String) -> Bool { arguments.schedules[name] == nil && real(name) == 0 }
+
+  private func moving(
+    _ name: String, _ suffix: String, _ change: @escaping @Sendable (Double) -> Double
+  ) -> Expression {
+    if arguments.schedules[name] == nil { return .constant(change(real(name))) }
+    let course = course(of: name)
+    return number("scheduled." + name + suffix) { change(course($0)) }
   }
 
   /// A number that is kept from step to step, in double precision; `number` and `next` read it as `$0["name"]`.
@@ -205,13 +241,18 @@ package enum StateStart: Sendable, Hashable {
 package struct StepNumbers: Sendable {
   /// 1 at the first step.
   package let step: Int
+  /// The step of the whole optimizer, of which a method inside another may count several as one.
+  package let call: Int
   package let learningRate: Double
   /// Scalars as they were before this step, and totals as far as they are known.
   private let values: [String: Double]
   private let scope: String
 
-  package init(step: Int, learningRate: Double, values: [String: Double] = [:], scope: String = "") {
-    (self.step, self.learningRate, self.values, self.scope) = (step, learningRate, values, scope)
+  package init(
+    step: Int, call: Int? = nil, learningRate: Double, values: [String: Double] = [:], scope: String = ""
+  ) {
+    (self.step, self.call, self.learningRate) = (step, call ?? step, learningRate)
+    (self.values, self.scope) = (values, scope)
   }
 
   /// A scalar or total that the rule declared.
@@ -220,6 +261,7 @@ package struct StepNumbers: Sendable {
   /// As a method sees it whose names begin with `scope`, and for which so many calls are one step.
   func scoped(_ scope: String, callsPerStep: Int = 1) -> StepNumbers {
     StepNumbers(
-      step: (step + callsPerStep - 1) / callsPerStep, learningRate: learningRate, values: values, scope: scope)
+      step: (step + callsPerStep - 1) / callsPerStep, call: call, learningRate: learningRate, values: values,
+      scope: scope)
   }
 }

@@ -277,6 +277,7 @@ package final class UpdateEngine {
   package func run(
     step: Int, rate: (_ group: Int) -> Double, scale: Double = 1, evaluate: Evaluate? = nil
   ) throws(TemperError) {
+    for arguments in groups { try arguments.checkSchedules(step: step - 1, of: method.parameters) }
     scales["gradient_scale"] = scale
     var isAway = false
     if isRandom { for bound in parts { bound.clock?.setWords(bound.key, UInt64(step)) } }

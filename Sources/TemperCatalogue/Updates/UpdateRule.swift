@@ -32,6 +32,8 @@ package struct UpdateRule: Sendable {
   package let scalars: [(name: String, initial: Double, next: @Sendable (StepNumbers) -> Double)]
   package let stages: [UpdateStage]
   package let evaluation: Expression?
+  /// Parameters whose schedules the rule follows, as the method calls them that does.
+  let followed: Set<String>
 
   package init(
     _ method: Method, _ arguments: Arguments, shape: Shape, type: DType = .float32,
@@ -52,6 +54,7 @@ package struct UpdateRule: Sendable {
     }
     self.states = states
     (numbers, stages, evaluation) = (record.numbers, record.stages, record.evaluation)
+    followed = record.followed
     scalars = record.scalars.map { ($0.name, $0.initial, record.newScalars[$0.name] ?? { _ in .nan }) }
     for expression in [parameter] + states.map(\.value) + stages.flatMap(\.expressions) {
       if let error = expression.error { throw error.from(method.name) }

@@ -156,6 +156,20 @@ class Optimizer(Method):
             library.optimizer_add_group(self, places, len(positions), *values(parameters), schedule)
         return self
 
+    def schedule(self, parameter: str, schedule: Schedule | str, /) -> Optimizer:
+        """Before groups and the first step: this parameter of the method (momentum, beta1, weight_decay, ...) is at each
+        step what the schedule gives for it. Returns the optimizer.
+
+        A one-cycle momentum, 0.95 to 0.85 and back while the learning rate rises and falls:
+        optimizer.schedule("momentum", temper.schedule("one_cycle", learning_rate=0.85, div_factor=0.85 / 0.95,
+        final_div_factor=1, total_steps=1000)).
+        """
+        if isinstance(schedule, str):
+            schedule = Schedule(self._context, schedule, {})
+        with self._lock:
+            library.optimizer_schedule(self, parameter.encode(), schedule)
+        return self
+
     def evaluation_point(self, params: Sequence[Out]) -> list[Result]:
         """Where the model should be evaluated, as new arrays: the average that the method keeps (ema, swa, lookahead,
         schedule_free_adamw), or the parameters themselves."""
