@@ -79,19 +79,26 @@ extension Tensor {
   }
 
   /// 0 where a mask of the same type and number of elements is 0; both dense.
-  package func keep(where mask: Tensor) {
-    precondition(dtype == mask.dtype && count == mask.count && isDense && mask.isDense && dtype.isFloating)
-    if dtype == .float64 {
-      let (to, kept) = unsafe (
-        pointer.assumingMemoryBound(to: Double.self), mask.pointer.assumingMemoryBound(to: Double.self)
-      )
-      for index in 0..<count { unsafe to[index] = kept[index] == 0 ? 0 : to[index] }
-    } else {
-      let (to, kept) = unsafe (
-        pointer.assumingMemoryBound(to: Float.self), mask.pointer.assumingMemoryBound(to: Float.self)
-      )
-      for index in 0..<count { unsafe to[index] = kept[index] == 0 ? 0 : to[index] }
+  package func keep(where mask: Tensor) { replace(by: nil, where: mask, isSet: false) }
+
+  /// The elements of a source, 0 without one, where a mask is not 0, or is 0; all dense, of one type and size.
+  package func replace(by source: Tensor?, where mask: Tensor, isSet: Bool) {
+    if dtype == .float64 { replace(Double.self, source, mask, isSet) } else { replace(Float.self, source, mask, isSet) }
+  }
+
+  private func replace<T: BinaryFloatingPoint>(_: T.Type, _ source: Tensor?, _ mask: Tensor, _ isSet: Bool) {
+    for other in [mask] + (source.map { [$0] } ?? []) {
+      precondition(dtype == other.dtype && count == other.count && other.isDense)
     }
+    precondition(dtype.isFloating && isDense)
+    let to = unsafe pointer.assumingMemoryBound(to: T.self)
+    let marks = unsafe mask.pointer.assumingMemoryBound(to: T.self)
+    guard let source else {
+      for index in 0..<count { unsafe to[index] = (marks[index] != 0) == isSet ? 0 : to[index] }
+      return
+    }
+    let from = unsafe source.pointer.assumingMemoryBound(to: T.self)
+    for index in 0..<count { unsafe to[index] = (marks[index] != 0) == isSet ? from[index] : to[index] }
   }
 
   /// The number in a tensor with one real element.

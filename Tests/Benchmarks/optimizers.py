@@ -1,19 +1,53 @@
 """Optimizers over a large array and over many small ones, beside PyTorch's fused and foreach forms."""
+import statistics
+
 import numpy as np
 import torch
 
 import temper
-from pairs import pair, report, human
+from pairs import human, pair, report, turns
 
 LARGE = 64 << 20
-# Ours, its options; PyTorch's of the same rule (None: it has none); arrays that a step must read and write.
+
+
+def lion_operations(p, g, state, lr=1e-4, beta1=0.9, beta2=0.99):
+    m, u = state
+    torch.lerp(m, g, 1 - beta1, out=u).sign_()
+    p.add_(u, alpha=-lr)
+    m.lerp_(g, 1 - beta2)
+
+
+def adabelief_operations(p, g, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16):
+    m, s, u = state
+    m.lerp_(g, 1 - beta1)
+    torch.sub(g, m, out=u)
+    s.mul_(beta2).addcmul_(u, u, value=1 - beta2).add_(eps)
+    torch.sqrt(s, out=u).add_(eps)
+    p.addcdiv_(m, u, value=-lr)
+
+
+def adan_operations(p, g, state, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8):
+    m, v, n, last, u = state
+    torch.sub(g, last, out=u)
+    last.copy_(g)
+    m.lerp_(g, 1 - beta1)
+    v.lerp_(u, 1 - beta2)
+    u.mul_(beta2).add_(g)
+    n.mul_(beta3).addcmul_(u, u, value=1 - beta3)
+    torch.sqrt(n, out=u).add_(eps)
+    p.addcdiv_(m, u, value=-lr).addcdiv_(v, u, value=-lr * beta2)
+
+
+# Ours, its options; PyTorch's class, or where it has none the same step (but for the corrections of its averages, which
+# are numbers) in operations and how many arrays that
+# takes; arrays that a step must read, and write.
 RULES = [
-    ("adam", {}, lambda p: torch.optim.Adam(p, fused=True), 7),
-    ("adamw", {}, lambda p: torch.optim.AdamW(p, fused=True), 7),
-    ("sgd", {"momentum": 0.9}, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True), 5),
-    ("lion", {}, None, 5),
-    ("adabelief", {}, None, 7),
-    ("adan", {}, None, 11),
+    ("adam", {}, torch.optim.Adam, 4, 3),
+    ("adamw", {}, torch.optim.AdamW, 4, 3),
+    ("sgd", {"momentum": 0.9}, lambda p, **form: torch.optim.SGD(p, lr=0.01, momentum=0.9, **form), 3, 2),
+    ("lion", {}, (lion_operations, 2), 3, 2),
+    ("adabelief", {}, (adabelief_operations, 3), 4, 3),
+    ("adan", {}, (adan_operations, 5), 6, 5),
 ]
 
 
@@ -28,16 +62,36 @@ def tensors(shape, count=1):
     return made
 
 
-def large(context, name, options, other, passes):
-    """Aim: 50 GB/s or PyTorch's fused form; memory is the limit."""
+def steps_of_pytorch(other):
+    """Its fused and its foreach form; or the same step in single operations."""
+    if isinstance(other, tuple):
+        operations, count = other
+        [p], state = tensors(LARGE), [torch.zeros(LARGE) for _ in range(count)]
+        return {"operations": torch.no_grad()(lambda: operations(p, p.grad, state))}
+    return {form: other(tensors(LARGE), **{form: True}).step for form in ("fused", "foreach")}
+
+
+def large(context, name, options, other, reads, writes):
+    """Memory is the limit: the bytes that a step must move over its time, beside the speed of an array scaled in place
+    (one read, one write) and of a copy, which have their turns in the same rounds: the machine's memory drifts."""
     optimizer = context.optimizer(name, **options)
     parameters, gradients = arrays(LARGE)
-    theirs = other(tensors(LARGE)).step if other else lambda: None
-    ours, seconds, ratio = pair(lambda: optimizer.step(parameters, gradients), theirs)
-    speed = passes * parameters[0].nbytes / ours / 1e9
-    reached = "reached" if speed >= 50 or other and ratio >= 1 else "MISSED"
-    print(f"{f'{name}, 64 million floats':52} {human(ours):>9} {human(seconds) if other else '-':>9} "
-          f"{f'{ratio:7.2f}x' if other else '       -'}  aim    1  {reached:8} {speed:.1f} GB/s (or 50)", flush=True)
+    theirs = steps_of_pytorch(other)
+    scaled, copied = torch.zeros(LARGE), torch.zeros(LARGE)
+    actions = [lambda: optimizer.step(parameters, gradients), lambda: scaled.mul_(0.5), lambda: copied.copy_(scaled)]
+    rounds = turns(*actions, *theirs.values(), seconds=2)
+    ours, scale, copy, *others = (statistics.median(times) for times in zip(*rounds))
+    form, best = min(zip(theirs, others), key=lambda other: other[1])
+    place = 3 + list(theirs).index(form)
+    ratio = statistics.median(times[place] / times[0] for times in rounds)
+    moved = (reads + writes) * 4
+    share = statistics.median(moved / 8 * min(times[1], times[2]) / times[0] for times in rounds)
+    size = LARGE * 4 / 1e9
+    print(f"{f'{name}, 64 million floats, {form}':52} {human(ours):>9} {human(best):>9} {ratio:7.2f}x  aim    1  "
+          f"{'reached' if ratio >= 1 else 'MISSED'}", flush=True)
+    print(f"{f'  {moved} bytes an element ({reads} reads, {writes} writes)':52} {(reads + writes) * size / ours:6.1f} GB/s beside "
+          f"{2 * size / scale:.1f} scaling in place, {2 * size / copy:.1f} copying: {share:.2f} of the faster, aim 0.9, "
+          f"{'reached' if share >= 0.9 else 'MISSED'}", flush=True)
 
 
 def small(context, form):

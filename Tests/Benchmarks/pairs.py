@@ -19,11 +19,18 @@ def turn(action, repeats):
     return once(action, repeats)
 
 
+def turns(*actions, seconds=1.0, rounds=9):
+    """Seconds of each action in each round, in which every one has its turn."""
+    for action in actions:
+        action()  # memory is touched, plans are made
+    share = seconds / rounds / len(actions)
+    repeats = [max(1, int(share / max(turn(action, 1), 1e-7))) for action in actions]
+    return [[turn(action, count) for action, count in zip(actions, repeats)] for _ in range(rounds)]
+
+
 def pair(ours, other, seconds=1.0, rounds=9):
     """Median seconds of each, and the median of the ratios other / ours, round by round."""
-    ours(), other()  # memory is touched, plans are made
-    repeats = [max(1, int(seconds / rounds / 2 / max(turn(action, 1), 1e-7))) for action in (ours, other)]
-    times = [(turn(ours, repeats[0]), turn(other, repeats[1])) for _ in range(rounds)]
+    times = turns(ours, other, seconds=seconds, rounds=rounds)
     return (statistics.median(t for t, _ in times), statistics.median(t for _, t in times),
             statistics.median(b / a for a, b in times))
 

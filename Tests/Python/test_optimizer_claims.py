@@ -249,3 +249,46 @@ def test_increments_of_online_learning_tell_the_change_of_the_loss():
         assert (h @ x) @ increment == pytest.approx(change, rel=1e-9, abs=1e-12)
         moved += change < 0
     assert moved >= 15
+
+
+def test_gradients_around_what_online_learning_finds_fall_by_the_cube_root():
+    """|x1| + |x2 - x1^2| under Gaussian noise, 3 seeds: the norm of the mean gradient over an epoch, all of whose points
+    lie within delta = 0.1 of each other, falls as N^(-1/3), the slope to 0.05; over the ball around the epochs' means it
+    is less than half of that around descent with a constant rate of 0.1, which falls by less than a fifth."""
+
+    def slopes(points):
+        side = np.sign(points[:, 1] - points[:, 0] ** 2)
+        return np.stack([np.sign(points[:, 0]) - 2 * points[:, 0] * side, side], 1)
+
+    def visited(optimizer, count, noise):
+        x, points = np.array([1.0, 1.5]), np.empty((count, 2))
+        for n in range(count):
+            points[n] = x
+            optimizer.step([x], [slopes(x[None])[0] + noise[n]])
+        return points
+
+    random = np.random.default_rng(0)
+    ball = random.normal(size=(2000, 2))
+    ball *= 0.1 * np.sqrt(random.random((2000, 1))) / np.linalg.norm(ball, axis=1, keepdims=True)
+
+    def around(points):
+        return np.mean([np.linalg.norm(slopes(p + ball).mean(0)) for p in points[:: len(points) // 20 + 1]])
+
+    counts, along = (250, 1000, 4000), []
+    online, plain = [], {count: [] for count in counts}
+    for count in counts:
+        length = round((0.1 * count) ** (2 / 3) / 2)
+        norms = []
+        for seed in range(3):
+            noise = np.random.default_rng(seed).normal(size=(count, 2))
+            settings = {"T": length, "D": 0.1 / length, "eta": 0.05 / length**1.5, "seed": seed}
+            points = visited(temper.optimizer("online_to_nonconvex", **settings), count, noise)
+            epochs = points[: count // length * length].reshape(-1, length, 2)
+            norms.append(np.mean([np.linalg.norm(slopes(epoch).mean(0)) for epoch in epochs]))
+            if count == counts[-1]:
+                online.append(around(epochs.mean(1)))
+            plain[count].append(around(visited(temper.optimizer("sgd", lr=0.1), count, noise)))
+        along.append(np.mean(norms))
+    slope = np.polyfit(np.log(counts), np.log(along), 1)[0]
+    assert abs(slope + 1 / 3) < 0.05, (slope, along)
+    assert np.mean(online) < 0.5 * np.mean(plain[4000]) and np.mean(plain[4000]) > 0.8 * np.mean(plain[250])

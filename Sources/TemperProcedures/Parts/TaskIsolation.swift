@@ -102,22 +102,15 @@ struct TaskIsolation {
     try matrices.apply(training)
   }
 
-  /// What earlier tasks left is put back after a step, without a past in the optimizer.
+  /// What earlier tasks left is put back after a step, inside the mask and outside, without a past in the optimizer.
   func restore(_ training: Training) throws(TemperError) {
     if task(training.position) == 0 { return }
     for index in matrices.shapes(training).indices {
-      let (frozen, mask) = (
-        try training.kept("frozen\(index)").array(of: Double.self), try matrices.mask(training, index)
-      )
-      let all = try training.kept("weights\(index)").array(of: Double.self)
-      let tensor = try matrices.weights(training, index)
-      var weights = try tensor.array(of: Double.self)
-      for place in weights.indices where frozen[place] != 0 && mask[place] != 0 { weights[place] = all[place] }
-      try tensor.assign(from: try Tensor(weights, shape: tensor.shape))
+      let frozen = try training.kept("frozen\(index)")
+      try matrices.weights(training, index).replace(
+        by: try training.kept("weights\(index)"), where: frozen, isSet: true)
       for state in try matrices.states(training, index) where state.tensor.count == frozen.count {
-        var values = try state.tensor.array(of: Double.self)
-        for place in values.indices where frozen[place] != 0 { values[place] = 0 }
-        try state.tensor.assign(from: try Tensor(values, shape: state.tensor.shape))
+        state.tensor.replace(by: nil, where: frozen, isSet: true)
       }
     }
   }

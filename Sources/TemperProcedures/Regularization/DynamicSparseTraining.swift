@@ -114,8 +114,8 @@ final class DynamicSparseTraining: RecordedProcedure {
       let turn = 0.5 * (1 + cos(Double.pi * progress))
       for index in matrices.shapes(training).indices { try move(training, index, last + (first - last) * turn) }
     }
-    try matrices.apply(training)
     try isolation?.restore(training)
+    try matrices.apply(training)
   }
 
   func epochDidEnd(_ training: Training) throws(TemperError) { try isolation?.endEpoch(training) }
