@@ -157,8 +157,8 @@ class Optimizer(Method):
         return self
 
     def schedule(self, parameter: str, schedule: Schedule | str, /) -> Optimizer:
-        """Before groups and the first step: this parameter of the method (momentum, beta1, weight_decay, ...) is at each
-        step what the schedule gives for it. Returns the optimizer.
+        """Before groups and the first step: this parameter of the method (momentum, beta1, weight_decay, ...) is at
+        each step what the schedule gives for it. Returns the optimizer.
 
         A one-cycle momentum, 0.95 to 0.85 and back while the learning rate rises and falls:
         optimizer.schedule("momentum", temper.schedule("one_cycle", learning_rate=0.85, div_factor=0.85 / 0.95,

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-import temper
-
 from . import Finding, Reference, experiment
 from .layer_behaviour import CONTEXT, accuracy, fit, model, shuffled
 
@@ -49,11 +47,12 @@ def proxies(widths, x, y, seed=0):
 
     def slopes(weights):
         states = forward(weights, x)
-        return backward(weights, states, CONTEXT.loss("cross_entropy").value_and_grad(states[-1], y)[1]["logits"]), states
+        error = CONTEXT.loss("cross_entropy").value_and_grad(states[-1], y)[1]["logits"]
+        return backward(weights, states, error), states
 
     (gradient, at), states = slopes(weights)
     norm = np.sqrt(sum((g**2).sum() for g in gradient))
-    step = 1e-4 / norm
+    step = 1e-4 / max(norm, 1e-12)  # 0 where every unit is dead
     ahead = slopes([w + step * g for w, g in zip(weights, gradient)])[0][0]
     behind = slopes([w - step * g for w, g in zip(weights, gradient)])[0][0]
     curved = [(a - b) / (2 * step) for a, b in zip(ahead, behind)]
@@ -61,7 +60,9 @@ def proxies(widths, x, y, seed=0):
     for weight in weights:
         flow = flow @ np.abs(weight).T
     jacobian = network.vjp(x, np.ones((len(x), 10), np.float32))["x"].astype(float)
-    spectrum = np.linalg.eigvalsh(np.nan_to_num(np.corrcoef(jacobian)))
+    centred = jacobian - jacobian.mean(1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    spectrum = np.linalg.eigvalsh(centred @ centred.T)
     return [
         norm,
         sum(np.abs(w * g).sum() for w, g in zip(weights, gradient)),
@@ -87,7 +88,8 @@ def searched(scores, accuracies, budget, seed):
 @experiment(
     "metric_combination_study", area="regularize",
     summary="Searches a pool of networks by a combination of proxies, by each of them, and by chance.",
-    reference=Reference("He et al.", 2024, "Robustifying and Boosting Training-Free Neural Architecture Search", "2403.07591"),
+    reference=Reference(
+        "He et al.", 2024, "Robustifying and Boosting Training-Free Neural Architecture Search", "2403.07591"),
     networks="In the pool.", budget="Networks that a search may train.", seeds="Searches.", epochs="Of each training.",
 )  # fmt: skip
 def metric_combination_study(networks: int = 60, budget: int = 10, seeds: int = 20, epochs: int = 10):
@@ -97,10 +99,16 @@ def metric_combination_study(networks: int = 60, budget: int = 10, seeds: int = 
                            for w in shapes])  # fmt: skip
     scores = np.array([proxies(w, x[:100], y[:100]) for w in shapes])
     found = np.mean([searched(scores, accuracies, budget, seed) for seed in range(seeds)])
-    alone = {name: accuracies[np.argsort(-scores[:, k], kind="stable")[:budget]].max() for k, name in enumerate(PROXIES)}
+    alone = {
+        name: accuracies[np.argsort(-scores[:, k], kind="stable")[:budget]].max() for k, name in enumerate(PROXIES)
+    }
     chance = np.mean([np.random.default_rng(s).permutation(accuracies)[:budget].max() for s in range(100 * seeds)])
     best = max(alone, key=alone.get)
     words = f"{found:.2f}% of {accuracies.max():.2f}% (median of the pool {np.median(accuracies):.2f}%)"
-    yield Finding(f"With {budget} trainings a combination finds no worse than chance.", f"{words}; chance {chance:.2f}%", bool(found >= chance))
+    yield Finding(
+        f"With {budget} trainings a combination finds no worse than chance.",
+        f"{words}; chance {chance:.2f}%",
+        bool(found >= chance),
+    )
     measured = f"{words}; " + ", ".join(f"{name} {value:.2f}%" for name, value in alone.items())
     yield Finding("And no worse than the first of the best single proxy.", measured, bool(found >= alone[best]))
