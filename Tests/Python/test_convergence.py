@@ -50,7 +50,17 @@ METHODS = [
     ("lookahead", {"base": "adam", "lr": 0.1}, 800, 1e-5), ("ema", {"base": "adam", "lr": 0.05, "decay": 0.9}, 800, 1e-5),
     ("cautious", {"base": "adamw", "lr": 0.05, "weight_decay": 0.0}, 800, 1e-5),
     ("clip_by_global_norm", {"lr": 1.0}, 1500, 1e-5), ("median_gradient_descent", {"lr": 1.0}, 1500, 1e-5),
-    ("sam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5),
+    ("sam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5), ("asam", {"lr": 1.0, "rho": 1e-3}, 1500, 1e-5),
+    ("esam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5), ("friendly_sam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5),
+    ("gsam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5), ("looksam", {"lr": 1.0, "rho": 1e-4}, 1500, 1e-5),
+    ("fisher_sam_mask", {"base": "sgd", "lr": 1.0, "rho": 1e-4}, 1500, 1e-5),
+    ("accumulation", {"base": "sgd", "lr": 1.0}, 1500, 1e-4), ("swa", {"lr": 1.0}, 1500, 1e-4),
+    ("adaptive_gradient_clipping", {"lr": 1.0, "clipping": 1.0}, 1500, 1e-5), ("clip_by_layer_norm", {"lr": 1.0}, 1500, 1e-5),
+    ("clip_radagrad_delayed", {"lr": 3.0, "clip": 10.0}, 1500, 1e-6), ("gradient_centralization", {"lr": 1.0}, 1500, 1e-5),
+    ("gradient_noise", {"lr": 0.3, "eta": 0.01}, 1500, 1e-3), ("asgd", {"lr": 1.0, "t0": 500}, 1500, 1e-5),
+    ("lars", {"lr": 1.0, "trust_coefficient": 0.1}, 1500, 1e-5), ("sparse_adam", {"lr": 0.05}, 800, 1e-6),
+    ("clip_by_value", {"lr": 1.0, "bound": 1.0}, 1500, 1e-5),
+    ("clip_by_quantile", {"lr": 1.0, "of": "norms", "quantile": 0.5}, 1500, 1e-5),
 ]  # fmt: skip
 # Methods without a rate to tune.
 FREE = [
@@ -58,8 +68,15 @@ FREE = [
     ("u_dog", {"form": "a_dog"}, 1500, 1e-3), ("schedule_free_sgd", {"lr": 3.0}, 1500, 1e-4),
     ("schedule_free_adamw", {"lr": 0.1}, 1500, 1e-4), ("lbfgs", {}, 10, 1e-9),
     ("gradient_normalized_newton", {}, 40, 1e-10), ("gradient_normalized_newton", {"hessian": "secant"}, 200, 1e-8),
-    ("clipped_sstm", {"L": 5.0, "B": 1.0}, 800, 1e-4),
+    ("clipped_sstm", {"L": 5.0, "B": 1.0}, 800, 1e-4), ("online_to_nonconvex", {"D": 0.1, "T": 10, "eta": 0.1}, 1500, 1e-6),
 ]  # fmt: skip
+# Methods of other problems: codes of weights, low rank, matrices; and one that leaves out the way along the parameters.
+ELSEWHERE = {"pv_tuning", "subgm_low_rank_recovery", "muon", "root_optimizer", "orthograd_optimizer"}
+
+
+def test_every_optimizer_is_brought_to_an_optimum():
+    names = {record["name"] for record in temper.catalog(kind="optimizer")}
+    assert names == {case[0] for case in METHODS + FREE} | ELSEWHERE
 
 
 @pytest.mark.parametrize("data", ["breast_cancer", "diabetes"])
@@ -118,6 +135,7 @@ def test_gradient_normalized_newton_as_its_page_says():
 # loss of those that hold is below a fifth of the plain method's, over which single draws rule.
 HEAVY = [
     ("clip_by_global_norm", {"max_norm": 3.0}), ("clip_by_value", {"bound": 1.0}),
+    ("clip_by_layer_norm", {"max_norm": 3.0}),
     ("clip_by_quantile", {"of": "norms", "quantile": 0.5}), ("median_gradient_descent", {"phi": "l2", "tau": 0.3}),
     ("median_gradient_descent", {"phi": "l1", "tau": 0.1}), ("median_gradient_descent", {"phi": "huber", "mu": 0.2}),
 ]  # fmt: skip
