@@ -16,9 +16,10 @@ struct CutCrossEntropy {
     _ features: Expression, _ classifier: Expression, _ targets: Expression, bias: Expression?, cap: Double?,
     filter: Double
   ) -> Expression {
-    // Without the filter tiles are as large as products like them; with it as small as what may be left out.
+    // Without the filter tiles are as large as products like them, and no whole pages wide: rows a page apart share few
+    // cache sets. With it they are as small as what may be left out.
     let cut = CutCrossEntropy(
-      cap: cap, filter: filter, rows: filter > 0 ? 128 : 2048, columns: filter > 0 ? 256 : 1024, hasBias: bias != nil)
+      cap: cap, filter: filter, rows: filter > 0 ? 128 : 512, columns: filter > 0 ? 256 : 992, hasBias: bias != nil)
     let backward = CustomOperation(
       name: "cut_cross_entropy", definition: { cut.plainGradient($0) },
       prepare: { (type, workers) throws(TemperError) in cut.gradientBody(type, workers) })
