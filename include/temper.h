@@ -585,8 +585,20 @@ int32_t temper_model_create(temper_model **out, temper_context *context, const c
                             const int64_t *input_sizes, int32_t input_rank, int32_t dtype, uint64_t seed,
                             temper_error *error);
 
-/* A model from a file that temper_model_save wrote, safetensors or GGUF, quantized or not; one from a GGUF file has
- * float parameters. The file is checked in full before use. [any] */
+/* A model from a file that temper_model_save wrote, safetensors, GGUF or ONNX, quantized or not; one from a GGUF or an
+ * ONNX file has float parameters. The file is checked in full before use.
+ *
+ * A path that ends in ".onnx" may also be another program's: its graph becomes layers and its constants their weights.
+ * Imported are dense layers (Gemm; MatMul with a matrix of the file), Conv, MaxPool and AveragePool in two dimensions,
+ * GlobalAveragePool, means over positions, Batch-, Layer-, RMS-, Group- and InstanceNormalization, embeddings (Gather),
+ * learned positions, attention of a sequence to itself (causal or to all of it), softmax and the activations, as one
+ * operator or as several that compute the same, sums and concatenations of branches, moves of whole outputs (Reshape,
+ * Transpose and the like), scaling by constants, and weights as codes (DequantizeLinear). The sizes of the one input must
+ * be fixed, but for the batch's, which is free in the model also where the file fixes it. Not imported are several inputs
+ * or outputs, recurrent operators, transposed convolutions and those of other dimensions, sides padded differently, masks
+ * that are given and attention to another sequence, products of two branches, pieces cut out of an output, loops and
+ * conditions, functions and operators of other domains, and constants in other files: TEMPER_ERROR_UNSUPPORTED, with the
+ * node's name. [any] */
 int32_t temper_model_load(temper_model **out, temper_context *context, const char *path, temper_error *error);
 
 /* Writes the model with its description: a path that ends in ".gguf" becomes a GGUF file, one in ".onnx" an ONNX model,

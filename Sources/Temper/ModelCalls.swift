@@ -25,6 +25,11 @@ final class ContextModel: Handled {
       } catch { throw error.from(path) }
       return
     }
+    if path.hasSuffix(".onnx") {
+      let file = try ONNXFile(reading: try ReadableFile(path))
+      self.init(try file.model(catalogue: context.catalogue, workers: context.workers), context)
+      return
+    }
     let file = try Safetensors(reading: path)
     do throws(TemperError) {
       if QuantizedModel.isDescribed(by: file) {

@@ -76,11 +76,12 @@ def file_of_weights(context, threads, width=2048, layers=24):
 
         memory = bytearray(4 * width * width)
         other()
-        peak = peak_of_quantizing(threads, source, target)
+        peak, of_gguf = (peak_of_quantizing(threads, source, path) for path in (target, target.replace("safetensors", "gguf")))
         ours, theirs, ratio = pair(lambda: quantizer.quantize_file(source, target), other, rounds=3)
         print(f"{f'file of {layers * width * width / 1e6:.0f} million weights to 4 bits':52} {human(ours):>9} "
               f"{human(theirs):>9} {ratio:7.2f}x  aim    -           "
-              f"{4 * width * width * layers / ours / 1e9:.2f} GB/s read, peak {peak / (4 * width * width):.2f} times the largest layer", flush=True)
+              f"{4 * width * width * layers / ours / 1e9:.2f} GB/s read, peak {peak / (4 * width * width):.2f} times the largest layer, "
+              f"{of_gguf / (4 * width * width):.2f} to GGUF", flush=True)
 
 
 def peak_of_quantizing(threads, source, target):

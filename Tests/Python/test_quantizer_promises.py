@@ -22,10 +22,14 @@ def matrices():
         yield "one row", rng.normal(size=(1, 32)).astype(np.float32), x
 
 
-# Never above rounding to nearest on the same grid: in the outputs, or in the weights.
+# Never above rounding to nearest on the same grid: in the outputs, or in the weights (of methods that look at weights
+# alone there). Not here, for they promise nothing of the kind: hadamard_rotation (in another basis even weights can become
+# uneven), smoothquant and cross_layer_equalization (weights get wider ranges so that inputs get narrower ones), pruning.
 PROMISES = [
     ("adaround", {"iterations": 40}, "output_error"), ("adaquant", {"iters": 40, "bits_a": None}, "output_error"),
     ("awq", {}, "output_error"), ("gptq", {}, "output_error"), ("bias_correction", {}, "output_error"),
+    ("optimal_brain_quantization", {}, "output_error"), ("optimal_brain_quantization", {"group_size": 8}, "output_error"),
+    ("kmeans", {"symmetric": True}, "relative_error"), ("kmeans", {"symmetric": True, "group_size": 8}, "relative_error"),
     ("round_to_nearest", {"range": "mse"}, "relative_error"),
     ("round_to_nearest", {"range": "mse", "symmetric": False, "group_size": 8}, "relative_error"),
 ]  # fmt: skip
@@ -38,10 +42,34 @@ def test_errors_are_never_above_rounding_to_nearest(name, settings, measure, bit
     defaults = {p["name"]: p["default"] for p in record["parameters"]}
     base = {"bits": bits, "symmetric": settings.get("symmetric", defaults.get("symmetric", False)),
             "group_size": settings.get("group_size", 0)}  # fmt: skip
+    own = {key: value for key, value in settings.items() if key in defaults}
     for label, weight, x in matrices():
-        ours = CONTEXT.quantizer(name, bits=bits, **settings).quantize(weight, calibration=x).report[measure]
+        told = None if name == "kmeans" else x  # with inputs its levels are those of the weights that matter
+        ours = CONTEXT.quantizer(name, bits=bits, **own).quantize(weight, calibration=told).report[measure]
         nearest = CONTEXT.quantizer("round_to_nearest", **base).quantize(weight, calibration=x).report[measure]
         assert ours <= nearest * (1 + 1e-5), label
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("group", [0, 8])
+def test_half_quadratic_splitting_never_loses_to_its_start(bits, group):
+    """Its measure is the mean size of errors, and its start the grid from the least to the largest weight."""
+    for label, weight, _ in matrices():
+        mean = {n: np.abs(CONTEXT.quantizer("hqq", bits=bits, group_size=group, iterations=n).quantize(weight).dequantize()
+                          - weight).mean() for n in (0, 20)}  # fmt: skip
+        assert mean[20] <= mean[0] * (1 + 1e-5), label
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (5, 7), (3, 1)], ids=str)
+def test_parts_of_rows_need_not_divide_them(shape):
+    """Kernels of convolutions over one channel have nine columns."""
+    weight = np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    exact = CONTEXT.quantizer("multi_codebook_vq", m=2, K=16, levels=2).quantize(weight)
+    np.testing.assert_allclose(exact.dequantize(), weight, atol=1e-5)  # as many words as rows
+    rough = CONTEXT.quantizer("multi_codebook_vq", m=2, K=2, levels=1).quantize(weight)
+    assert rough.dequantize().shape == shape and 0 < rough.report["relative_error"] < 0.9
+    model = temper.Model([{"conv2d": 4}, "flatten", {"dense": 3}], input=(1, 6, 6), context=CONTEXT)
+    assert CONTEXT.quantizer("multi_codebook_vq", K=4).quantize_model(model).is_quantized
 
 
 SHORT = {

@@ -82,7 +82,7 @@ def test_a_quick_run(tmp_path):
 
 
 def test_a_quick_run_of_quantizers(tmp_path):
-    command = [sys.executable, "-m", "temper", "study", "quantization", "--quick", "--threads", "1"]
+    command = [sys.executable, "-m", "temper", "study", "quantization", "--quick", "--jobs", "1"]
     command += ["--output", str(tmp_path), "--only", "round_to_nearest", "--only", "nf4"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     with open(tmp_path / "quantization.csv") as file:

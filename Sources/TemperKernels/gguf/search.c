@@ -9,8 +9,6 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-#define INLINE static inline __attribute__((always_inline))
-
 // Largest whole numbers beside d and dmin.
 typedef struct {
   int low, high, offset;
@@ -38,21 +36,28 @@ typedef struct {
   int count;
 } group;
 
-// The nearest code for each value of a group. A scale of 0 gives the level nearest to 0.
-INLINE void nearest_codes(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes) {
+// The nearest code for each value of a group. A scale of 0 gives the level nearest to 0. What wider vectors make faster is
+// this loop: it alone has variants.
+TEMPER_CLONES static void nearest_codes(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes) {
   float inverse = scale == 0 ? 0 : 1 / scale;
   if (!isfinite(inverse)) inverse = 0;
   if (layout->table) {
+    float wanted[TEMPER_GGUF_LARGEST_BLOCK], least[TEMPER_GGUF_LARGEST_BLOCK];
+    int32_t best[TEMPER_GGUF_LARGEST_BLOCK];
     for (int i = 0; i < group.count; i++) {
-      float wanted = (group.x[i] + offset) * inverse, least = INFINITY;
-      uint8_t best = 0;
-      for (int code = 0; code < 16; code++) {
-        float distance = fabsf(wanted - (float)layout->table[code]);
-        best = distance < least ? (uint8_t)code : best;
-        least = distance < least ? distance : least;
-      }
-      codes[i] = best;
+      wanted[i] = (group.x[i] + offset) * inverse;
+      least[i] = INFINITY;
+      best[i] = 0;
     }
+    for (int code = 0; code < 16; code++) {
+      float level = (float)layout->table[code];
+      for (int i = 0; i < group.count; i++) {
+        float distance = fabsf(wanted[i] - level);
+        best[i] = distance < least[i] ? code : best[i];
+        least[i] = distance < least[i] ? distance : least[i];
+      }
+    }
+    for (int i = 0; i < group.count; i++) codes[i] = (uint8_t)best[i];
     return;
   }
   float low = layout->low, high = layout->high;
@@ -65,7 +70,7 @@ INLINE void nearest_codes(const gguf_layout *layout, group group, float scale, f
   }
 }
 
-INLINE double squared_error(const gguf_layout *layout, group group, float scale, float offset, const uint8_t *codes) {
+static double squared_error(const gguf_layout *layout, group group, float scale, float offset, const uint8_t *codes) {
   double error = 0;
   for (int i = 0; i < group.count; i++) {
     float product = scale * gguf_level(layout, codes[i]);
@@ -76,7 +81,7 @@ INLINE double squared_error(const gguf_layout *layout, group group, float scale,
 }
 
 // Scale and offset of least squared error for these codes; an offset is at least `least_offset`.
-INLINE void least_squares(const gguf_layout *layout, group group, const uint8_t *codes, float least_offset,
+static void least_squares(const gguf_layout *layout, group group, const uint8_t *codes, float least_offset,
                           float *scale, float *offset) {
   double l1 = 0, l2 = 0, x1 = 0, lx = 0, n = group.count;
   for (int i = 0; i < group.count; i++) {
@@ -105,7 +110,7 @@ typedef struct {
 } fit;
 
 // Keeps scale and offset where they are better than what there is; as they are stored where nothing else scales them.
-INLINE void try_fit(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes, fit *best) {
+static void try_fit(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes, fit *best) {
   if (layout->scaling == GGUF_HALF) {
     scale = as_half(scale);
     offset = as_half(offset);
@@ -115,7 +120,7 @@ INLINE void try_fit(const gguf_layout *layout, group group, float scale, float o
   if (error < best->error) *best = (fit){scale, offset, error};
 }
 
-INLINE fit fit_group(const gguf_layout *layout, group group, const float *hint_scale, const float *hint_offset) {
+static fit fit_group(const gguf_layout *layout, group group, const float *hint_scale, const float *hint_offset) {
   uint8_t codes[TEMPER_GGUF_LARGEST_BLOCK];
   float low = INFINITY, high = -INFINITY, extreme = 0;
   for (int i = 0; i < group.count; i++) {
@@ -154,7 +159,7 @@ INLINE fit fit_group(const gguf_layout *layout, group group, const float *hint_s
 }
 
 // The codes of one group, and their error, under the scales that the block holds.
-INLINE double code_group(const gguf_layout *layout, const float *weights, int g, gguf_block *block) {
+static double code_group(const gguf_layout *layout, const float *weights, int g, gguf_block *block) {
   int count = layout->type.group;
   group group = {weights + g * count, count};
   float scale = gguf_scale(layout, block, g), offset = gguf_offset(layout, block, g);
@@ -167,7 +172,7 @@ static int clamped(float value, int low, int high) {
 }
 
 // d and dmin of least squared error for the codes and whole numbers that there are.
-INLINE void refit_halves(const gguf_layout *layout, const float *weights, gguf_block *block) {
+static void refit_halves(const gguf_layout *layout, const float *weights, gguf_block *block) {
   double uu = 0, uv = 0, vv = 0, ux = 0, vx = 0;
   for (int e = 0; e < layout->type.block; e++) {
     int g = e / layout->type.group;
@@ -191,14 +196,14 @@ INLINE void refit_halves(const gguf_layout *layout, const float *weights, gguf_b
   if (uu > 0) block->d = as_half((float)((ux + uv * (double)block->dmin) / uu));
 }
 
-INLINE double code_block(const gguf_layout *layout, const float *weights, gguf_block *block) {
+static double code_block(const gguf_layout *layout, const float *weights, gguf_block *block) {
   double error = 0;
   for (int g = 0; g < layout->type.block / layout->type.group; g++) error += code_group(layout, weights, g, block);
   return error;
 }
 
 // The whole numbers around those of a group; the best of them.
-INLINE void adjust_group(const gguf_layout *layout, const float *weights, int g, gguf_block *block) {
+static void adjust_group(const gguf_layout *layout, const float *weights, int g, gguf_block *block) {
   whole_range range = ranges_of(layout->scaling);
   int scale = block->scale[g], offset = block->offset[g], best_scale = scale, best_offset = offset;
   double least = code_group(layout, weights, g, block);
@@ -221,7 +226,7 @@ INLINE void adjust_group(const gguf_layout *layout, const float *weights, int g,
 }
 
 // Scales and offsets as whole multiples of d and dmin.
-INLINE void encode_super_block(const gguf_layout *layout, const float *weights, const float *scales,
+static void encode_super_block(const gguf_layout *layout, const float *weights, const float *scales,
                                const float *offsets, gguf_block *block) {
   whole_range range = ranges_of(layout->scaling);
   int groups = layout->type.block / layout->type.group;
@@ -255,7 +260,7 @@ INLINE void encode_super_block(const gguf_layout *layout, const float *weights, 
 }
 
 // Scales that are one of few: those around the one that just covers the group.
-INLINE void encode_listed_scales(const gguf_layout *layout, const float *weights, gguf_block *block) {
+static void encode_listed_scales(const gguf_layout *layout, const float *weights, gguf_block *block) {
   int is_power = layout->scaling == GGUF_POWER, last = is_power ? 254 : 0x7E;
   for (int g = 0; g < layout->type.block / layout->type.group; g++) {
     const float *x = weights + g * layout->type.group;
@@ -281,10 +286,6 @@ INLINE void encode_listed_scales(const gguf_layout *layout, const float *weights
   }
 }
 
-// Two variants: each is 70 KB.
-#if defined(__x86_64__)
-__attribute__((target_clones("arch=x86-64-v3", "default")))
-#endif
 static void encode_blocks(const gguf_layout *layout, const float *weights, int64_t blocks, const float *scales,
                           const float *offsets, uint8_t *bytes) {
   gguf_block block;

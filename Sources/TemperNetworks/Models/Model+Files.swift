@@ -51,6 +51,20 @@ extension Model {
       throw TemperError(
         .malformedFile, "The file holds no Temper model: its metadata has no \"\(Model.metadataName)\".")
     }
+    let (description, input, dtype) = try Model.described(text)
+    let own = file.tensors.filter { !isForeign($0.name) }
+    try self.init(
+      unfilled: description, input: input, dtype: dtype, catalogue: catalogue, absent: absent, for: own)
+    try restore(own)
+  }
+
+  /// The model, not yet filled, that a file's metadata describes.
+  package convenience init(described text: String, catalogue: Catalogue) throws(TemperError) {
+    let (description, input, dtype) = try Model.described(text)
+    try self.init(unfilled: description, input: input, dtype: dtype, catalogue: catalogue, absent: [])
+  }
+
+  private static func described(_ text: String) throws(TemperError) -> (Description, Shape, DType) {
     let json = try JSON(parsing: text)
     guard case .integer(let version)? = json["version"] else { throw Model.malformed("version") }
     guard version == Model.formatVersion else {
@@ -66,10 +80,7 @@ extension Model {
       guard case .integer(let size) = extent else { throw Model.malformed("input") }
       sizes.append(size)
     }
-    let own = file.tensors.filter { !isForeign($0.name) }
-    try self.init(
-      unfilled: Description(layers), input: Shape(sizes), dtype: dtype, catalogue: catalogue, absent: absent, for: own)
-    try restore(own)
+    return (Description(layers), Shape(sizes), dtype)
   }
 
   private static func malformed(_ field: String) -> TemperError {

@@ -24,10 +24,8 @@ package struct MultiCodebook: Quantizer {
   {
     let (rows, n) = (weight.rows, weight.columns)
     _ = try weight.ranges(groupSize: max(n, 1), workers: workers)
-    if hasOwnTables, n > 0, n % length != 0 {
-      throw TemperError(.invalidArgument, "\(n) columns cannot be cut into \(length) parts of the same length.")
-    }
-    let width = hasOwnTables ? max(n / length, 1) : length
+    // Parts are as long as the first; the last one may be shorter, or there may be fewer.
+    let width = hasOwnTables ? max((n + length - 1) / length, 1) : length
     let count = VectorCodes.vectors(columns: n, length: width)
     let values = try weight.values.array(of: Float.self)
     let scales = (0..<rows).map { row -> Float in

@@ -4,7 +4,8 @@ import TemperCore
 /// Rounds each row weight by weight, always the one that costs the outputs least; the others of the row make up for it.
 ///
 /// With F = H⁻¹ over the weights left: round p = argmin (w_p − q_p)² / F_pp, then w −= (w_p − q_p) / F_pp · F_p and
-/// F −= F_p F_pᵀ / F_pp. A step costs columns², so a row costs columns³: for small layers.
+/// F −= F_p F_pᵀ / F_pp. A step costs columns², so a row costs columns³: for small layers. A row whose outputs would miss
+/// less rounded to nearest, which damping and greed can bring about, is rounded so.
 package struct OptimalBrain: Quantizer {
   package var name: String { "optimal_brain_quantization" }
   package let uniform: UniformGrid
@@ -20,19 +21,41 @@ package struct OptimalBrain: Quantizer {
     let scales = try nearest.scales.array(of: Float.self).map(Double.init)
     let zeros = try nearest.zeros?.array(of: UInt8.self).map(Double.init)
     let n = weight.columns
+    let gram = try inputs.gram.array(of: Double.self)
+    let plain = try nearest.looseCodes(workers: workers).array(of: UInt8.self)
     let codes = try Tensor(zeros: [weight.rows, n], .uint8)
     let target = unsafe codes.pointer.assumingMemoryBound(to: UInt8.self)
     let (size, groups) = (nearest.groupSize, nearest.scales.shape[1])
     let isShared = nearest.scales.shape[0] != weight.rows
     workers.run(weight.rows) { row, _ in
-      let found = round(Array(values[(row * n)..<(row * n + n)]), inverse) { column, value in
-        let place = (isShared ? 0 : row * groups) + column / size
-        let first = Double(uniform.grid.firstLevel) - (zeros?[place] ?? 0)
-        let (low, high) = (first + Double(uniform.grid.lowestCode), first + Double(uniform.grid.highestCode))
-        let level = min(max((value / scales[place]).rounded(.toNearestOrEven), low), high)
-        return (UInt8(level - first), scales[place] * level)
+      func value(_ column: Int, _ level: Double) -> Double {
+        level * scales[(isShared ? 0 : row * groups) + column / size]
       }
-      for column in 0..<n { unsafe target[row * n + column] = found[column] }
+      func first(_ column: Int) -> Double {
+        Double(uniform.grid.firstLevel) - (zeros?[(isShared ? 0 : row * groups) + column / size] ?? 0)
+      }
+      /// (w − q)ᵀ G (w − q)
+      func missed(_ codes: [UInt8]) -> Double {
+        let errors = (0..<n).map { (column: Int) -> Double in
+          values[row * n + column] - value(column, first(column) + Double(codes[column]))
+        }
+        var sum = 0.0
+        for i in 0..<n {
+          var product = 0.0
+          for j in 0..<n { product += gram[i * n + j] * errors[j] }
+          sum += errors[i] * product
+        }
+        return sum
+      }
+      let found = round(Array(values[(row * n)..<(row * n + n)]), inverse) { column, wanted in
+        let first = first(column)
+        let (low, high) = (first + Double(uniform.grid.lowestCode), first + Double(uniform.grid.highestCode))
+        let level = min(max((wanted / value(column, 1)).rounded(.toNearestOrEven), low), high)
+        return (UInt8(level - first), value(column, level))
+      }
+      let simple = Array(plain[(row * n)..<(row * n + n)])
+      let kept = missed(simple) < missed(found) ? simple : found
+      for column in 0..<n { unsafe target[row * n + column] = kept[column] }
     }
     return try QuantizedMatrix(
       PackedMatrix(

@@ -195,6 +195,9 @@ class Model(Handle):
 
 
 def load(path: Path, context: _context.Context | None = None) -> Model:
-    """A model from a file that Model.save wrote, quantized or not; one from a GGUF file has float parameters."""
+    """A model from a file that Model.save wrote, quantized or not; one from a GGUF or ONNX file has float parameters.
+
+    An ONNX file may be another program's: its operators become layers, or an error names the one that cannot.
+    """
     context = context or _context.default()
     return Model._from(context, library.handle(library.model_load, context, os.fsencode(path)))

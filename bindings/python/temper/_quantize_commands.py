@@ -21,7 +21,7 @@ RUN_THROUGH = 1024  # at most, for methods that run the whole model over them
 
 def add(commands):
     quantize = commands.add_parser("quantize", help="put a saved model, or a file of weights, into few bits")
-    quantize.add_argument("input", help="a .safetensors or .gguf file; with a Temper model in it, or plain tensors")
+    quantize.add_argument("input", help="a .safetensors or .gguf file with a Temper model or plain tensors, or a model as .onnx")
     quantize.add_argument("--out", required=True, metavar="PATH", help=".gguf, .safetensors, or .onnx for models")
     quantize.add_argument("--method", metavar="NAME", help="a quantizer of the catalogue (round_to_nearest)")
     quantize.add_argument("--bits", type=int)
@@ -121,7 +121,7 @@ def _quantize(options):
         rows = _streamed(options, source, quantizer, out, bar) if _may_stream(options, source, quantizer) else None
         if rows is not None:
             pass
-        elif "temper.model" in source.metadata:
+        elif "temper.model" in source.metadata or source.format == "onnx":
             if options.skip:
                 sys.exit("--skip is for files of plain tensors.")
             rows = _model(options, source, quantizer, out, bar)
@@ -134,10 +134,12 @@ def _may_stream(options, source, quantizer):
     """Whether the library may read, pack and write one tensor after the other."""
     if quantizer is None or options.type or options.skip or options.calibration or options.out.endswith(".onnx"):
         return False
+    if source.format != "safetensors":
+        return False
     plain = "temper.model" not in source.metadata
     if plain and any(len(entry.shape) > 2 for entry in source.tensors.values()):
         return False
-    return source.format == "safetensors"
+    return True
 
 
 def _streamed(options, source, quantizer, out, bar):
@@ -225,6 +227,8 @@ def _packed(options, source, quantizer, model, bar):
     except errors.InvalidArgument as error:
         if "calibration" not in str(error):
             raise
+    if "temper.model" not in source.metadata:
+        sys.exit(f"{quantizer.name} looks at inputs of the model; give them with --calibration.")
     print(f"{quantizer.name} looks at inputs and --calibration gives none: {SAMPLES} random ones stand for them.",
           file=sys.stderr)  # fmt: skip
     return run(_stand_in(source))

@@ -1,6 +1,7 @@
 import TemperCore
 
-/// The constants (initializers) of an ONNX file, and its metadata: what weights can be taken from. The graph is not read.
+/// The constants (initializers) of an ONNX file, and its metadata: what weights can be taken from. `ONNXImport` reads its
+/// graph.
 package struct ONNXFile: Sendable {
   package struct Entry: Sendable {
     package let name: String
@@ -8,19 +9,24 @@ package struct ONNXFile: Sendable {
     package let shape: Shape
     /// Where its numbers are, in the file: as they lie in memory, little-endian; 4-bit ones two in a byte.
     let range: Range<Int>
+    /// Whole numbers written one after the other in a form of their own, as shapes may be.
+    var numbers: [Int]?
 
     package var typeName: String { "\(type)".uppercased() }
     package var byteCount: Int { range.count }
   }
 
   package let metadata: [(key: String, value: String)]
-  package let tensors: [Entry]
+  /// All constants; `tensors` are those that lie in the file as in memory.
+  let constants: [Entry]
+  package var tensors: [Entry] { constants.filter { $0.numbers == nil } }
   private let file: ReadableFile
+  var path: String { file.path }
 
   package init(reading file: ReadableFile) throws(TemperError) {
     self.file = file
     do throws(TemperError) {
-      let bytes = try file.read(0..<file.byteCount).array(of: UInt8.self)
+      let bytes = try ONNXFile.bytes(file)
       var metadata: [(key: String, value: String)] = []
       var tensors: [Entry] = []
       var names: Set<String> = []
@@ -46,19 +52,26 @@ package struct ONNXFile: Sendable {
         }
       }
       guard hasGraph else { throw ONNXFile.malformed("it has no graph") }
-      (self.metadata, self.tensors) = (metadata, tensors)
+      (self.metadata, constants) = (metadata, tensors)
     } catch { throw error.from(file.path) }
   }
+
+  private static func bytes(_ file: ReadableFile) throws(TemperError) -> [UInt8] {
+    try file.read(0..<file.byteCount).array(of: UInt8.self)
+  }
+
+  /// The whole file.
+  func bytes() throws(TemperError) -> [UInt8] { try ONNXFile.bytes(file) }
 
   static func malformed(_ what: String) -> TemperError {
     TemperError(.malformedFile, "This is not a valid ONNX file: \(what).")
   }
 
   /// A TensorProto; nil for types and forms that no weights have.
-  private static func entry(_ bytes: [UInt8], _ range: Range<Int>) throws(TemperError) -> Entry? {
+  static func entry(_ bytes: [UInt8], _ range: Range<Int>) throws(TemperError) -> Entry? {
     var reader = ProtobufReader(bytes, range)
     var (sizes, name, number): ([Int], String, Int) = ([], "", 0)
-    var (data, isExternal, isList): (Range<Int>?, Bool, Bool) = (nil, false, false)
+    var (data, isExternal, numbers): (Range<Int>?, Bool, [Int]?) = (nil, false, nil)
     while let field = try reader.next() {
       switch field.number {
       case 1:
@@ -75,19 +88,29 @@ package struct ONNXFile: Sendable {
         name = text
       // float_data, double_data and raw_data lie as in memory.
       case 4, 9, 10: data = field.range ?? data
-      // int32_data and int64_data: whole numbers, one after the other in a form of their own, as shapes are.
-      case 5, 7: isList = true
+      // int32_data and int64_data
+      case 5, 7:
+        if let range = field.range {
+          numbers = try ProtobufReader(bytes, range).integers()
+        } else {
+          numbers = (numbers ?? []) + [field.value]
+        }
       case 14: isExternal = field.value == 1
       default: break
       }
     }
-    guard let type = ONNXType(rawValue: number), type.bits > 0, !isList else { return nil }
+    guard let type = ONNXType(rawValue: number), type.bits > 0 else { return nil }
     guard !isExternal else {
       throw TemperError(.unsupported, "The tensor \"\(name)\" is in another file; save the model as one file.")
     }
     let shape: Shape
     do throws(TemperError) { shape = try Shape(validating: sizes) } catch {
       throw malformed("the tensor \"\(name)\" has no possible shape: " + error.message)
+    }
+    if let numbers {
+      // Half precision is written as its bits; no weights come so.
+      guard numbers.count == shape.count, type.bits != 16 else { return nil }
+      return Entry(name: name, type: type, shape: shape, range: range, numbers: numbers)
     }
     let range = data ?? range.lowerBound..<range.lowerBound
     guard range.count == (shape.count * type.bits + 7) / 8 else {
@@ -100,6 +123,7 @@ package struct ONNXFile: Sendable {
 
   /// Its numbers: floats of half precision as float32, narrow integers as int32.
   package func tensor(_ entry: Entry, workers: Workers) throws(TemperError) -> Tensor {
+    if let numbers = entry.numbers { return try Tensor(numbers.map { Int64($0) }, shape: entry.shape) }
     let bytes = try file.read(entry.range)
     let copied: DType? =
       switch entry.type {
@@ -107,7 +131,7 @@ package struct ONNXFile: Sendable {
       case .double: .float64
       case .int32: .int32
       case .int64: .int64
-      case .uint8: .uint8
+      case .uint8, .boolean: .uint8
       default: nil
       }
     if let copied {
@@ -132,7 +156,7 @@ package struct ONNXFile: Sendable {
 struct ProtobufReader {
   struct Field {
     let number: Int
-    /// Of fields that are numbers.
+    /// Of fields that are numbers; the bits of those that are floats.
     let value: Int
     /// Of fields that are bytes.
     let range: Range<Int>?
@@ -172,8 +196,9 @@ struct ProtobufReader {
     switch key & 7 {
     case 0: return Field(number: number, value: Int(truncatingIfNeeded: try variable()), range: nil)
     case 1, 5:
-      position = try skip(key & 7 == 1 ? 8 : 4).upperBound
-      return Field(number: number, value: 0, range: nil)
+      let bits = try skip(key & 7 == 1 ? 8 : 4)
+      position = bits.upperBound
+      return Field(number: number, value: bits.reversed().reduce(0) { $0 << 8 | Int(bytes[$1]) }, range: nil)
     case 2:
       guard let length = Int(exactly: try variable()) else {
         throw ONNXFile.malformed("a field is longer than the file")
@@ -183,6 +208,14 @@ struct ProtobufReader {
       return Field(number: number, value: 0, range: range)
     default: throw ONNXFile.malformed("a field has the unknown kind \(key & 7)")
     }
+  }
+
+  /// The text of a field.
+  func text(_ range: Range<Int>) throws(TemperError) -> String {
+    guard let text = String(validating: bytes[range], as: UTF8.self) else {
+      throw ONNXFile.malformed("a name is not UTF-8")
+    }
+    return text
   }
 
   /// A packed list of numbers.
@@ -207,11 +240,11 @@ extension ONNXType {
   var bits: Int {
     switch self {
     case .uint4, .int4: 4
-    case .uint8, .int8: 8
+    case .uint8, .int8, .boolean: 8
     case .float16, .bfloat16: 16
     case .float, .int32: 32
     case .double, .int64: 64
-    case .text, .boolean: 0
+    case .text: 0
     }
   }
 }

@@ -34,8 +34,7 @@ def add(commands):
     quantization.add_argument("--seeds", type=int, default=3, choices=range(1, 11), metavar="N", help="runs each (3)")
     quantization.add_argument("--epochs", type=int, default=60, help="of training on digits (60)")
     quantization.add_argument("--steps", type=int, default=250, help="of training on letters (250)")
-    quantization.add_argument("--threads", type=int, help="those that share the work (one for each processor)")
-    quantization.add_argument("--minutes", type=float, metavar="M", help="begin no seed that would end after so many")
+    quantization.add_argument("--jobs", type=int, help="processes that share the work (one for each processor)")
     quantization.add_argument("--quick", action="store_true", help="1 seed, hardly trained: a try, no result")
     quantization.add_argument("--only", action="append", metavar="QUANTIZER", help="this one alone; may come again")
     for parser, run in ((losses, _losses), (noisy, _noisy_labels), (tails, _imbalance), (quantization, _quantization)):

@@ -6,7 +6,8 @@ quantizer of the catalogue packs all of its matrices, at 8, 4, 3, 2 and 1 bits o
 default parameters and the same calibration inputs; none is tuned. Methods that learn take fewer steps (SHORTER). The
 networks of digits are also trained with few bits from the start (low_bits.py). Accuracy on held-out digits; perplexity,
 and share of letters predicted, on held-out text. Bytes are those of the whole model, biases and tables included; seconds
-those of packing it, or of the training that rounds.
+those of packing it, or of the training that rounds, on one thread: a process for each processor takes networks and seeds
+in turn.
 """
 
 import csv
@@ -21,10 +22,10 @@ import temper
 
 from . import digits, low_bits, picture
 from .results import interval
+from .runs import in_parallel
 
 BITS = (8, 4, 3, 2, 1)
 FLOAT = "float32"
-SECONDS_AFTER = 120  # of what comes after the last seed, about
 STEPS, LENGTH, BATCH = 64, 250_000, 32
 MLP = [{"dense": 128}, "relu", {"dense": 128}, "relu", {"dense": digits.CLASSES}]
 CONV = [
@@ -264,56 +265,66 @@ def sentences(found, settings):
             yield f"{setting}: at 2 bits {best} is {trained[best] - nearest:.1f} points above rounding to nearest."
 
 
-def run(options):
-    start, folder = time.perf_counter(), pathlib.Path(options.output)
-    seeds = 1 if options.quick else options.seeds or 3
-    epochs, steps = (5, 2) if options.quick else (options.epochs or 60, options.steps)
-    unknown = set(options.only or ()) - {record["name"] for record in temper.catalog("quantizer")}
-    if unknown:
-        sys.exit(f"The study has no quantizer {', '.join(sorted(unknown))}.")
-    context, letters = temper.Context(threads=options.threads), Letters(20_000 if options.quick else LENGTH)
+NETWORKS = ("mlp", "conv", "letters")
+
+
+def part(what, seed, settings):
+    """One piece of the study, in a process of its own: rows of models, what softpick loses, lines of text."""
+    context, quick, only = temper.Context(threads=1), settings["quick"], settings["only"]
+    epochs, steps = settings["epochs"], settings["steps"]
 
     def say(words):
         if sys.stderr.isatty():
             print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
 
-    found, softer, ran = [], [], 0
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(1, seeds + 1):
-        passed = time.perf_counter() - start
-        if options.minutes and ran and passed * (ran + 1) / ran > 60 * options.minutes - SECONDS_AFTER:
-            print(f"{ran} of {seeds} seeds: one more would take more than {options.minutes} minutes", file=sys.stderr)
-            break
-        ran += 1
-        for make in (
-            lambda seed: _digits(context, "mlp", MLP, (64,), epochs, seed),
-            lambda seed: _digits(context, "conv", CONV, (1, 8, 8), max(1, epochs // 3), seed),
-            lambda seed: _letters(context, letters, steps, seed, 2 if options.quick else 16),
-        ):
-            say(f"seed {seed}: training")
-            setting = make(seed)
-            found += rows(context, setting, seed, options.only, say)
-            if not options.only and setting.name != "letters":
-                layers, shape = (MLP, (64,)) if setting.name == "mlp" else (CONV, (1, 8, 8))
-                say(f"seed {seed}: {setting.name}, trained with few bits")
-                found += low_bits.trained(context, setting, layers, shape, max(1, epochs // (1 if shape == (64,) else 3)), seed)
-            elif not options.only:
-                say(f"seed {seed}: letters with softpick")
-                softer += low_bits.softpick(context, setting, lambda layers: _letters(context, letters, steps, seed, 2, layers), transformer)
-            # What is there so far: the study is long.
-            with open(folder / "quantization.csv", "w", newline="") as file:
-                csv.writer(file).writerows([HEAD, *found])
-    say("")
-    settings = list(dict.fromkeys(row[0] for row in found))
-    picture.write(folder / "quantization.svg", list(panels(found, settings)), FLOAT)
-    print(f"{ran} seeds, ± half a 95% interval; {epochs} epochs on digits, {steps} steps on {len(letters.train)} letters")
-    print("\n".join(line for setting in settings for line in table(found, setting)))
-    print("\n".join(["", *sentences(found, settings)]))
+    if what == "optimizers":
+        return [], [], list(low_bits.optimizers(context, settings["seeds"], 2 if quick else 40))
+    if what == "activations":
+        return [], [], list(low_bits.activations(1 if quick else min(settings["seeds"], 2), 1 if quick else 15))
+    if what == "letters":
+        letters = Letters(settings["length"])
+        setting = _letters(context, letters, steps, seed, 2 if quick else 16)
+        found = list(rows(context, setting, seed, only, say))
+        make = lambda layers: _letters(context, letters, steps, seed, 2, layers)  # noqa: E731
+        return found, [] if only else list(low_bits.softpick(context, setting, make, transformer)), []
+    layers, shape, epochs = (MLP, (64,), epochs) if what == "mlp" else (CONV, (1, 8, 8), max(1, epochs // 3))
+    setting = _digits(context, what, layers, shape, epochs, seed)
+    found = list(rows(context, setting, seed, only, say))
+    if not only:
+        found += low_bits.trained(context, setting, layers, shape, epochs, seed)
+    return found, [], []
+
+
+def run(options):
+    start, folder = time.perf_counter(), pathlib.Path(options.output)
+    unknown = set(options.only or ()) - {record["name"] for record in temper.catalog("quantizer")}
+    if unknown:
+        sys.exit(f"The study has no quantizer {', '.join(sorted(unknown))}.")
+    seeds = 1 if options.quick else options.seeds or 3
+    epochs, steps = (5, 2) if options.quick else (options.epochs or 60, options.steps)
+    settings = {
+        "quick": options.quick, "only": options.only, "seeds": seeds, "epochs": epochs, "steps": steps,
+        "length": 20_000 if options.quick else LENGTH,
+    }  # fmt: skip
+    # What takes longest first.
+    tasks = [("letters", seed, settings) for seed in range(1, seeds + 1)]
     if not options.only:
+        tasks += [("optimizers", 0, settings), ("activations", 0, settings)]
+    tasks += [(what, seed, settings) for what in ("conv", "mlp") for seed in range(1, seeds + 1)]
+    folder.mkdir(parents=True, exist_ok=True)
+    results = dict(zip([task[:2] for task in tasks], in_parallel(part, tasks, options.jobs)))
+    found = [row for what in NETWORKS for seed in range(1, seeds + 1) for row in results[what, seed][0]]
+    with open(folder / "quantization.csv", "w", newline="") as file:
+        csv.writer(file).writerows([HEAD, *found])
+    picture.write(folder / "quantization.svg", list(panels(found, NETWORKS)), FLOAT)
+    letters = len(Letters(settings["length"]).train)
+    print(f"{seeds} seeds, ± half a 95% interval; {epochs} epochs on digits, {steps} steps on {letters} letters")
+    print("\n".join(line for setting in NETWORKS for line in table(found, setting)))
+    print("\n".join(["", *sentences(found, NETWORKS)]))
+    if not options.only:
+        softer = [each for seed in range(1, seeds + 1) for each in results["letters", seed][1]]
         print("\n".join(low_bits.softpick_lines(softer)))
-        say("optimizers under quantization")
-        print("\n".join(low_bits.optimizers(context, 1 if options.quick else seeds, 2 if options.quick else 40)))
-        say("activations under quantization")
-        print("\n".join(low_bits.activations(1 if options.quick else min(seeds, 2), 1 if options.quick else 15)))
+        for what in ("optimizers", "activations"):
+            print("\n".join(results[what, 0][2]))
     files = f"{folder / 'quantization.csv'} and {folder / 'quantization.svg'}"
     print(f"\n{files}; {time.perf_counter() - start:.0f} seconds")
