@@ -17,6 +17,10 @@ extension Method {
         throw TemperError(
           .outOfRange, "The weight of \(term.name ?? term.loss.name) must be finite; \(term.weight) came.")
       }
+      guard !term.loss.parameters.contains(where: { $0.name == "weight" }) else {
+        throw TemperError(
+          .invalidArgument, "\(term.loss.name) has a parameter weight: so is its factor in a sum called.")
+      }
       let prefix = try Part.unique(term.name ?? term.loss.name, among: parts)
       let part = Part(term.loss, prefix: prefix, statesTaken: parts.flatMap(\.states).map(\.name))
       parts.append(part)

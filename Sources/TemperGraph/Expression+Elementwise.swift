@@ -94,5 +94,10 @@ package func logGamma(_ x: Expression) -> Expression { .unary(.logGamma, x) }
 package func digamma(_ x: Expression) -> Expression { .unary(.digamma, x) }
 package func not(_ x: Expression) -> Expression { .unary(.not, x) }
 package func isFinite(_ x: Expression) -> Expression { .unary(.isFinite, x) }
+extension Expression {
+  /// ±1e30 for what is farther from 0: as good as infinite, and still with products, differences and their slopes.
+  package var bounded: Expression { clamp(self, -1e30, 1e30) }
+}
+
 /// NaN stays NaN.
 package func relu(_ x: Expression) -> Expression { .select(x .<= 0, .constant(0), x) }

@@ -41,7 +41,7 @@ extension Expression {
   func divergence(fromSoftmaxOf other: Expression) -> Expression {
     let ((own, ownLog), (others, othersLog)) = (shiftedWithLogSum(), other.shiftedWithLogSum())
     let exponentials = exp(own)
-    let gaps = Expression.select(exponentials .== 0, .constant(0), own - others)
+    let gaps = Expression.select(exponentials .== 0, .constant(0), TemperGraph.minimum(own - others, 1e30))
     let mean = (exponentials * gaps).sum() * reciprocal(exponentials.sum())
     let (p, q) = (softmax(), other.softmax())
     return (mean + (othersLog - ownLog)).withSlopes([(by: other, slope: q - p), (by: self, slope: p * (gaps - mean))])

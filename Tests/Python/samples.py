@@ -105,7 +105,7 @@ REPAIR = {
     "presto_ordinal": _order_cuts,
     "label_weighted_flow_diffusion": _make_graph,
     # Some in the head and in every cluster.
-    "adaptive_softmax": lambda inputs: inputs.update(targets=np.arange(len(inputs["targets"])) * 2 % _clustered(inputs)),
+    "adaptive_softmax": lambda made: made.update(targets=np.arange(len(made["targets"])) * 2 % _clustered(made)),
 }
 
 

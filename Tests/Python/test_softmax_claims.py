@@ -3,10 +3,9 @@
 import itertools
 
 import numpy as np
-import pytest
+from digits import accuracy, digits
 
 import temper
-from digits import accuracy, digits
 
 
 def rows(rng, n, size):
@@ -148,8 +147,8 @@ def test_partial_fc_needs_a_tenth_of_the_classes():
 
 
 def test_stablemax_does_not_collapse():
-    """In float32 cross-entropy of well separated samples becomes exactly 0, and with it every gradient; that of StableMax
-    falls like a power, and learning goes on."""
+    """In float32 cross-entropy of well separated samples becomes exactly 0, and with it every gradient; that of
+    StableMax falls like a power, and learning goes on."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 5)).astype(np.float32)
     y = (x[:, 0] > 0).astype(int)

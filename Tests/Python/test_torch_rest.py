@@ -1,13 +1,13 @@
-"""The losses that no other table of oracles has, written again with PyTorch; and that none is left without an oracle."""
+"""The losses that no other table of oracles has, written again with PyTorch; and that no loss is without an oracle."""
 
 import numpy as np
-import pytest
-
 import oracle
-import temper
+import pytest
 import test_torch_catalogue
 import test_torch_expected
 from oracle import C, D, F, N, ce, kl, one_hot, torch
+
+import temper
 
 case = oracle.Cases()
 
@@ -67,7 +67,8 @@ def _(logits, targets):
     return F.kl_div(logits.log_softmax(1), targets, reduction="none").sum(1)
 
 
-@case("kl_divergence", {"direction": "reverse"}, lambda d: dict(logits=d.real(N, C), targets=d.simplex(N, C)), ["logits"])
+@case("kl_divergence", {"direction": "reverse"}, lambda d: dict(logits=d.real(N, C), targets=d.simplex(N, C)),
+      ["logits"])  # fmt: skip
 def _(logits, targets):
     return F.kl_div(targets.log(), logits.log_softmax(1), reduction="none", log_target=True).sum(1)
 
@@ -123,7 +124,7 @@ def _(mixed_logits, mixed_targets):
 @case("robust_self_supervised_loss_logistic", {}, lambda d: dict(
     features=d.real(N, D), targets=d.bits(N), weights=d.real(D)), ["features", "weights"])  # fmt: skip
 def _(features, targets, weights):
-    """The maximum over d of log(1 + exp(|w| d - m)) - gamma d^2, where its slope is 0; d is a constant by the envelope theorem."""
+    """The maximum over d of log(1 + exp(|w| d - m)) - gamma d^2, where its slope is 0: d may be held constant."""
     size, m = weights.norm(), (2 * targets - 1) * (features @ weights)
     low, high = torch.zeros(N, dtype=m.dtype), torch.full((N,), 5.0, dtype=m.dtype)
     for _ in range(100):
@@ -191,13 +192,14 @@ def test_losses_are_their_formulas(name, parameters, inputs, wrt, formula):
 
 # What tests of their own compare: test_torch_losses.py, and functions in the modules of the tables.
 COMPARED_ELSEWHERE = {
-    "adaptive_softmax", "auc_margin", "binary_cross_entropy_with_logits", "cross_entropy", "entmax_loss", "huber", "mae",
-    "mse", "multi_margin",
+    "adaptive_softmax", "auc_margin", "binary_cross_entropy_with_logits", "cross_entropy", "entmax_loss", "huber",
+    "mae", "mse", "multi_margin",
 }  # fmt: skip
 
 
 def test_every_loss_has_an_oracle():
     tables = [case, test_torch_catalogue.case, test_torch_expected.case]
     compared = {entry.values[0] for table in tables for entry in table} | COMPARED_ELSEWHERE
-    names = {alias: record["name"] for record in temper.catalog("loss") for alias in (record["name"], *record["aliases"])}
+    records = temper.catalog("loss")
+    names = {alias: record["name"] for record in records for alias in (record["name"], *record["aliases"])}
     assert sorted(set(names.values()) - {names[name] for name in compared}) == []

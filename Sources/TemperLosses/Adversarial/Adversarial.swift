@@ -22,7 +22,7 @@ extension Losses {
     inputs: [
       .adversarialLogits,
       Input("initial_logits", [.init(["N", "C"])], isDifferentiable: false, "Scores before the attack's step."),
-      .classIds,
+      .targets,
     ],
     implementation: .loss { x in
       let (z1, z0) = (x["adversarial_logits"], x["initial_logits"].stopGradient)
@@ -52,7 +52,7 @@ extension Losses {
       .real("beta", 6, in: .nonNegative, "The factor of the divergence."),
       .choice("variant", ["nat", "adv"], "Cross-entropy of the clean or of the attacked scores."),
     ],
-    inputs: [.logits, .classIds, .adversarialLogits], properties: ["nonnegative"],
+    inputs: [.logits, .targets, .adversarialLogits], properties: ["nonnegative"],
     implementation: .loss { x in
       let (z, attacked) = (x.logits, x["adversarial_logits"])
       let w = reciprocal(softplus(abs(z.logSumExp()))).stopGradient
@@ -70,7 +70,7 @@ extension Losses {
       arXiv: "2106.03917"),
     parameters: [.real("b", 1, in: .nonNegative, "The factor of the mixed part.")],
     inputs: [
-      .logits, .classIds, Input("mixed_logits", [.init(["N", "C"])], "Scores of the mixed inputs."),
+      .logits, .targets, Input("mixed_logits", [.init(["N", "C"])], "Scores of the mixed inputs."),
       Input("mix", [.init(["N"])], isDifferentiable: false, "The sample's share of each mix."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],

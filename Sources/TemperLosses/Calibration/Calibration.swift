@@ -67,7 +67,12 @@ extension Losses {
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     check: elements(of: "temperature", are: "above 0") { $0 > 0 },
-    implementation: .loss { x in x.crossEntropy(x.logits / x["temperature"]) })
+    implementation: .loss { x in
+      let (z, t) = (x.logits, x["temperature"])
+      // The slope by t of a masked class is that of a finite one: its probability is 0.
+      return x.crossEntropy(
+        (z / t).withSlopes([(by: z, slope: reciprocal(t)), (by: t, slope: -(z.bounded / square(t)))]))
+    })
 
   /// CE + lam (max(0, E - inside)^2 + mean over outliers of max(0, outside - E)^2), E = -T log sum_c exp(z_c / T).
   static let energyMargin = Method(

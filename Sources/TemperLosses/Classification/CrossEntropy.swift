@@ -61,7 +61,7 @@ extension Losses {
     implementation: .loss { x in
       let gamma = x.real("gamma")
       if x.targets.kind == .index {
-        return -x.real("alpha") * (oneMinusProbability(x.logProbability, to: gamma) * x.logProbability)
+        return x.real("alpha") * focalValue(x.logProbability, gamma)
       }
       let logp = x.logProbabilities
       return x.real("alpha") * x.expectation(-(oneMinusProbability(logp, to: gamma) * logp))
@@ -74,4 +74,11 @@ func oneMinusProbability(_ logProbability: Expression, to gamma: Double) -> Expr
   let rest = -expm1(logProbability)
   if gamma >= 1 { return pow(rest, gamma) }
   return .select(rest .<= 0, .constant(0), pow(.select(rest .<= 0, .constant(1), rest), gamma))
+}
+
+/// -(1 - p)^gamma log p; -log p where p is 0, with the slope of that.
+func focalValue(_ logProbability: Expression, _ gamma: Double) -> Expression {
+  let isImpossible = logProbability .== -.infinity
+  let near = Expression.select(isImpossible, .constant(-1), logProbability)
+  return -Expression.select(isImpossible, logProbability, oneMinusProbability(near, to: gamma) * near)
 }

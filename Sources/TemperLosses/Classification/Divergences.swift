@@ -97,7 +97,7 @@ extension Losses {
     ],
     properties: ["smooth", "nonnegative", "shift_invariant"],
     implementation: .loss { x in
-      let halves = 0.5 * square(x.logProbabilities - x["teacher_log_probs"])
+      let halves = 0.5 * square(x.logits.bounded.logSoftmax() - x["teacher_log_probs"])
       guard x.has("mask") else { return halves.mean() }
       let share = Double(x.logits.shape[0]) / maximum(x["mask"].sumAll(), 1)
       return share * Expression.select(x["mask"], halves, .constant(0)).sum()

@@ -43,8 +43,13 @@ extension Input {
 }
 
 extension Formula {
+  /// margin + max_{j != y} z_j - z_y, (N, 1); -inf with one class.
+  func largestGap(margin: Double) -> Expression {
+    logits.without(targets).maximum() + (margin - logits.pick(targets).bounded)
+  }
+
   /// margin + z_j - z_y for j != y, -inf at the target.
   func gapsToOthers(margin: Double) -> Expression {
-    (logits + (margin - logits.pick(targets))).without(targets)
+    (logits + (margin - logits.pick(targets).bounded)).without(targets)
   }
 }

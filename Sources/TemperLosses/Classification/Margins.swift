@@ -36,8 +36,9 @@ extension Losses {
     ],
     inputs: [.logits, .classIds], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let others = x.gapsToOthers(margin: x.real("margin"))
-      return x.text("form") == "crammer_singer" ? relu(others.maximum()) : relu(others).sum()
+      let margin = x.real("margin")
+      return x.text("form") == "crammer_singer"
+        ? relu(x.largestGap(margin: margin)) : relu(x.gapsToOthers(margin: margin)).sum()
     })
 
   /// lambda log((1 / K) sum_k exp((f_k - f_y + c [k != y]) / lambda)). lambda -> 0 is the hinge loss, infinity the mean.
@@ -78,7 +79,7 @@ extension Losses {
       x.update("lambdas", to: lambda)
       let (margin, inverse) = (x.real("margin"), reciprocal(lambda))
       let gaps =
-        (f - f.pick(x.targets) + margin) * inverse
+        (f - f.pick(x.targets).bounded + margin) * inverse
         + .place(-margin * inverse, at: x.targets, columns: x.classes)
       return lambda * (gaps.logSumExp() - log(Expression.constant(Double(x.classes)))) - penalty
     })

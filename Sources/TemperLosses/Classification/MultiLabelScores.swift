@@ -17,7 +17,7 @@ extension Losses {
     ],
     inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["nonnegative"],
     implementation: .loss { x in
-      let (z, isPositive) = (x["logits"], x["targets"])
+      let (z, isPositive) = (maximum(x["logits"], -1e30), x["targets"])
       let positive = oneMinusProbability(-softplus(-z), to: x.real("gamma_pos")) * softplus(-z)
       let clip = x.real("clip")
       // 1 - m = min(1 - p + clip, 1); m to a power is 0 at 0.

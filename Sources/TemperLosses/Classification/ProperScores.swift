@@ -29,7 +29,8 @@ extension Losses {
     "squared_hinge", kind: .loss, area: "loss", summary: "The square of the hinge loss.", reference: hinge.reference,
     parameters: hinge.parameters, inputs: hinge.inputs, properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let others = relu(x.gapsToOthers(margin: x.real("margin")))
-      return x.text("form") == "crammer_singer" ? square(others.maximum()) : square(others).sum()
+      let margin = x.real("margin")
+      return x.text("form") == "crammer_singer"
+        ? square(relu(x.largestGap(margin: margin))) : square(relu(x.gapsToOthers(margin: margin))).sum()
     })
 }

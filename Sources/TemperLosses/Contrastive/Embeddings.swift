@@ -149,8 +149,8 @@ extension Losses {
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let logp = (x["target_scores"] / x.real("T")).logSoftmax()
-      let logq = (x["scores"] / x.real("T")).logSoftmax()
+      let logp = (x["target_scores"].bounded / x.real("T")).logSoftmax()
+      let logq = (x["scores"].bounded / x.real("T")).logSoftmax()
       let (p, q) = (exp(logp), exp(logq))
       switch x.text("mode") {
       case "kl": return (p * (logp - logq)).sum()

@@ -56,7 +56,7 @@ extension Losses {
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in
-      let (s, isPositive) = (x["scores"] / x.real("temperature"), x.targets)
+      let (s, isPositive) = (x["scores"].bounded / x.real("temperature"), x.targets)
       let share = isPositive / maximum(isPositive.sum(), 1)
       let negatives = s.logSumExp(where: 1 - isPositive)
       let decoupled = (share * softplus(negatives - s)).sum()

@@ -16,7 +16,7 @@ extension Losses {
     inputs: [Input("scores", [.init(["N", "N"])], "Queries by documents; the diagonal holds the right ones.")],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let s = x["scores"] / x.real("temperature")
+      let s = x["scores"].bounded / x.real("temperature")
       let n = s.shape[0]
       guard n > 1 else {
         return .invalid(.invalidShape, "Scores of at least two queries are needed: with one there is no negative.")

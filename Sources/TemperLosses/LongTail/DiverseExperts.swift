@@ -52,7 +52,7 @@ extension Losses {
     properties: ["smooth"],
     implementation: .loss { x in
       let w = x["omega"].softmax().reshaped([x["omega"].shape[0], 1, 1])
-      func mixed(_ name: String) -> Expression { (w * x[name]).sum(axis: 0).squeezed(0).softmax() }
+      func mixed(_ name: String) -> Expression { (w * x[name].bounded).sum(axis: 0).squeezed(0).softmax() }
       let (a, b) = (mixed("logits_1"), mixed("logits_2"))
       return x.text("similarity") == "cosine" ? -(a.normalizedRows() * b.normalizedRows()).sum() : -(a * b).sum()
     })

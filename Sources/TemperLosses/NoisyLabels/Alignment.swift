@@ -15,7 +15,7 @@ extension Losses {
       "Understanding and Mitigating the Label Noise in Pre-training on Downstream Tasks", arXiv: "2309.17002"),
     parameters: [.real("lam", 0.01, in: .nonNegative, "The factor of the regularisers.")],
     inputs: [
-      .logits, .classIds, Input("features", [.init(["N", "D"])], "Tuned features."),
+      .logits, .targets, Input("features", [.init(["N", "D"])], "Tuned features."),
       Input("pretrained_features", [.init(["N", "D"])], isDifferentiable: false, "Features before tuning."),
     ],
     implementation: .loss { x in
@@ -38,7 +38,7 @@ extension Losses {
       arXiv: "2410.20035"),
     parameters: [.real("lam", 1, in: .nonNegative, "The factor of the alignment.")],
     inputs: [
-      .logits, .classIds, Input("features", [.init(["N", "D"])], "The layer's features."),
+      .logits, .targets, Input("features", [.init(["N", "D"])], "The layer's features."),
       Input("guide_features", [.init(["N", "E"])], isDifferentiable: false, "The guide's features, constant."),
     ],
     properties: ["smooth"],

@@ -60,11 +60,12 @@ extension Losses {
       "Englesson and Azizpour", 2021,
       "Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels", arXiv: "2105.04522"),
     parameters: [
-      .real("weight", 0.5, in: Interval(0, 1, includesLower: false, includesUpper: false), "The target's share.")
+      .real("share", 0.5, in: Interval(0, 1, includesLower: false, includesUpper: false), "The target's share.")
+        .named(also: "weight")
     ],
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let w = x.real("weight")
+      let w = x.real("share")
       let scale = -(1 - w) * log(Expression.constant(1 - w))
       if x.targets.kind == .index {
         // Beyond the target every p_c / m_c is 1 / (1 - w).

@@ -18,7 +18,7 @@ extension Losses {
     ],
     inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["batch"],
     implementation: .loss { x in
-      let (z, isPositive) = (x["logits"], x["targets"])
+      let (z, isPositive) = (maximum(x["logits"], -1e15), x["targets"])  // so that -inf has a square
       let variance = square(z - z.mean(axis: 0)).mean(axis: 0)
       let spread = x.real("alpha") * sqrt(variance)
       let t = Expression.select(variance .== 0, .constant(1), minimum(spread, 1)).stopGradient
@@ -52,7 +52,7 @@ extension Losses {
       "An et al.", 2024, "Multi-label Cluster Discrimination for Visual Representation Learning", arXiv: "2407.17331"),
     inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
-      let (s, isPositive) = (x["logits"], x["targets"])
+      let (s, isPositive) = (x["logits"].bounded, x["targets"])
       return softplus(s.logSumExp(where: 1 - isPositive)) + softplus((-s).logSumExp(where: isPositive))
     })
 

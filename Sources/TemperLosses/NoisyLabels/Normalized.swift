@@ -65,7 +65,8 @@ extension Formula {
     let total = total ?? losses.sum()
     guard targets.kind == .index else { return expectation(losses) / total }
     // The loss of a masked target outgrows all others.
-    let own = loss(logProbability)
-    return .select(logits.pick(targets) .== -.infinity, .constant(1), own / total)
+    let isMasked = logits.pick(targets) .== -.infinity
+    let own = loss(.select(isMasked, .constant(0), logProbability))
+    return .select(isMasked, .constant(1), own / total)
   }
 }

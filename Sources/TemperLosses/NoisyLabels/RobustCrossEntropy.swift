@@ -67,10 +67,14 @@ extension Losses {
         isFocal ? -(oneMinusProbability(logp, to: gamma) * logp) : -logp
       }
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"
-      let active =
-        isNormalised
-        ? x.normalized(total: isFocal ? nil : -x.sumOfLogProbabilities, loss)
-        : x.targets.kind == .index ? loss(x.logProbability) : x.expectation(loss(x.presentLogProbabilities))
+      let active: Expression
+      if isNormalised {
+        active = x.normalized(total: isFocal ? nil : -x.sumOfLogProbabilities, loss)
+      } else if x.targets.kind == .index {
+        active = isFocal ? focalValue(x.logProbability, gamma) : -x.logProbability
+      } else {
+        active = x.expectation(loss(x.presentLogProbabilities))
+      }
       let passive =
         x.text("passive") == "mae"
         ? (x.boolean("halved_mae") ? 0.5 : 1) * abs(x.probabilities - x.targetProbabilities).sum()

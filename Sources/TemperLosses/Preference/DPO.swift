@@ -189,8 +189,9 @@ extension Losses {
     properties: ["smooth"],
     implementation: .loss { x in
       func parts(_ answer: String) -> (reward: Expression, divergence: Expression, u: Expression, d: Expression) {
-        let policy = x["policy_\(answer)_logits"].logSoftmax()
-        let reference = x["reference_\(answer)_logits"].logSoftmax()
+        // A token that neither may say (-inf) costs nothing.
+        let policy = x["policy_\(answer)_logits"].bounded.logSoftmax()
+        let reference = x["reference_\(answer)_logits"].bounded.logSoftmax()
         let tokens = x["\(answer)_tokens"]
         let ratio = (policy.pick(tokens) - reference.pick(tokens)).squeezed()
         let divergence = (exp(reference) * (reference - policy)).sum().squeezed()

@@ -35,7 +35,8 @@ extension Losses {
     properties: ["smooth", "nonnegative"]
   ) { x, h in
     let e = Expression.constant(x.real("label_smoothing"))
-    return sigmoid(h) * (-softplus(-h) - log(1 - e)) + sigmoid(-h) * (-softplus(h) - log(e))
+    let near = h.bounded  // what is certain counts nothing
+    return sigmoid(h) * (-softplus(-near) - log(1 - e)) + sigmoid(-h) * (-softplus(near) - log(e))
   }
 
   /// (r_chosen - 1 / (2 beta))^2 + (r_rejected + 1 / (2 beta))^2.
@@ -64,7 +65,8 @@ extension Losses {
     properties: ["smooth", "nonnegative"]
   ) { x, _ in
     let (chosen, rejected) = (x.real("beta") * x.logRatio("chosen"), x.real("beta") * x.logRatio("rejected"))
-    let shift = x.has("reward_shift") ? x["reward_shift"] : (0.5 * (chosen + rejected)).meanAll().stopGradient
+    let mean = (0.5 * (chosen.bounded + rejected.bounded)).meanAll().stopGradient
+    let shift = x.has("reward_shift") ? x["reward_shift"] : mean
     return softplus(shift - chosen) + softplus(rejected - shift)
   }
 

@@ -3,6 +3,7 @@ import TemperCore
 import TemperGraph
 
 // Lists of documents: scores and relevances (N, L); where `mask` is 0 a document is padding. A list of padding alone gives 0.
+// A score of -inf is the lowest, equal to its like.
 
 extension Losses {
   static let lists = [listNet, listMLE, lambdaRank, approximateNDCG]
@@ -26,7 +27,7 @@ extension Losses {
     properties: ["smooth", "shift_invariant", "nonnegative"]
   ) { _, s, relevance, isDocument in
     let order = Expression.select(isDocument, relevance, .constant(-.infinity)).sortOrder(descending: true)
-    let (sorted, isThere) = (s.takeAlong(order), isDocument.takeAlong(order))
+    let (sorted, isThere) = (s.bounded.takeAlong(order), isDocument.takeAlong(order))
     let rest = Expression.select(isThere, sorted, .constant(-.infinity)).suffixLogSumExp()
     return Expression.select(isThere, .select(isThere, rest, .constant(0)) - sorted, .constant(0)).sum()
   }
@@ -40,7 +41,8 @@ extension Losses {
       .real("sigma", 1, in: .positive, "The slope of the logistic curve."),
       .choice("weighting", ["ndcg", "none"], "What a pair is worth: its effect on NDCG, or 1."),
     ], properties: ["shift_invariant", "nonnegative"]
-  ) { x, s, relevance, isDocument in
+  ) { x, scores, relevance, isDocument in
+    let s = scores.bounded
     let (sigma, isWeighted) = (x.real("sigma"), x.text("weighting") == "ndcg")
     var facts = [s, relevance, isDocument]
     if isWeighted {
@@ -69,8 +71,8 @@ extension Losses {
       "A General Approximation Framework for Direct Optimization of Information Retrieval Measures"),
     [.real("temperature", 1, in: .positive, "The smaller, the nearer the ranks are to whole numbers.")],
     properties: ["smooth", "shift_invariant", "nonnegative"]
-  ) { x, s, relevance, isDocument in
-    let temperature = x.real("temperature")
+  ) { x, scores, relevance, isDocument in
+    let (s, temperature) = (scores.bounded, x.real("temperature"))
     // A document is half in front of itself.
     let ranks =
       0.5

@@ -51,7 +51,7 @@ extension Losses {
         "The share of positives in the training set; none takes the batch's."),
     ],
     inputs: [
-      Input("scores", [.init(["N"])], "Scores between 0 and 1."),
+      Input("scores", [.init(["N"])], "Finite scores; between 0 and 1 as the authors have them."),
       Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "1 for positives."),
       Input("a", [.init([])], "The mean of positives, learnt along."),
       Input("b", [.init([])], "The mean of negatives, learnt along."),

@@ -41,7 +41,7 @@ extension Losses {
       "Zhang et al.", 2023, "Free Lunch for Domain Adversarial Training: Environment Label Smoothing",
       arXiv: "2302.00194"),
     parameters: [.real("gamma", 0.9, in: .unit, "The share of the sample's own environment.")],
-    inputs: [.logits, .classIds], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (gamma, m) = (x.real("gamma"), Double(x.classes))
       guard m > 1 else { return x.crossEntropy }

@@ -58,8 +58,11 @@ extension Losses {
     "sparsehourglass", "Sparsemax between invariance to scale and invariance to shifts.", sparsegenReference,
     [.real("q", 1, in: .positive, "The larger, the nearer to sparsemax.")], properties: ["simplex"]
   ) { x, z in
-    let dq = Double(z.shape.last) * x.real("q")
-    return ((1 + dq) / (abs(z.sum()) + dq) * z).sparsemax()
+    // Entries of -inf (masks) are not there.
+    let isOut = z .== -.infinity
+    let near = Expression.select(isOut, .constant(0), z)
+    let dq = (Double(z.shape.last) - isOut.sum()) * x.real("q")
+    return Expression.select(isOut, z, (1 + dq) / (abs(near.sum()) + dq) * near).sparsemax()
   }
 
   private static let sparsegenReference = Reference(

@@ -14,9 +14,12 @@ extension Losses {
       .real("tau", 1, in: .positive, "The longest norm."),
       .real("p", 2, in: Interval(1, .infinity), "The norm: 2 is Euclid's, infinity the largest entry."),
     ], properties: []
-  ) { x, z in
+  ) { x, all in
     let tau = x.real("tau")
-    if tau == .infinity { return z }
+    if tau == .infinity { return all }
+    // Entries of -inf (masks) are not there, and stay what they are.
+    let isOut = all .== -.infinity
+    let z = Expression.select(isOut, .constant(0), all)
     // Rows are scaled by their largest entry, so that no power overflows; a row of zeros is inside.
     let largest = abs(z).maximum().stopGradient
     let isZero = largest .== 0
@@ -27,6 +30,7 @@ extension Losses {
       case 1: abs(scaled).sum()
       case let p: pow(.select(isZero, .constant(1), pow(abs(scaled), p).sum()), 1 / p)
       }
-    return .select(largest * norm .<= tau, z, tau * scaled / .select(isZero, .constant(1), norm))
+    let clipped = Expression.select(largest * norm .<= tau, z, tau * scaled / .select(isZero, .constant(1), norm))
+    return .select(isOut, .constant(-.infinity), clipped)
   }
 }

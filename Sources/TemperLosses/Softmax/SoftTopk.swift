@@ -23,9 +23,12 @@ extension Expression {
     }
     let z = alpha * shifted
     // With all numbers equal to the largest, or the smallest, the root is known: the bracket.
-    let even = TemperGraph.log(Expression.constant(Double(k) / Double(length - k)))
+    // Entries of -inf (masks) are not there; where no more than k are, the others come near 1.
+    let isOut = z .== -.infinity
+    let others = TemperGraph.maximum(Double(length - k) - isOut.sum(), 1e-6)
+    let even = TemperGraph.log(Double(k) / others)
     var low = even - z.maximum()
-    var high = even - z.minimum()
+    var high = even - Expression.select(isOut, .constant(0), z).minimum()
     for _ in 0..<40 {
       let middle = 0.5 * (low + high)
       let isHigh = TemperGraph.sigmoid(z + middle).sum() .> Double(k)

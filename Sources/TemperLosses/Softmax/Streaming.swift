@@ -83,7 +83,7 @@ extension Losses {
     ],
     properties: ["smooth", "reduces_axis"],
     implementation: .operation { x in
-      let (z, logy, tau) = (x["x"], x["log_y"], x.real("tau"))
+      let (z, logy, tau) = (x["x"], x["log_y"].bounded, x.real("tau"))
       let k = Double(z.shape.last)
       let constant = lgamma(k) + (k - 1) * log(tau)
       return constant - k * (z - tau * logy).logSumExp() + (z - (tau + 1) * logy).sum()

@@ -14,6 +14,8 @@ extension Activations {
     clamp($1 + 3, 0, 6) / 6
   }
 
-  /// x / (1 + |x|).
-  static let softsign = elementwise("softsign", "x / (1 + |x|).", properties: []) { $1 / (1 + abs($1)) }
+  /// x / (1 + |x|). Its slope is 1 / (1 + |x|)^2.
+  static let softsign = elementwise("softsign", "x / (1 + |x|).", properties: []) {
+    ($1.bounded / (1 + abs($1.bounded))).withSlopes([(by: $1, slope: reciprocal(square(1 + abs($1))))])
+  }
 }

@@ -25,7 +25,7 @@ extension Activations {
     inputs: [.anyArray, .number("eps", "The height of the bump; 0.01 without it.")],
     implementation: .operation { x in
       let (z, eps) = (x["x"], x.has("eps") ? x["eps"] : .constant(0.01))
-      return relu(z) + eps * (z * exp(-0.5 * square(z)))
+      return relu(z) + eps * (z.bounded * exp(-0.5 * square(z.bounded)))
     })
 
   /// x sigmoid(alpha (x - mean - z_k std)); hard: clip(x, 0, clip_max) clip(u + 3, 0, 6) / 6 of the same u. Mean and
@@ -52,7 +52,8 @@ extension Activations {
       return x.boolean("hard") ? clamp(z, 0, x.real("clip_max")) * (clamp(u + 3, 0, 6) / 6) : z * sigmoid(u)
     })
 
-  /// a x + (1 - a) (x Phi(b x) + phi(b x) / b): a leaky rectifier of slope a blurred by a normal of deviation 1 / b.
+  /// a x + (1 - a) (x Phi(b x) + phi(b x) / b): a leaky rectifier of slope a blurred by a normal of deviation 1 / b. Its slopes are
+  /// a + (1 - a) Phi by x and (a - 1) phi / b^2 by b.
   static let smoothedRectifier = Method(
     "sau", kind: .activation, area: "regularize",
     summary: "A leaky rectifier, smoothed by a Gaussian; slope and width can be trained.",
@@ -67,8 +68,13 @@ extension Activations {
     implementation: .operation { x in
       let z = x["x"]
       let (a, b) = (x.has("a") ? x["a"] : .constant(0.25), x.has("b") ? x["b"] : .constant(5))
+      let (near, share) = (z.bounded, normalCDF(b * z))
       let density = (1 / (2 * Double.pi).squareRoot()) * exp(-0.5 * square(b * z))
-      return a * z + (1 - a) * (z * normalCDF(b * z) + density / b)
+      let blurred = near * share + density / b
+      return (a * z + (1 - a) * blurred).withSlopes([
+        (by: z, slope: a + (1 - a) * share), (by: a, slope: z - blurred),
+        (by: b, slope: -(1 - a) * (density / square(b))),
+      ])
     })
 }
 

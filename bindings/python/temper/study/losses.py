@@ -7,8 +7,10 @@ shows what was reached on the way and not what anyone could have kept.
 Long tail: classes thinned evenly down to 1/50. Accuracy over all digits, and over the three rarest classes.
 
 Every loss of the catalogue for these ends that takes logits and targets, with its default parameters, and a few with
-others; none is tuned. Each seed draws its own labels, or tail, and network; intervals are of Student's t over seeds, at
-95%. A loss is marked + or - where its difference from cross-entropy, seed by seed, is above or below 0 at 95%.
+others; none is tuned. (Those for several labels a sample, for implicit feedback, for ordered classes, or with several
+experts or pre-trained features need other data or networks.) Each seed draws its own labels, or tail, and network;
+intervals are of Student's t over seeds, at 95%. A loss is marked + or - where its difference from cross-entropy, seed
+by seed, is above or below 0 at 95%.
 """
 
 import pathlib
@@ -53,6 +55,7 @@ def _after_cross_entropy(name):
 FURTHER_NOISE = {
     "nce + mae": _named("active_passive_loss", passive="mae"),
     "nfl + rce": _named("active_passive_loss", active="nfl"),
+    "nfl + mae": _named("active_passive_loss", active="nfl", passive="mae"),
     "ldr_kl_loss": _named("ldr_kl_loss"),
     "ldr_kl_loss, adaptive": _named("ldr_kl_loss", adaptive=True),
     "logit_clip, tau = 1": lambda epochs: temper.loss(BASELINE).through(temper.op("logit_clip", tau=1.0)),

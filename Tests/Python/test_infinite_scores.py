@@ -1,0 +1,219 @@
+"""Scores of -inf, the masks of classes, documents and answers, in every loss, operator and activation: what comes out
+is what scores tend to as they fall, and never a NaN that the mathematics does not have.
+
+The limit is measured: where values or slopes at -1e9 and at -1e12 agree, or grow alike, they must be reached at -inf,
+in every element of the result and of all gradients. A mask is written into the logits, so that its own slope may also
+be 0.
+"""
+
+import numpy as np
+import pytest
+
+import samples
+import temper
+
+# What is a score: inputs by their names, and x of the operators that are no matrices or images.
+SCORES = ("logits", "scores", "logps", "log_probabilities", "log_y")
+ROWS = {
+    "adaptive_temperature_softmax", "boltzmann_operator", "entmax", "entmax15", "gumbel_softmax",
+    "gumbel_softmax_log_density", "log_softmax", "logit_clip", "online_softmax", "online_softmax_topk",
+    "quantized_softmax", "self_adjust_softmax", "soft_topk", "softmax", "softpick", "sparse_noisy_softmax",
+    "sparsegen", "sparsehourglass", "sparsemax", "stablemax", "two_pass_softmax",
+}  # fmt: skip
+
+# Where -inf is outside of what the formula takes, and why.
+OUTSIDE = {
+    "aaer_fast_adversarial_training": "distances between two arrays of logits",
+    "auc_margin": "finite scores, says its record: their means are learnt",
+    "hard_ash": "the mean and the deviation of the row",
+}
+
+# Where a masked class is not there at all, which is another thing than one of very low score: tested by leaving it out.
+LEFT_OUT = {
+    "active_passive_loss", "normalized_cross_entropy", "normalized_focal", "z_loss", "logit_clip",
+    "self_adjust_softmax", "softpick", "sparsehourglass",
+}  # fmt: skip
+
+# Slopes that are not those of the limit, and why.
+NO_SLOPE = {
+    "ctc_loss": "a sample that no path can explain has no gradient, as in PyTorch with zero_infinity",
+    "ldr_kl_loss": "gaps to a masked target, 1e30, leave no differences of the other classes",
+    "quantized_softmax": "the slope of what is rounded goes straight through",
+}
+
+# Infinite less infinite, where the target itself is masked: the result is not NaN-free, and has no one limit.
+MASKED_TARGET = {"peer_loss": "a masked label costs, and gains among the peers, infinitely much"}
+
+
+def method(record):
+    return (temper.loss if record["kind"] == "loss" else temper.op)(record["name"])
+
+
+def is_score(record, name):
+    if record["kind"] == "loss":
+        return name.endswith(SCORES)
+    return record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
+
+
+def made(record):
+    variant = [(entry, entry["forms"][0]) for entry in record["inputs"] if not entry["optional"]
+               or entry["name"] in samples.NEEDED.get(record["name"], ())]  # fmt: skip
+    return variant, samples.inputs(np.random.default_rng(0), record, variant)
+
+
+CASES = [
+    (record, name)
+    for kind in ("loss", "op", "activation") for record in temper.catalog(kind)
+    for name in samples.differentiable(made(record)[0])
+    if is_score(record, name) and record["name"] not in OUTSIDE
+]  # fmt: skip
+
+
+def call(record, inputs, names):
+    function = method(record)
+    values = np.asarray(function(**inputs))
+    if record["kind"] == "loss":
+        return [values, *function.value_and_grad(**inputs, wrt=names, reduction="sum")[1].values()]
+    gradients = function.vjp(**inputs, dy=np.linspace(0.5, 1.5, values.size).reshape(values.shape), wrt=names)
+    return [values, *(gradients.values() if isinstance(gradients, dict) else [gradients])]
+
+
+def call_vjp(operator, x, dy):
+    slopes = operator.vjp(x=x, dy=dy)
+    return slopes["x"] if isinstance(slopes, dict) else slopes
+
+
+def limit(near, far):
+    """What is tended to; NaN where the two do not tell."""
+    limits = np.full(far.shape, np.nan)
+    same = np.abs(near - far) <= 1e-6 * np.abs(far) + 1e-12
+    limits[same] = far[same]
+    limits[(np.abs(far) < 1e-5) & (np.abs(far) <= np.abs(near))] = 0
+    grows = (np.abs(far) > 10 * np.abs(near)) & (np.abs(far) > 1e5)
+    limits[grows] = np.sign(far[grows]) * np.inf
+    return limits
+
+
+def agrees(result, limits):
+    """1e30 is as good as infinite."""
+    far = np.isinf(limits) & (np.abs(result) > 1e25) & (np.sign(result) == np.sign(limits))
+    return np.isnan(limits) | far | (np.abs(result - np.where(far, 0, limits)) <= 1e-5 * (1 + np.abs(limits)))
+
+
+def with_score(inputs, name, at, value):
+    changed = {key: np.array(array) for key, array in inputs.items()}
+    changed[name].reshape(-1)[at] = value
+    return changed
+
+
+def is_target(record, inputs, name, at):
+    """Whether the score is that of a sample's label, in losses of class ids."""
+    targets = inputs.get("targets")
+    if targets is None or targets.ndim != 1 or inputs[name].ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+        return False
+    row, column = divmod(at, inputs[name].shape[1])
+    return targets[row] == column
+
+
+@pytest.mark.parametrize("record, name", CASES, ids=[f"{record['name']}-{name}" for record, name in CASES])
+def test_the_limit_is_reached(record, name):
+    variant, inputs = made(record)
+    names = samples.differentiable(variant)
+    size = inputs[name].size
+    for at in range(0, size, max(1, size // 9)):
+        if record["name"] in MASKED_TARGET and is_target(record, inputs, name, at):
+            continue
+        with np.errstate(all="ignore"):
+            near, far, reached = (call(record, with_score(inputs, name, at, -v), names) for v in (1e9, 1e12, np.inf))
+            limits = [limit(a, b) for a, b in zip(near, far)]
+        for which, (result, expected) in enumerate(zip(reached, limits)):
+            key = f"{'value' if which == 0 else names[which - 1]} at element {at}"
+            assert not np.isnan(result).any(), key
+            if record["name"] in LEFT_OUT or which > 0 and record["name"] in NO_SLOPE:
+                continue
+            right = agrees(result, expected)
+            if which > 0 and names[which - 1] == name:
+                right.reshape(-1)[at] |= result.reshape(-1)[at] == 0
+            assert right.all(), f"{key}: {result} for {expected}"
+
+
+@pytest.mark.parametrize("record", [record for record, _ in CASES if record["name"] in LEFT_OUT],
+                         ids=lambda record: record["name"])  # fmt: skip
+def test_what_is_masked_is_not_there(record):
+    _, inputs = made(record)
+    name = "logits" if record["kind"] == "loss" else "x"
+    if "targets" in inputs:
+        inputs["targets"] %= 4
+    inputs[name][:, -1] = -np.inf
+    less = {**inputs, name: inputs[name][:, :-1].copy()}
+    function, dy = method(record), np.random.default_rng(1).normal(size=inputs[name].shape)
+    if record["kind"] == "loss":
+        masked, rest = (call(record, given, [name]) for given in (inputs, less))
+        np.testing.assert_allclose(masked[0], rest[0], rtol=1e-12)
+    else:
+        masked, rest = ([function(x), function.vjp(x, g)]
+                        for x, g in ((inputs[name], dy), (less[name], dy[:, :-1].copy())))  # fmt: skip
+        np.testing.assert_allclose(masked[0][:, :-1], rest[0], rtol=1e-9, atol=1e-15)
+        assert np.isin(masked[0][:, -1], [0, -np.inf]).all()
+    np.testing.assert_allclose(masked[1][:, :-1], rest[1], rtol=1e-9, atol=1e-14)
+    assert not masked[1][:, -1].any()
+
+
+@pytest.mark.parametrize("name", [record["name"] for record in temper.catalog("activation")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_reach_their_limits_on_both_sides(name, dtype):
+    if name in OUTSIDE:
+        pytest.skip(OUTSIDE[name])
+    function = temper.op(name)
+    far = np.array([-1e12, 1e12], dtype)
+    for x, y in zip(far, function(np.array([-np.inf, np.inf], dtype))):
+        tends = function(np.array([x]))[0]
+        grows = abs(tends) > 1e8 and abs(y) > 1e25 and np.sign(y) == np.sign(tends)
+        assert grows or np.isclose(y, tends, rtol=1e-9), (x, y)
+    ends, dy = np.array([-np.inf, np.inf], dtype), np.ones(2, dtype)
+    slopes, tend = (call_vjp(function, x, dy) for x in (ends, far))
+    np.testing.assert_allclose(slopes, tend, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo", "exo", "bco", "kto", "simpo", "apo_zero", "aot"])
+def test_an_impossible_answer_costs_what_it_tends_to(name):
+    """In float32, where squares of 1e30 are infinite."""
+    record = next(record for record in temper.catalog("loss") if record["name"] == name)
+    variant, inputs = made(record)
+    inputs = {k: a.astype(np.float32) if a.dtype == np.float64 else a for k, a in inputs.items()}
+    for key in [key for key in inputs if key.endswith("logps")]:
+        results = call(record, with_score(inputs, key, 1, -np.inf), samples.differentiable(variant))
+        assert not any(np.isnan(result).any() for result in results), key
+
+
+# One sample of ten million classes: 40 MB an array, and half the classes masked.
+MANY = 10_000_000
+
+
+def many():
+    logits = np.zeros((1, MANY), np.float32)
+    logits[0, 7] = 3
+    logits[0, 100:5_000_100] = -np.inf
+    return logits
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("cross_entropy", np.log(MANY / 2 - 1 + np.exp(3)) - 3), ("focal", None), ("generalized_cross_entropy", None),
+    ("entmax_loss", None), ("sparsemax_loss", None), ("poly1", None), ("masked_softmax_ce", None),
+])  # fmt: skip
+def test_losses_of_ten_million_classes(name, expected):
+    logits = many()
+    more = {"visible": np.isfinite(logits)} if name == "masked_softmax_ce" else {}
+    value, gradients = temper.loss(name).value_and_grad(logits, np.array([7]), **more)
+    if expected is not None:
+        assert value == pytest.approx(expected, rel=1e-6)
+    slopes = gradients["logits"]
+    assert np.isfinite(value) and np.isfinite(slopes).all() and not slopes[0, 100:5_000_100].any()
+    assert slopes.sum(dtype=np.float64) == pytest.approx(0, abs=1e-3) and slopes[0, 7] <= 0
+
+
+@pytest.mark.parametrize("name", ["softmax", "online_softmax", "two_pass_softmax", "sparsemax", "entmax15", "entmax"])
+def test_operators_on_ten_million_classes(name):
+    result = temper.op(name)(many())
+    assert result.sum(dtype=np.float64) == pytest.approx(1, abs=1e-3)
+    assert result.argmax() == 7 and not result[0, 100:5_000_100].any()
