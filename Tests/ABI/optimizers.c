@@ -119,6 +119,9 @@ static void groups(void) {
   FAILS(TEMPER_ERROR_OUT_OF_RANGE, temper_optimizer_schedule(sgd, "momentum", halving, &error));
   FAILS(TEMPER_ERROR_UNKNOWN_NAME, temper_optimizer_schedule(sgd, "beta1", falling, &error));
   FAILS(TEMPER_ERROR_UNSUPPORTED, temper_optimizer_schedule(sgd, "dampening", falling, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_optimizer_schedule(NULL, "momentum", falling, &error));
+  FAILS(TEMPER_ERROR_INVALID_ARGUMENT, temper_optimizer_schedule(sgd, NULL, falling, &error));
+  FAILS(TEMPER_ERROR_INVALID_HANDLE, temper_optimizer_schedule(sgd, "momentum", NULL, &error));
   OK(temper_optimizer_schedule(sgd, "momentum", falling, &error));
   temper_tensor *moved = doubles(1, 0), *one = doubles(1, 1);
   for (int i = 0; i < 3; ++i) OK(temper_optimizer_step(sgd, &moved, &one, 1, NAN, &error));
