@@ -3,7 +3,7 @@ import TemperCore
 /// Reverse-mode differentiation. Every derivative is built of the same operations, so it can be differentiated again.
 package enum Differentiate {
   /// The gradients of sum(seed * output) with respect to each of `inputs`; `seed` defaults to ones. An input that is itself
-  /// computed must not be one that simplification looks through, or stand `apart`: it would not be found in the output.
+  /// computed stands `apart` if simplification may look through it: it would not be found in the output.
   package static func gradients(
     of output: Expression, seed: Expression? = nil, withRespectTo inputs: [Expression]
   ) throws(TemperError) -> [Expression] {
@@ -12,12 +12,15 @@ package enum Differentiate {
     guard seed == nil || seed!.shape == output.shape else {
       throw TemperError(.invalidShape, "The seed's shape \(seed!.shape) differs from the output's \(output.shape).")
     }
-    guard !inputs.contains(where: \.isSeenThrough) else {
-      throw TemperError(.internalFault, "A negative or a place is derived by only where it stands apart.")
-    }
     let wanted = Set(inputs.map { ObjectIdentifier($0.node) })
     let root = output.node.merged(but: wanted)
     let order = Node.topological([root])
+    let found = Set(order.map(ObjectIdentifier.init))
+    for input in inputs where !input.node.inputs.isEmpty {
+      guard !input.isSeenThrough, found.contains(ObjectIdentifier(input.node)) else {
+        throw TemperError(.internalFault, "What is derived by is computed and not found in the output: it must stand apart.")
+      }
+    }
     // Only nodes that depend on a wanted input carry a gradient.
     var depends = Set<ObjectIdentifier>()
     for node in order {

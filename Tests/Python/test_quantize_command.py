@@ -48,12 +48,12 @@ def test_models(model, method, end, tmp_path, rng):
 def interrupted(after, *arguments):
     """The command in a process that Control-C reaches after so many weights."""
     code = (
-        "import os, signal, sys, temper, temper.__main__ as command, temper._progress as progress\n"
+        "import signal, sys, temper, temper.__main__ as command, temper._progress as progress\n"
         "count, show = 0, progress.Work.show\n"
         "def counted(self, share, what):\n"
         "    global count\n"
         "    count += 1\n"
-        f"    if count == {after}: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    if count == {after}: signal.raise_signal(signal.SIGINT)\n"
         "    show(self, share, what)\n"
         "progress.Work.show = counted\n"
         "sys.argv = ['temper', 'quantize', *sys.argv[1:]]\n"

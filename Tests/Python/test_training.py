@@ -230,7 +230,7 @@ def test_handlers_of_the_program_stay():
     signal.signal(signal.SIGINT, lambda *_: noted.append(1))
     try:
         t = trainer()
-        t.fit(X, Y, epochs=2, callback=lambda numbers: os.kill(os.getpid(), signal.SIGINT))
+        t.fit(X, Y, epochs=2, callback=lambda numbers: signal.raise_signal(signal.SIGINT))
         assert t.epochs == 2 and len(noted) == 2
     finally:
         signal.signal(signal.SIGINT, before)

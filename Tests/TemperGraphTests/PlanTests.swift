@@ -384,9 +384,9 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
   @Test func derivativesByWhatIsSeenThroughAreErrors() throws {
     let x = Expression.input("x", [3, 4])
     let places = x + .place(Expression.input("v", [3, 1]), at: .input("at", [3, 1], .index), columns: 4)
-    for computed in [-x, places] {
+    for computed in [-x, places, 2 * x] {
       #expect(throws: TemperError.self) {
-        try Differentiate.gradients(of: exp(-computed), withRespectTo: [computed])
+        try Differentiate.gradients(of: exp(-3 * computed), withRespectTo: [computed])
       }
       let apart = computed.apart
       let slope = try Differentiate.gradients(of: exp(-apart), withRespectTo: [apart])[0]
