@@ -16,8 +16,8 @@ package enum Differentiate {
     let root = output.node.merged(but: wanted)
     let order = Node.topological([root])
     let found = Set(order.map(ObjectIdentifier.init))
-    for input in inputs where !input.node.inputs.isEmpty {
-      guard !input.isSeenThrough, found.contains(ObjectIdentifier(input.node)) else {
+    for input in inputs where input.isSeenThrough {
+      guard !input.isAlwaysSeenThrough, found.contains(ObjectIdentifier(input.node)) else {
         throw TemperError(.internalFault, "What is derived by is computed and not found in the output: it must stand apart.")
       }
     }

@@ -96,7 +96,15 @@ extension Expression {
   }
 
   /// Whether an operation with this may be made one with its parts instead.
-  var isSeenThrough: Bool { negated != nil || asSumWithPlace != nil }
+  var isSeenThrough: Bool {
+    switch node.operation {
+    case .unary, .binary, .select, .broadcast, .place: true
+    default: false
+    }
+  }
+
+  /// Whether every operation with this is.
+  var isAlwaysSeenThrough: Bool { negated != nil || asSumWithPlace != nil }
 
   /// The value by row that is repeated along the rows of `shape`.
   func byRow(of shape: Shape) -> Expression? {
