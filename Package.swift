@@ -45,7 +45,7 @@ let package = Package(
       name: "TemperKernels",
       cSettings: kernelSettings + [.unsafeFlags(["-fno-asynchronous-unwind-tables"], .when(configuration: .release))]),
     room("TemperCore", ["TemperKernels"]),
-    room("TemperGraph", ["TemperCore", "TemperKernels"]),
+    room("TemperGraph", ["TemperCore", "TemperKernels"], isSmall: true),
     room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
     room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),

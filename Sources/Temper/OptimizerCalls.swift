@@ -169,7 +169,7 @@ extension Tensor {
   fileprivate static func apart(written: [Tensor], read: [Tensor]) throws(TemperError) {
     let spans =
       (written.map { (bytes: $0.bytes, isWritten: true) } + read.map { (bytes: $0.bytes, isWritten: false) })
-      .filter { !$0.bytes.isEmpty }.sorted { $0.bytes.lowerBound < $1.bytes.lowerBound }
+      .filter { !$0.bytes.isEmpty }.inOrder { $0.bytes.lowerBound < $1.bytes.lowerBound }
     var (furthest, furthestWritten): (UInt, UInt) = (0, 0)
     for span in spans {
       let limit = span.isWritten ? furthest : furthestWritten

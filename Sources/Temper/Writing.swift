@@ -72,7 +72,7 @@ extension Tensor {
     guard count > 1 else { return false }
     var reach = 0
     let axes = zip(shape.sizes, strides).filter { $0.0 > 1 }.map { (size: $0.0, step: Swift.abs($0.1)) }
-    for axis in axes.sorted(by: { $0.step < $1.step }) {
+    for axis in axes.inOrder({ $0.step < $1.step }) {
       if axis.step <= reach { return true }
       reach += axis.step * (axis.size - 1)
     }

@@ -120,7 +120,7 @@ private struct Piece {
 
   /// The sum of all pieces, each among zeros: pieces beside each other are concatenated, those that overlap added.
   static func assemble(_ pieces: [Piece], _ shape: Shape) -> Expression {
-    var rest = pieces.sorted { ($0.axis, $0.start) < ($1.axis, $1.start) }
+    var rest = pieces.inOrder { ($0.axis, $0.start) < ($1.axis, $1.start) }
     var total: Expression?
     while let axis = rest.first?.axis {
       var (parts, left): ([Expression], [Piece]) = ([], [])

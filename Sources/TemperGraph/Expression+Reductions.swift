@@ -76,7 +76,7 @@ extension Expression {
   /// Several axes at once; neighbouring ones are reduced together.
   package func sum(axes: [Int]) -> Expression {
     var result = self
-    for axis in axes.map({ $0 < 0 ? $0 + shape.rank : $0 }).sorted(by: >) { result = result.sum(axis: axis) }
+    for axis in axes.map({ $0 < 0 ? $0 + shape.rank : $0 }).inOrder(>) { result = result.sum(axis: axis) }
     return result
   }
 

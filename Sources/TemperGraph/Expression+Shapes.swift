@@ -48,7 +48,7 @@ extension Expression {
   }
 
   package func permuted(_ order: [Int]) -> Expression {
-    guard order.sorted() == Array(0..<shape.rank) else {
+    guard order.inOrder(<) == Array(0..<shape.rank) else {
       return error == nil ? .invalid(.invalidArgument, "permuted: \(order) is no order of the axes of \(shape).") : self
     }
     if order == Array(0..<shape.rank) { return self }

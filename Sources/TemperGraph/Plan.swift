@@ -148,7 +148,7 @@ enum Arena {
     }
     var placed: [(life: ClosedRange<Int>, offset: Int, end: Int)] = []
     var total = 0
-    for (buffer, life) in lives.sorted(by: { (bytes($0.key), $1.key) > (bytes($1.key), $0.key) }) {
+    for (buffer, life) in lives.inOrder({ (bytes($0.key), $1.key) > (bytes($1.key), $0.key) }) {
       let size = bytes(buffer)
       var offset = 0
       for other in placed where other.life.overlaps(life) {

@@ -407,7 +407,7 @@ struct RowLowering {
   private mutating func finish() throws(TemperError) -> RowProgram {
     let read = registersRead()
     let order = drafts.indices.filter { drafts[$0].result.map(read.contains) ?? true }
-      .sorted { (drafts[$0].phase, $0) < (drafts[$1].phase, $1) }
+      .inOrder { (drafts[$0].phase, $0) < (drafts[$1].phase, $1) }
     program.phases = (order.map { drafts[$0].phase }.max() ?? 0) + 1
     var lastUse = [Int](repeating: -1, count: registers.count)
     var carried = [Bool](repeating: false, count: registers.count)

@@ -108,7 +108,7 @@ struct StepBuilder {
   static func step(_ program: RowProgram) -> Step {
     let stored = Set(program.stored)
     let read = Set(program.slots.map(\.view.root)).subtracting(stored)
-    return Step(work: .rows(program), reads: read.sorted(), writes: program.stored)
+    return Step(work: .rows(program), reads: read.inOrder(<), writes: program.stored)
   }
 
   /// The values that one call gives together with this one, itself included, in order.

@@ -126,7 +126,7 @@ extension Trainer {
     }
     func text(_ group: OptimizerInstance.Group) -> String {
       let schedule = group.schedule.map { " by \(text($0.method, $0.arguments))" } ?? ""
-      return "\(group.positions.sorted()): \(text(optimizer, group.arguments))\(schedule)"
+      return "\(group.positions.inOrder(<)): \(text(optimizer, group.arguments))\(schedule)"
     }
     let clipping = options.clipping
     return [
@@ -168,7 +168,7 @@ extension Trainer {
 extension Arguments {
   /// All values by name, in one order.
   package var text: String {
-    values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }.joined(separator: ", ")
+    values.inOrder { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }.joined(separator: ", ")
   }
 }
 

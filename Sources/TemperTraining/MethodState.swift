@@ -14,7 +14,7 @@ struct MethodState {
   func write(
     _ tensors: [(name: String, tensor: Tensor)], of method: Method, _ arguments: Arguments, to path: String
   ) throws(TemperError) {
-    let settings = arguments.values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }
+    let settings = arguments.values.inOrder { $0.key < $1.key }.map { "\($0.key)=\($0.value.description)" }
     try Safetensors(
       metadata: ["format": format, role: method.name, "settings": settings.joined(separator: ", ")], tensors: tensors
     ).write(to: path)

@@ -157,7 +157,7 @@ package struct Samples {
   private func checkFinite() throws(TemperError) {
     var fields = rows
     if case .array(let tensor) = x { fields["x"] = Field(tensor: tensor, kind: xKind) }
-    for (name, array) in fields.merging(whole, uniquingKeysWith: { a, _ in a }).sorted(by: { $0.key < $1.key })
+    for (name, array) in fields.merging(whole, uniquingKeysWith: { a, _ in a }).inOrder({ $0.key < $1.key })
     where array.kind == .real {
       guard let position = array.tensor.firstNotFinite else { continue }
       let width = Swift.max(array.tensor.count / Swift.max(array.tensor.shape.sizes.first ?? 1, 1), 1)
