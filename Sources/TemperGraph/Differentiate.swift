@@ -18,7 +18,7 @@ package enum Differentiate {
     let found = Set(order.map(ObjectIdentifier.init))
     for input in inputs where input.isSeenThrough {
       guard !input.isAlwaysSeenThrough, found.contains(ObjectIdentifier(input.node)) else {
-        throw TemperError(.internalFault, "What is derived by is computed and not found in the output: let it stand apart.")
+        throw TemperError(.internalFault, "What is derived by is computed and not in the output: it must stand apart.")
       }
     }
     // Only nodes that depend on a wanted input carry a gradient.
