@@ -5,7 +5,10 @@ import Glibc
   public let base: UnsafeMutableRawPointer
   public let byteCount: Int
   public let isReadOnly: Bool
-  private static let largePagesFrom = 4 << 20
+  private static let (largePagesFrom, alignment) = (4 << 20, 64)
+  /// What was taken from the system, if it is owned: `base` lies at the next multiple of the alignment. Aligned memory
+  /// that is given back to glibc before 2.38 serves no later request of the same size.
+  private let taken: UnsafeMutableRawPointer?
   private let release: (@Sendable () -> Void)?
 
   /// Owned memory, all zero unless its contents do not matter.
@@ -14,19 +17,18 @@ import Glibc
       throw TemperError(
         .outOfMemory, "\(byteCount) bytes were asked for and \(available) are free; use smaller batches or arrays.")
     }
-    var raw: UnsafeMutableRawPointer?
-    let status = unsafe posix_memalign(&raw, 64, Swift.max(byteCount, 64))
-    guard status == 0, let memory = unsafe raw else {
+    guard let raw = unsafe malloc(Swift.max(byteCount, Storage.alignment) &+ Storage.alignment) else {
       throw TemperError(
         .outOfMemory, "\(byteCount) bytes were asked for and the system refused; use smaller batches or arrays.")
     }
+    let memory = unsafe raw.alignedUp(toMultipleOf: Storage.alignment)
     if byteCount >= Storage.largePagesFrom {
       // Large arrays are passed through in order: fewer pages are fewer waits for their addresses. Only a wish.
       let inside = unsafe memory + (4096 - Int(bitPattern: memory) % 4096) % 4096
       _ = unsafe madvise(inside, byteCount - 4096, MADV_HUGEPAGE)
     }
-    if isCleared { unsafe memset(memory, 0, Swift.max(byteCount, 64)) }
-    unsafe base = memory
+    if isCleared { unsafe memset(memory, 0, Swift.max(byteCount, Storage.alignment)) }
+    unsafe (taken, base) = (raw, memory)
     self.byteCount = byteCount
     isReadOnly = false
     release = nil
@@ -37,13 +39,13 @@ import Glibc
     borrowing base: UnsafeMutableRawPointer, byteCount: Int, isReadOnly: Bool,
     release: @escaping @Sendable () -> Void
   ) {
-    unsafe self.base = base
+    unsafe (taken, self.base) = (nil, base)
     self.byteCount = byteCount
     self.isReadOnly = isReadOnly
     self.release = release
   }
 
   deinit {
-    if let release = release { release() } else { unsafe free(base) }
+    if let release = release { release() } else { unsafe free(taken) }
   }
 }
