@@ -70,7 +70,7 @@ package final class OptimizerInstance {
       else {
         throw TemperError(
           .unsupported,
-          "Numbers of an update rule follow schedules of the step alone (and the learning rate that of a trainer or group, or what a step is called with): not \(parameter.name) that of \(schedule.method.name)."
+          "A real parameter of an update rule can follow a schedule, one of the step alone; the learning rate has its own, of a trainer or a group. Given were \(parameter.name) and \(schedule.method.name)."
         )
       }
       var moved = arguments

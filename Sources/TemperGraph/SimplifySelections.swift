@@ -78,8 +78,8 @@ extension Node {
 }
 
 extension Binary {
-  /// m ? a : 0 and m ? 0 : b are together m ? a : b, m ? 0 : a and m ? 0 : b are m ? 0 : a + b. (m ? r : s) x = m ? r x : s x
-  /// where that is no more work, for values r and s by row, and (x = 0 ? 0 : r) x = r x.
+  /// m ? a : 0 and m ? 0 : b are together m ? a : b, m ? 0 : a and m ? 0 : b are m ? 0 : a + b.
+  /// (m ? r : s) x = m ? r x : s x where that is no more work, for values r and s by row, and (x = 0 ? 0 : r) x = r x.
   func simplifySelections(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     switch self {
     case .add, .subtract:

@@ -44,6 +44,14 @@ def fit(fitted, x, more, epochs):
             if name.startswith("loss.")}  # fmt: skip
 
 
+def continued(fitted, record, path):
+    """A new trainer that goes on from where this one is."""
+    fitted.save(path / "checkpoint")
+    resumed = trainer(record)
+    resumed.resume(path / "checkpoint")
+    return resumed
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
 def test_state_belongs_to_the_sample(rng, record):
     x, more = data(record, rng)
@@ -70,10 +78,8 @@ def test_state_is_saved_and_loaded_with_the_trainer(rng, record, tmp_path):
     x, more = data(record, rng)
     whole = trainer(record)
     fit(whole, x, more, 2)
-    whole.save(tmp_path / "checkpoint")
+    resumed = continued(whole, record, tmp_path)
     expected = fit(whole, x, more, 4)
-    resumed = trainer(record)
-    resumed.resume(tmp_path / "checkpoint")
     found = fit(resumed, x, more, 4)
     assert found.keys() == expected.keys() and expected
     for name, array in expected.items():
@@ -89,8 +95,6 @@ def test_samples_of_another_count_are_refused(rng, record, tmp_path):
     x, more = data(record, rng)
     fitted = trainer(record)
     fit(fitted, x, more, 1)
-    fitted.save(tmp_path / "checkpoint")
-    resumed = trainer(record)
-    resumed.resume(tmp_path / "checkpoint")
-    with pytest.raises(temper.Error):
+    resumed = continued(fitted, record, tmp_path)
+    with pytest.raises(temper.Error, match="go on with the same samples"):
         fit(resumed, x[:-1], {name: array[:-1] for name, array in more.items()}, 1)

@@ -57,9 +57,9 @@ extension Losses {
       return .select(x["sides"] .== 0, .constant(0), softplus(-x["sides"] * scores)).sum()
     })
 
-  /// log p(c) of a frequent class is its log-softmax among those and one entry for each cluster of rare ones; of a rare class, that of its
-  /// cluster plus its log-softmax there, from features projected to fewer dimensions. Every cluster is computed for every sample: the
-  /// shapes of a plan do not depend on the targets.
+  /// log p(c) of a frequent class is its log-softmax among those and one entry for each cluster of rare ones; of a rare
+  /// class, that of its cluster plus its log-softmax there, from features projected to fewer dimensions. Every cluster is
+  /// computed for every sample: the shapes of a plan do not depend on the targets.
   static let adaptiveSoftmax = Method(
     "adaptive_softmax", aliases: ["adaptive_log_softmax"], kind: .loss, area: "softmax",
     summary: "Cross-entropy over classes sorted by frequency: rare ones share clusters with few dimensions.",

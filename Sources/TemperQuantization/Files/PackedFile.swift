@@ -60,9 +60,9 @@ struct PackedFile {
 
 extension GGUF {
   /// Writes what a packed file holds, one tensor after the other; each weight in the type that holds its codes, or comes
-  /// nearest to them. `scratch`: memory that weights are unpacked into where it is large enough.
+  /// nearest to them.
   static func write(
-    _ file: PackedFile, to path: String, scratch: Tensor, catalogue: Catalogue, workers: Workers
+    _ file: PackedFile, to path: String, catalogue: Catalogue, workers: Workers
   ) throws(TemperError) {
     let isModel = file.metadata[Model.metadataName] != nil
     var outputs: [GGUFOutput] = []
@@ -85,8 +85,7 @@ extension GGUF {
         (shape, made) = (
           matrix.shape,
           try GGUF.output(name, matrix.shape, try matrix.ggufType()) { (type, shape) throws(TemperError) in
-            try file.matrix(name, described, workers: workers)
-              .ggufNumbers(type, shape: shape, scratch: scratch, workers: workers)
+            try file.matrix(name, described, workers: workers).ggufNumbers(type, shape: shape, workers: workers)
           }
         )
       }

@@ -37,21 +37,21 @@ package struct FileQuantization {
     guard listing.metadata[QuantizedModel.metadataName] == nil else {
       throw TemperError(.wrongState, "Its weights are packed already; quantize the float model.").from(source)
     }
-    let isPackable = try chosen(listing, file)
-    // One buffer for all: memory that is taken and given back anew leaves gaps.
-    let largest = listing.entries.reduce(0) { isPackable($1) ? max($0, $1.byteCount) : $0 }
-    let buffer = try Tensor(zeros: [largest], .uint8)
     let aside = target + ".partial"
-    try pack(file, listing, isPackable, buffer, to: aside, progress)
+    try pack(file, listing, to: aside, progress)
     guard StoredTensor.isGGUF(target) else { return try File.rename(aside, to: target) }
-    try GGUF.write(try PackedFile(aside), to: target, scratch: buffer, catalogue: catalogue, workers: workers)
+    try GGUF.write(try PackedFile(aside), to: target, catalogue: catalogue, workers: workers)
     try File.remove(aside)
   }
 
   private func pack(
-    _ file: ReadableFile, _ listing: SafetensorsListing, _ isPackable: (SafetensorsListing.Entry) -> Bool,
-    _ buffer: Tensor, to aside: String, _ progress: (Step) throws(TemperError) -> Void
+    _ file: ReadableFile, _ listing: SafetensorsListing, to aside: String,
+    _ progress: (Step) throws(TemperError) -> Void
   ) throws(TemperError) {
+    let isPackable = try chosen(listing, file)
+    // One buffer for all: memory that is taken and given back anew leaves gaps.
+    let largest = listing.entries.reduce(0) { isPackable($1) ? max($0, $1.byteCount) : $0 }
+    let buffer = try Tensor(zeros: [largest], .uint8)
     // The header comes first in the file and is known last: it gets as much room as it can need.
     let room = FileQuantization.headerRoom(listing)
     let key = "\(settings) \(file.byteCount) \(file.modified) \(room)"

@@ -155,21 +155,9 @@ extension QuantizedMatrix {
     return try GGUFType(named: name)
   }
 
-  /// The weights, in `scratch` where it is given and large enough, with the scales of the codes where the stored groups
-  /// lie within those of the matrix.
-  func ggufNumbers(
-    _ type: GGUFType, shape: Shape, scratch: Tensor? = nil, workers: Workers
-  ) throws(TemperError) -> GGUFNumbers {
-    var weights: Tensor
-    if let scratch, scratch.byteCount >= self.shape.count * DType.float32.byteCount {
-      weights = try Tensor(
-        storage: scratch.storage, byteOffset: scratch.byteOffset, dtype: .float32, shape: self.shape,
-        strides: self.shape.denseStrides)
-      try dequantize(into: weights, workers: workers)
-    } else {
-      weights = try dequantize(workers: workers)
-    }
-    weights = try weights.reshaped(shape)
+  /// The weights, with the scales of the codes where the stored groups lie within those of the matrix.
+  func ggufNumbers(_ type: GGUFType, shape: Shape, workers: Workers) throws(TemperError) -> GGUFNumbers {
+    let weights = try dequantize(workers: workers).reshaped(shape)
     guard let packed, columns % type.group == 0, packed.groupSize % type.group == 0 || packed.groupSize >= columns
     else { return GGUFNumbers(weights) }
     let groups = columns / type.group
