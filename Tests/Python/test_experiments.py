@@ -161,8 +161,8 @@ def test_behaviour_of_layers_is_measured():
 
 def test_behaviour_of_curation_is_measured():
     findings = list(temper.experiment("curation_behaviour_study")(seeds=1, epochs=6))
-    assert len(findings) == 6 and all("less" in finding.measured for finding in findings)
-    assert "rcal" in findings[0].measured and "pushed" in findings[5].measured
+    assert len(findings) == 10 and all("less" in finding.measured for finding in findings)
+    assert "rcal" in findings[0].measured and "pushed" in findings[5].measured and "tram" in findings[7].measured
 
 
 def test_words_with_typing_errors():

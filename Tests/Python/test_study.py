@@ -185,6 +185,10 @@ def test_a_summary_says_where_the_automatic_mode_is_behind():
     settings = {"a": ["a, clean", "a, symmetric 40%"]}
     (sentence,) = noisy_labels.sentences(found, ["a"], settings)
     assert sentence.endswith("but for clean (1.5 behind plain); symmetric 40% (3.0 behind small_loss).")
+    for _, measure, label, seed, value in [row for row in found.rows if row[0] == "a, clean" and "*" not in row[2]]:
+        found.rows.append(("a, tail 10:1", measure, label, seed, value - 0.02 * (label == "automatic")))
+    (sentence,) = imbalance.sentences(found, ["a"], ["tail 10:1"])
+    assert sentence.endswith("but for tail 10:1 (3.5 behind plain); tail 10:1 (12.5 behind cleanlab).")
     lines = found.summary(settings["a"], ["clean", "40%"], {"passes": noisy_labels._passes})
     assert lines[0] == "| method | passes | clean | 40% |" and lines[1] == "|---|---|---|---|"
     assert lines[2].startswith("| better \\* | ") and lines[-1].startswith("| plain | 1+1 | 90.0 ± 12.7 (90.0) | 50.0")
@@ -242,6 +246,8 @@ def test_others_run_beside_ours():
         assert measures["final"] > 0.8
         areas, _ = noisy_labels.train("breast_cancer", "symmetric 20%", noisy_labels.DETECTION, 1, 20)
         assert areas["cleanlab"] > 0.5 and areas["confident_learning"] == pytest.approx(areas["cleanlab"], abs=0.02)
+        assert {"aum", "data_maps", "forget_events", "loss_mixture", "tabasco", "tracin_influence"} < set(areas)
+        assert min(areas.values()) > 0.25
     if runs.available("imblearn"):
         measures, _ = imbalance.train("breast_cancer", "tail 10:1", "imbalanced-learn SMOTE", 1, 20)
         assert measures["final"] > 0.8

@@ -138,6 +138,24 @@ def _of_all_networks(trainer, x, y, epochs, test_x, test_y):
     return np.array(by_class), history["seconds"].sum()
 
 
+def sentences(results, names, tails):
+    """Where the automatic mode is not what it ought to be: never more than 1 point below plain training, nor 2 below the
+    best single method."""
+    for name in names:
+        labels = results.labels(f"{name}, {tails[0]}")
+        if AUTOMATIC not in labels:
+            continue
+        rivals = [label for label in labels if label != AUTOMATIC and label not in _THEIRS]
+        misses = []
+        for tail in tails:
+            for allowed, among in ((1, [BASELINE]), (2, rivals)):
+                points, best = results.behind(AUTOMATIC, f"{name}, {tail}", among)
+                if points > allowed:
+                    misses.append(f"{tail} ({points:.1f} behind {best})")
+        promise = "within 1 point of plain training and 2 of the best single method on every tail"
+        yield f"{name}: automatic is {promise}" + (f", but for {'; '.join(misses)}." if misses else ".")
+
+
 def run(options):
     start = time.perf_counter()
     names = runs.sets_of(options, available_sets(), "digits")
@@ -171,4 +189,7 @@ def run(options):
 
         print(f"\n{name}\n")
         print("\n".join(results.summary([f"{name}, {tail}" for tail in tails], tails, {"seconds": spent})))
+    print()
+    for sentence in sentences(results, names, tails):
+        print(sentence)
     print(f"\n{folder / 'imbalance.csv'} and .svg; {time.perf_counter() - start:.0f} seconds")

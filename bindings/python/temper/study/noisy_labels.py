@@ -20,8 +20,10 @@ Passes are what a method needs by its definition, in samples through a network f
 step: plain training is 1+1. A backward pass costs two forward ones, so that a method cannot take less than (forward + 2
 backward) / 3 of plain training's seconds.
 
-Wrong labels are looked for in the training set too: the area under precision and recall of the scores of automatic, and
-of confident_learning and cleanlab on the same probabilities, of plain networks that did not see the samples (4 folds).
+Wrong labels are looked for in the training set too: the area under precision and recall of the scores of automatic; of
+confident_learning, cleanlab and tabasco on the same probabilities, of plain networks that did not see the samples (4
+folds); and of detectors that watch plain training on all samples through the first fifth of the epochs, tracin_influence
+by the last layer's gradients at four of its epochs.
 
 Each seed draws its own labels and network; intervals are of Student's t over seeds, at 95%. A method is marked + or -
 where its difference from plain training, seed by seed, is above or below 0 at 95%.
@@ -228,13 +230,38 @@ def _detect(x, y, given, seed, epochs):
         plain = runs.Plain(epochs, seed).fit(x[folds != fold], given[folds != fold])
         probabilities[np.ix_(folds == fold, plain.classes_)] = plain.predict_proba(x[folds == fold])
     detector = temper.detector("confident_learning")
-    scores = detector.fit(given, probabilities).score(given, probabilities)
-    areas = {"confident_learning": runs.average_precision(given != y, scores)}
+    scores = {"confident_learning": detector.fit(given, probabilities).score(given, probabilities)}
+    course, hidden = _course(x, given, seed, max(epochs // 5, 1))
+    for name in ("aum", "data_maps", "forget_events"):
+        scores[name] = temper.detector(name).score(course, given)
+    shares = np.exp(course - course.max(axis=2, keepdims=True))
+    shares /= shares.sum(axis=2, keepdims=True)
+    losses = -np.log(np.maximum(shares[-1, np.arange(len(y)), given], 1e-12))
+    scores["loss_mixture"] = temper.detector("loss_mixture").fit(losses).score(losses)
+    scores["tabasco"] = temper.detector("tabasco").score(given, probabilities, hidden[-1])
+    # Of the last layer's weights, at four checkpoints.
+    ends = np.unique(np.linspace(0, len(course) - 1, 4).astype(int))
+    slopes = shares[ends] - np.eye(shares.shape[2])[given]
+    gradients = slopes[..., None] * hidden[ends][:, :, None]
+    scores["tracin_influence"] = temper.detector("tracin_influence").score(gradients.reshape(len(ends), len(y), -1))
+    areas = {name: runs.average_precision(given != y, values) for name, values in scores.items()}
     if runs.available(FOREIGN):
         from cleanlab.rank import get_label_quality_scores
 
         areas[FOREIGN] = runs.average_precision(given != y, -get_label_quality_scores(given, probabilities))
     return areas, 0.0
+
+
+def _course(x, given, seed, epochs):
+    """Logits (E, N, C) and hidden units (E, N, H) after each epoch of plain training on all samples."""
+    trainer = runs.trainer(x.shape[1], int(given.max()) + 1, seed)
+    course, hidden = [], []
+    for end in range(1, epochs + 1):
+        trainer.fit(x, given, epochs=end)
+        course.append(trainer.model.predict(x).astype(np.float64))
+        values = trainer.model.parameters()
+        hidden.append(np.maximum(x @ values["0.weight"].T + values["0.bias"].ravel(), 0).astype(np.float64))
+    return np.array(course), np.array(hidden)
 
 
 def _train_numbers(x, given, test, label, seed, epochs):
