@@ -327,26 +327,6 @@ def test_connections_move_and_stay_as_many(growth, optimizer):
     assert (fired >= seen[-1]).all()
 
 
-def test_strong_features_are_the_real_ones():
-    """Digits' pixels beside as many columns of noise: nearly all of the strongest inputs are pixels."""
-    records = np.fromfile(pathlib.Path(__file__).resolve().parents[2] / "examples/data/digits.bin", np.uint8)
-    pixels = records.reshape(-1, 65)[:600, :64].astype(np.float32)
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        x = np.c_[pixels, rng.normal(size=pixels.shape)].astype(np.float32)
-        x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
-        model = temper.Model([{"dense": 200}, "sigmoid", {"dense": 128}], input=(128,), seed=seed)
-        for value in model.parameters().values():
-            value *= 0.1  # connections begin weak
-        trainer = temper.Trainer(
-            model, loss="mse", optimizer=temper.optimizer("sgd", lr=6.0, momentum=0.9),
-            procedure=temper.procedure("quick_selection", eps=13), batch_size=50, seed=seed,
-        )  # fmt: skip
-        trainer.fit(x, x, epochs=20)
-        strength = np.abs(model.parameters()["0.weight"]).sum(0)
-        assert (np.argsort(-strength)[:32] < 64).sum() >= 28
-
-
 # MARK: masks of noise
 
 

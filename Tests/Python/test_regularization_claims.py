@@ -75,37 +75,54 @@ def test_averaged_weights_outvote_spurious_codes():
     assert np.mean(confidence[0.2]) < np.mean(confidence[0.0]) - 0.05
 
 
-def test_a_signature_of_robust_weights_makes_another_network_robust():
-    """What training on digits with 30% of the pixels replaced changed beyond plain training, put on a plain network:
-    accuracy on such digits rises by 5 points and more, to within 2 of the robust network's own, on clean ones it
-    falls by less than 3, and half of the signature does less, the means of 5 seeds."""
-    noisy, clean, own = {0.0: [], 0.5: [], 1.0: []}, {0.0: [], 0.5: [], 1.0: []}, []
-    for seed in range(5):
+def blurred(x):
+    """Twice with 1/4, 1/2, 1/4 along rows and columns."""
+    for axis in (2, 3, 2, 3):
+        before, after = (np.roll(x, shift, axis) for shift in (1, -1))
+        x = (before + 2 * x + after) / 4
+    return x.astype(np.float32)
+
+
+def test_signatures_of_robust_weights_make_another_network_robust():
+    """What training on noisy digits changed beyond plain training, put on the layers of a plain network: accuracy on
+    noisy digits rises by 10 points and more, on clean ones it falls by less than 3, and half of the signature does less;
+    half of it and half of that of blurred digits together help on both; the means of 3 seeds."""
+    conv = [{"conv2d": {"channels": 12, "kernel": 3, "padding": 1}}, "relu"]
+    strided = [{"conv2d": {"channels": 16, "kernel": 3, "padding": 1, "stride": 2}}, "relu"]
+    last = [{"conv2d": {"channels": 16, "kernel": 3, "padding": 1}}, "relu"]
+    network = {"layers": [*conv, *strided, *last, "flatten", {"dense": 32}, "relu", {"dense": 10}], "shape": (1, 8, 8)}
+    found = []
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         x, y = digits(seed)
+        x = x.reshape(-1, 1, 8, 8)
 
-        def broken(x):
-            return np.where(rng.random(x.shape) < 0.3, rng.random(x.shape), x).astype(np.float32)
+        def noisy(x):
+            return (x + 0.5 * rng.normal(size=x.shape)).astype(np.float32)
 
-        start = parameters(fit(x[:300], y[:300], seed, 10))
-        plain = parameters(fit(x[300:1000], y[300:1000], seed, 20, model=with_values(start)))
-        many, labels = np.concatenate([broken(x[300:1000]) for _ in range(3)]), np.tile(y[300:1000], 3)
-        robust = parameters(fit(many, labels, seed, 10, model=with_values(start)))
-        own.append(accuracy(with_values(robust), broken(x[1000:]), y[1000:]))
-        for alpha in noisy:
-            patch = temper.op("robust_weight_signature", alpha=alpha)
-            patched = {
-                n: patch(theta_0=start[n], theta_standard=plain[n], theta_robust=robust[n], theta=plain[n])
+        start = parameters(fit(x[:600], y[:600], seed, 15, network["layers"]))
+        plain = parameters(fit(x[:1200], y[:1200], seed, 15, model=with_values(start, **network)))
+        signatures, tests = {}, {"clean": x[1200:]}
+        for name, harm, copies in (("noise", noisy, 5), ("blur", blurred, 2)):
+            many, labels = np.concatenate([harm(x[:1200]) for _ in range(copies)]), np.tile(y[:1200], copies)
+            robust = parameters(fit(many, labels, seed, 6, model=with_values(start, **network)))
+            op = temper.op("robust_weight_signature")
+            signatures[name] = {
+                n: op(theta_0=start[n], theta_standard=plain[n], theta_robust=robust[n], theta=plain[n]) - plain[n]
                 for n in plain
             }
-            model = with_values(patched)
-            noisy[alpha].append(accuracy(model, broken(x[1000:]), y[1000:]))
-            clean[alpha].append(accuracy(model, x[1000:], y[1000:]))
-    means = {alpha: (np.mean(noisy[alpha]), np.mean(clean[alpha])) for alpha in noisy}
-    assert means[1.0][0] > max(means[0.0][0] + 0.05, np.mean(own) - 0.02) and means[1.0][1] > means[0.0][1] - 0.03, (
-        means
-    )
-    assert means[0.0][0] < means[0.5][0] < means[1.0][0], means
+            tests[name] = harm(x[1200:])
+        runs = []
+        for noise, blur in ((0, 0), (0.5, 0), (1, 0), (0.5, 0.5)):
+            patched = {n: plain[n] + noise * signatures["noise"][n] + blur * signatures["blur"][n] for n in plain}
+            model = with_values(patched, **network)
+            runs.append([accuracy(model, inputs, y[1200:]) for inputs in tests.values()])
+        found.append(runs)
+    plain, half, whole, both = np.mean(found, 0)
+    clean, noise, blur = range(3)
+    assert plain[noise] < half[noise] < whole[noise] and whole[noise] > plain[noise] + 0.1, (plain, half, whole)
+    assert whole[clean] > plain[clean] - 0.03, (plain, whole)
+    assert both[noise] > plain[noise] + 0.02 and both[blur] > plain[blur] + 0.02, (plain, both)
 
 
 def test_a_sampled_product_trains_as_well():
@@ -153,31 +170,39 @@ def sampled(x, y, budget, rng):
 
 
 def test_strong_inputs_are_enough_to_classify():
-    """Of 64 pixels and 64 columns of noise at most 3 of the 25 strongest inputs of quick_selection are noise, and
-    they tell digits apart to nearest neighbours 10 points better than 25 random columns, 2 seeds of 2. (Within 5
-    points of all pixels, as the page asks, they are not here: 12 to 24 below; standardized, the dark pixels of the
-    border count, too.)"""
-    for seed in range(2):
+    """Of 64 pixels and 64 columns of noise at least 28 of the 32 strongest inputs of quick_selection are pixels, and the
+    25 strongest tell digits apart to nearest neighbours within 5 points of all inputs, and of all pixels, and better
+    than 25 random pixels, 3 seeds of 3. The settings are the authors', with fewer hidden units; columns are scaled to
+    0 to 1, as theirs of counts. (Standardized, the dark pixels of the border count like the others: 29 of 32, and 20
+    points below all pixels.)"""
+    context = temper.Context(threads=1)
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         x, y = digits(seed)
         x = np.c_[x, rng.normal(size=x.shape)].astype(np.float32)
-        x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
-        model = temper.Model([{"dense": 200}, "sigmoid", {"dense": 128}], input=(128,), seed=seed)
+        low, high = x[:1200].min(0), x[:1200].max(0)
+        x = (x - low) / np.where(high > low, high - low, 1)
+        layers = [{"dense": 300}, "sigmoid", {"dropout": 0.2}, {"dense": 128}]
+        model = temper.Model(layers, input=(128,), seed=seed, context=context)
         for value in model.parameters().values():
-            value *= 0.1
-        temper.Trainer(
-            model, loss="mse", optimizer=temper.optimizer("sgd", lr=6.0, momentum=0.9), batch_size=50, seed=seed, threads=1,
-            procedure=temper.procedure("quick_selection", eps=13),
-        ).fit(x[:600], x[:600], epochs=20)  # fmt: skip
-        strongest = np.argsort(-np.abs(model.parameters()["0.weight"]).sum(0))[:25]
+            value[...] = 0.1 * rng.normal(size=value.shape) if value.ndim == 2 else 0
+        # Their loss sums what ours takes the mean of, over 128 outputs, and halves it: 0.01 there is 0.64 here.
+        trainer = temper.Trainer(
+            model, loss="mse", optimizer=context.optimizer("sgd", lr=0.64, momentum=0.9), batch_size=100, seed=seed,
+            procedure=context.procedure("quick_selection", eps=13),
+        )  # fmt: skip
+        trainer.fit(x[:1200], x[:1200], epochs=100)
+        strongest = np.argsort(-np.abs(model.parameters()["0.weight"]).sum(0))
+        assert (strongest[:32] < 64).sum() >= 28
 
         def nearest(columns):
-            a, b = x[600:][:, columns], x[:600][:, columns]
+            a, b = x[1200:][:, columns], x[:1200][:, columns]
             away = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
-            return (y[:600][away.argmin(1)] == y[600:]).mean()
+            return (y[:1200][away.argmin(1)] == y[1200:]).mean()
 
-        chance = nearest(rng.permutation(128)[:25])
-        assert (strongest >= 64).sum() <= 3 and nearest(strongest) > chance + 0.1
+        chosen = nearest(strongest[:25])
+        assert chosen > max(nearest(np.arange(128)), nearest(np.arange(64))) - 0.05
+        assert chosen > nearest(rng.permutation(64)[:25])
 
 
 @pytest.mark.parametrize("penalty", ["hard", "half", "cel0"])

@@ -58,6 +58,9 @@ def _with_code(code, rng, chance):
 
 
 def _ensembles(seeds, epochs):
+    """Ensembles, probes and full tuning where a code misleads pretraining and another one tuning. (With the classes put
+    together in five groups for tuning, and codes right in 90% and 70% of it, ensembles reach 57.6% and 76.1%, full tuning
+    63.2% and 76.8%, the means of four runs; with a code right in 70% of pretraining and 100 samples, 73.9% and 73.3%.)"""
     scores = {"levi": [], "linear probe": [], "fine-tuning": []}
     body = [{"dense": 64}, "relu"] * 3
     for seed in range(seeds):
@@ -93,7 +96,9 @@ def _attacked(network, x, y, steps, eps=0.15):
 
 
 def _frequencies(seeds, epochs):
-    """Adversarial training: every step goes along the gradient at attacked digits."""
+    """Adversarial training: every step goes along the gradient at attacked digits. (A residual network of two stages with
+    the control after each, the cut-off going down while training, does not gain by it either: 63.7% against 66.4%, the
+    means of two runs of 40 epochs. On digits both stages are small, 64 and 16 positions.)"""
     scores = {"with the control": [], "without": []}
     for seed in range(seeds):
         x, y = shuffled(seed)
@@ -144,7 +149,8 @@ def _deep(seeds, epochs, depth=30, sparsity=0.7):
 
 
 def _restoration(seeds, epochs):
-    """Digits under noise of 25/255, in decibels: gated blocks beside relu in a network of more parameters."""
+    """Digits under noise of 25/255, in decibels: gated blocks beside relu in a network of somewhat more parameters (3316
+    against 3037), with the authors' optimizer and schedule."""
     scores = {"gated": [], "relu": []}
 
     def conv(channels):
@@ -152,15 +158,20 @@ def _restoration(seeds, epochs):
 
     bodies = {
         "gated": [conv(12), "nafnet_block", "nafnet_block", conv(1)],
-        "relu": [conv(16), "relu", conv(16), "relu", conv(16), "relu", conv(1)],
+        "relu": [conv(13), "relu", conv(13), "relu", conv(13), "relu", conv(1)],
     }
     for seed in range(seeds):
         x = shuffled(seed)[0].reshape(-1, 1, 8, 8)
         noisy = (x + 25 / 255 * np.random.default_rng(seed).normal(size=x.shape)).astype(np.float32)
         for name, body in bodies.items():
             network = model([{"residual": body}], (1, 8, 8), seed)
-            fit(network, noisy[:800], x[:800], epochs, seed, loss="mse")
-            scores[name].append(-10 * np.log10(((network.predict(noisy[800:]) - x[800:]) ** 2).mean()))
+            optimizer = CONTEXT.optimizer("adamw", learning_rate=0.003, beta1=0.9, beta2=0.9, weight_decay=0)
+            schedule = CONTEXT.schedule("cosine", learning_rate=0.003, total_steps=3 * epochs * 20)
+            trainer = temper.Trainer(
+                network, loss="mse", optimizer=optimizer, schedule=schedule, batch_size=50, seed=seed
+            )
+            trainer.fit(noisy[:1000], x[:1000], epochs=3 * epochs)
+            scores[name].append(-10 * np.log10(((network.predict(noisy[1000:]) - x[1000:]) ** 2).mean()))
     return scores
 
 

@@ -37,7 +37,7 @@ def tasks_in_turn(seed, init, density, epochs):
         "2308.14831"),
     seeds="Runs of each.", epochs="Of each task.",
 )  # fmt: skip
-def sparse_task_study(seeds: int = 5, epochs: int = 8):
+def sparse_task_study(seeds: int = 16, epochs: int = 8):
     for density, better, worse, claim in (
         (0.5, "erk", "uniform", "At a density of 0.5 they are not more than a point below equal ones."),
         (0.05, "uniform", "erk", "At 0.05 equal ones are not more than a point below them."),
