@@ -75,10 +75,45 @@ def test_blocks_are_at_least_as_good_as_those_of_the_package(name, tmp_path, rng
         assert (errors <= limit * (1 + 1e-6) + 1e-30).all()
     except NotImplementedError:
         # Signal over noise in decibels, of normal numbers: what so many bits give a good quantizer of blocks.
-        least = {"Q2_K": 11, "Q3_K": 16.5, "Q4_K": 22.5, "Q5_K": 28.5, "Q6_K": 34.5, "IQ4_NL": 22, "IQ4_XS": 22}
+        least = {"Q2_K": 11, "Q3_K": 16, "Q4_K": 22.5, "Q5_K": 28.5, "Q6_K": 34.5, "IQ4_NL": 22, "IQ4_XS": 22}
         normal = slice(0, 512 // block)
         noise = errors[normal].sum() / (w[0].astype(float) ** 2).sum()
         assert -10 * np.log10(noise) > least.get(name, 20)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name not in ("F32", "F16", "BF16")])
+def test_blocks_are_weights_in_memory_too(name, tmp_path, rng):
+    """The values of the file, and the same bytes through any file."""
+    w, x = weights(rng), rng.standard_normal((3, 512)).astype(np.float32)
+    (tensor,) = written(tmp_path / "w.gguf", {"w": w}, types={"w": name}).values()
+    packed = CONTEXT.quantizer("gguf_blocks", type=name).quantize(w)
+    np.testing.assert_array_equal(packed.dequantize(), foreign(tensor))
+    np.testing.assert_allclose(packed.matmul(x), x @ foreign(tensor).T, rtol=1e-4, atol=1e-3)
+    assert packed.nbytes == tensor.n_bytes and packed.bits == (2 if name[:2] == "TQ" else int(name.strip("INQMXFPV")[0]))
+    lost = np.square(packed.dequantize().astype(float) - w)
+    assert packed.report["mean_squared_error"] == pytest.approx(lost.mean(), rel=1e-6)
+    (again,) = written(tmp_path / "again.gguf", {"w": packed}).values()
+    assert again.tensor_type == TYPE[name]
+    np.testing.assert_array_equal(again.data, tensor.data)
+
+
+@pytest.mark.parametrize("end", ["gguf", "safetensors"])
+def test_models_of_blocks(end, tmp_path, rng):
+    model = temper.Model([{"conv2d": 4}, "relu", "flatten", {"dense": 64}, {"dense": 3}], input=(32, 4, 4), context=CONTEXT)
+    packed = CONTEXT.quantizer("gguf_blocks", type="Q4_0").quantize_model(model)
+    x = rng.standard_normal((5, 32, 4, 4)).astype(np.float32)
+    packed.save(tmp_path / f"m.{end}")
+    np.testing.assert_allclose(temper.load(tmp_path / f"m.{end}", CONTEXT).predict(x), packed.predict(x), rtol=1e-5, atol=1e-6)
+    model.save(tmp_path / "t.gguf", type="Q4_0")
+    for name, value in temper.load(tmp_path / "t.gguf", CONTEXT).parameters().items():
+        np.testing.assert_array_equal(packed.parameters()[name], value)
+    content = (tmp_path / "m.safetensors").read_bytes() if end == "safetensors" else b""
+    for old, new in ((b"Q4_0", b"Q4_9"), (b"Q4_0", b"Q8_0"), (b"Q4_0", b"I8  "), (b'gguf\\"', b'ggug\\"')):
+        if content:
+            assert old in content
+            (tmp_path / "bad.safetensors").write_bytes(content.replace(old, new))
+            with pytest.raises(temper.Error):
+                temper.load(tmp_path / "bad.safetensors", CONTEXT)
 
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q3_K", "Q6_K", "Q2_K", "TQ2_0", "IQ4_NL", "MXFP4"])

@@ -101,6 +101,22 @@ def test_quantized_models_keep_their_codes(name, options, kind, tmp_path):
     assert all(len(entry.raw_data) == -(-np.prod(entry.dims) * bits // 8) for entry in codes)
 
 
+@pytest.mark.parametrize("options", [{"bits": 8}, {"bits": 4, "symmetric": False}, {"bits": 4, "group_size": 4}], ids=str)
+@pytest.mark.parametrize("name", ["even kernels", "norms", "rotary", "padding", "recurrent", "branches"])
+def test_quantized_layers_of_every_kind(name, options, tmp_path):
+    """Recurrent and gated layers, heads with rotary positions, masks, kernels of even size: codes for each matrix."""
+    model, (_, x) = made(name)
+    packed = CONTEXT.quantizer("round_to_nearest", **options).quantize_model(model)
+    packed.save(tmp_path / "m.onnx")
+    expected = packed.predict(x)
+    np.testing.assert_allclose(
+        answers(tmp_path / "m.onnx", x), expected, rtol=1e-4, atol=2e-5 * max(1, abs(expected).max()))
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    codes = {entry.name.removesuffix(".codes") for entry in graph.initializer if entry.name.endswith(".codes")}
+    matrices = {key for key, value in model.parameters().items() if value.ndim > 1}
+    assert codes == set(packed.quantization) == matrices
+
+
 def test_weights_of_other_forms_are_floats(tmp_path):
     model, (_, x) = made("dense")
     packed = CONTEXT.quantizer("nf4").quantize_model(model)
@@ -217,3 +233,20 @@ def test_hostile_files_are_errors_or_files(tmp_path, rng):
     assert "graph" in opened(path, b"")
     assert "longer" in opened(path, b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
     assert "unknown kind" in opened(path, b"\x3b")
+
+
+def test_messages_may_nest_as_deep_as_they_like(tmp_path):
+    """A graph in an attribute of a node, 20,000 times: what is not looked at is passed over."""
+
+    def field(number, content):
+        size, left = b"", len(content)
+        while left > 127:
+            size, left = size + bytes([left & 127 | 128]), left >> 7
+        return bytes([number << 3 | 2]) + size + bytes([left]) + content
+
+    graph = b""
+    for _ in range(20_000):
+        graph = field(1, field(5, field(6, graph)))
+    assert opened(tmp_path / "deep.onnx", field(7, graph)) == []
+    with pytest.raises(temper.Error, match="one input"):
+        temper.load(tmp_path / "deep.onnx", CONTEXT)

@@ -36,28 +36,47 @@ typedef struct {
   int count;
 } group;
 
-// The nearest code for each value of a group. A scale of 0 gives the level nearest to 0. What wider vectors make faster is
-// this loop: it alone has variants.
-TEMPER_CLONES static void nearest_codes(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes) {
+// Sums of a group go in lanes, whose order is the same for every width of vectors; groups are whole multiples of them.
+#define LANES 8
+
+static double sum_of_lanes(const double *lanes) {
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+// The nearest code for each value of a group, and its level. A scale of 0 gives the level nearest to 0. What wider
+// vectors make faster are this loop and the two after it: they alone have variants.
+TEMPER_CLONES static void nearest_codes(const gguf_layout *layout, group group, float scale, float offset,
+                                        uint8_t *codes, float *levels) {
   float inverse = scale == 0 ? 0 : 1 / scale;
   if (!isfinite(inverse)) inverse = 0;
   if (layout->table) {
-    float wanted[TEMPER_GGUF_LARGEST_BLOCK], least[TEMPER_GGUF_LARGEST_BLOCK];
-    int32_t best[TEMPER_GGUF_LARGEST_BLOCK];
-    for (int i = 0; i < group.count; i++) {
-      wanted[i] = (group.x[i] + offset) * inverse;
-      least[i] = INFINITY;
-      best[i] = 0;
-    }
-    for (int code = 0; code < 16; code++) {
-      float level = (float)layout->table[code];
-      for (int i = 0; i < group.count; i++) {
-        float distance = fabsf(wanted[i] - level);
-        best[i] = distance < least[i] ? code : best[i];
-        least[i] = distance < least[i] ? distance : least[i];
+    int is_in_order = layout->table[0] < layout->table[15];
+    for (int i = 0; i < group.count; i += LANES) {
+      float wanted[LANES], least[LANES];
+      int32_t best[LANES] = {0};
+      for (int j = 0; j < LANES; j++) {
+        wanted[j] = (group.x[i + j] + offset) * inverse;
+        least[j] = INFINITY;
+      }
+      for (int code = is_in_order; code < 16; code++) {
+        float level = (float)layout->table[code];
+        if (is_in_order) {
+          // The code is the number of midpoints below.
+          float middle = ((float)layout->table[code - 1] + level) * 0.5f;
+          for (int j = 0; j < LANES; j++) best[j] += wanted[j] > middle;
+        } else {
+          for (int j = 0; j < LANES; j++) {
+            float distance = fabsf(wanted[j] - level);
+            best[j] = distance < least[j] ? code : best[j];
+            least[j] = distance < least[j] ? distance : least[j];
+          }
+        }
+      }
+      for (int j = 0; j < LANES; j++) {
+        codes[i + j] = (uint8_t)best[j];
+        levels[i + j] = (float)layout->table[best[j]];
       }
     }
-    for (int i = 0; i < group.count; i++) codes[i] = (uint8_t)best[i];
     return;
   }
   float low = layout->low, high = layout->high;
@@ -66,31 +85,38 @@ TEMPER_CLONES static void nearest_codes(const gguf_layout *layout, group group, 
     level = level < low ? low : level > high ? high : level;
     // Adding 1.5 · 2^23 rounds to a whole number, ties to even.
     level = (level + 12582912.0f) - 12582912.0f;
+    levels[i] = level;
     codes[i] = (uint8_t)((int)level - layout->base);
   }
 }
 
-static double squared_error(const gguf_layout *layout, group group, float scale, float offset, const uint8_t *codes) {
-  double error = 0;
-  for (int i = 0; i < group.count; i++) {
-    float product = scale * gguf_level(layout, codes[i]);
-    double difference = (double)group.x[i] - (double)(product - offset);
-    error += difference * difference;
+TEMPER_CLONES static double squared_error(group group, float scale, float offset, const float *levels) {
+  double lanes[LANES] = {0};
+  for (int i = 0; i < group.count; i += LANES) {
+    for (int j = 0; j < LANES; j++) {
+      float product = scale * levels[i + j];
+      double difference = (double)group.x[i + j] - (double)(product - offset);
+      lanes[j] += difference * difference;
+    }
   }
-  return error;
+  return sum_of_lanes(lanes);
 }
 
-// Scale and offset of least squared error for these codes; an offset is at least `least_offset`.
-static void least_squares(const gguf_layout *layout, group group, const uint8_t *codes, float least_offset,
-                          float *scale, float *offset) {
-  double l1 = 0, l2 = 0, x1 = 0, lx = 0, n = group.count;
-  for (int i = 0; i < group.count; i++) {
-    double level = (double)gguf_level(layout, codes[i]), x = (double)group.x[i];
-    l1 += level;
-    l2 += level * level;
-    x1 += x;
-    lx += level * x;
+// Scale and offset of least squared error for these levels; an offset is at least `least_offset`.
+TEMPER_CLONES static void least_squares(const gguf_layout *layout, group group, const float *levels, float least_offset,
+                                        float *scale, float *offset) {
+  double lanes[4][LANES] = {{0}}, n = group.count;
+  for (int i = 0; i < group.count; i += LANES) {
+    for (int j = 0; j < LANES; j++) {
+      double level = (double)levels[i + j], x = (double)group.x[i + j];
+      lanes[0][j] += level;
+      lanes[1][j] += level * level;
+      lanes[2][j] += x;
+      lanes[3][j] += level * x;
+    }
   }
+  double l1 = sum_of_lanes(lanes[0]), l2 = sum_of_lanes(lanes[1]), x1 = sum_of_lanes(lanes[2]);
+  double lx = sum_of_lanes(lanes[3]);
   if (layout->type.has_offsets) {
     double determinant = n * l2 - l1 * l1;
     double a = determinant > 0 ? (n * lx - l1 * x1) / determinant : 0, b = (a * l1 - x1) / n;
@@ -110,19 +136,20 @@ typedef struct {
 } fit;
 
 // Keeps scale and offset where they are better than what there is; as they are stored where nothing else scales them.
-static void try_fit(const gguf_layout *layout, group group, float scale, float offset, uint8_t *codes, fit *best) {
+// `levels`: what they give.
+static void try_fit(const gguf_layout *layout, group group, float scale, float offset, float *levels, fit *best) {
+  uint8_t codes[TEMPER_GGUF_LARGEST_BLOCK];
   if (layout->scaling == GGUF_HALF) {
     scale = as_half(scale);
     offset = as_half(offset);
   }
-  nearest_codes(layout, group, scale, offset, codes);
-  double error = squared_error(layout, group, scale, offset, codes);
+  nearest_codes(layout, group, scale, offset, codes, levels);
+  double error = squared_error(group, scale, offset, levels);
   if (error < best->error) *best = (fit){scale, offset, error};
 }
 
 static fit fit_group(const gguf_layout *layout, group group, const float *hint_scale, const float *hint_offset) {
-  uint8_t codes[TEMPER_GGUF_LARGEST_BLOCK];
-  float low = INFINITY, high = -INFINITY, extreme = 0;
+  float levels[TEMPER_GGUF_LARGEST_BLOCK], low = INFINITY, high = -INFINITY, extreme = 0;
   for (int i = 0; i < group.count; i++) {
     low = fminf(low, group.x[i]);
     high = fmaxf(high, group.x[i]);
@@ -133,8 +160,8 @@ static fit fit_group(const gguf_layout *layout, group group, const float *hint_s
   // Beside halves of either sign, offsets are whole multiples of one number: they are all of one sign.
   float least_offset = layout->scaling == GGUF_HALF ? -INFINITY : 0;
   if (has_offsets && low > -least_offset) low = 0;
-  if (hint_scale) try_fit(layout, group, *hint_scale, hint_offset ? *hint_offset : 0, codes, &best);
-  try_fit(layout, group, 0, has_offsets ? -low : 0, codes, &best);
+  if (hint_scale) try_fit(layout, group, *hint_scale, hint_offset ? *hint_offset : 0, levels, &best);
+  try_fit(layout, group, 0, has_offsets ? -low : 0, levels, &best);
   for (int i = 0; i < layout->factors && best.error > 0; i++) {
     float part = 1 - (1 - layout->reach) * (float)i / (float)layout->factors;
     for (int side = 0; side < 2; side++) {
@@ -150,9 +177,9 @@ static fit fit_group(const gguf_layout *layout, group group, const float *hint_s
         if (side && layout->low == -layout->high) continue;
         scale = extreme * part / end;
       }
-      try_fit(layout, group, scale, offset, codes, &best);
-      least_squares(layout, group, codes, least_offset, &scale, &offset);
-      try_fit(layout, group, scale, offset, codes, &best);
+      try_fit(layout, group, scale, offset, levels, &best);
+      least_squares(layout, group, levels, least_offset, &scale, &offset);
+      try_fit(layout, group, scale, offset, levels, &best);
     }
   }
   return best;
@@ -163,8 +190,9 @@ static double code_group(const gguf_layout *layout, const float *weights, int g,
   int count = layout->type.group;
   group group = {weights + g * count, count};
   float scale = gguf_scale(layout, block, g), offset = gguf_offset(layout, block, g);
-  nearest_codes(layout, group, scale, offset, block->code + g * count);
-  return squared_error(layout, group, scale, offset, block->code + g * count);
+  float levels[TEMPER_GGUF_LARGEST_BLOCK];
+  nearest_codes(layout, group, scale, offset, block->code + g * count, levels);
+  return squared_error(group, scale, offset, levels);
 }
 
 static int clamped(float value, int low, int high) {

@@ -84,8 +84,8 @@ extension GGUF {
         let matrix = try file.matrix(name, described, workers: workers)
         (shape, made) = (
           matrix.shape,
-          try GGUF.output(name, matrix.shape, try matrix.ggufType()) { (type, shape) throws(TemperError) in
-            try file.matrix(name, described, workers: workers).ggufNumbers(type, shape: shape, workers: workers)
+          try GGUF.output(name, matrix.shape, try matrix.ggufType()) { (type, _) throws(TemperError) in
+            try file.matrix(name, described, workers: workers).ggufNumbers(type, workers: workers)
           }
         )
       }

@@ -141,7 +141,7 @@ package struct StoredTensor {
       if let given = self.type { type = given }
       let chosen = type
       return try GGUFOutput(name, chosen, matrix.shape) { () throws(TemperError) in
-        try matrix.ggufNumbers(chosen, shape: matrix.shape, workers: workers)
+        try matrix.ggufNumbers(chosen, workers: workers)
       }
     }
   }

@@ -27,20 +27,22 @@ package struct HalfNumbers: WeightForm {
 
   /// Rounded to nearest, ties to even. What is beyond the format's numbers is an error.
   init(_ weight: Weight, _ format: Format) throws(TemperError) {
-    let values = try weight.values.array(of: Float.self)
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(2 * values.count)
-    for (place, value) in values.enumerated() {
-      let bits = format.bits(of: value)
-      guard format.value(bits).isFinite else {
-        throw TemperError(
-          .outOfRange,
-          "Row \(place / weight.columns), column \(place % weight.columns) is \(value), beyond the numbers of \(format.rawValue)."
-        )
+    let codes = try Tensor(zeros: [weight.rows, 2 * weight.columns], .uint8)
+    for row in 0..<weight.rows {
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(2 * weight.columns)
+      for (column, value) in try weight.values.slice(row..<(row + 1)).array(of: Float.self).enumerated() {
+        let bits = format.bits(of: value)
+        guard format.value(bits).isFinite else {
+          throw TemperError(
+            .outOfRange, "Row \(row), column \(column) is \(value), beyond the numbers of \(format.rawValue).")
+        }
+        bytes.append(UInt8(truncatingIfNeeded: bits))
+        bytes.append(UInt8(bits >> 8))
       }
-      bytes += [UInt8(truncatingIfNeeded: bits), UInt8(bits >> 8)]
+      try codes.slice(row..<(row + 1)).assign(from: try Tensor(bytes, shape: [1, 2 * weight.columns]))
     }
-    try self.init(shape: weight.shape, format, codes: try Tensor(bytes, shape: [weight.rows, 2 * weight.columns]))
+    try self.init(shape: weight.shape, format, codes: codes)
   }
 
   @unsafe package func decode(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {

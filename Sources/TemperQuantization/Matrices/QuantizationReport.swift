@@ -26,27 +26,37 @@ package struct QuantizationReport: Sendable, Hashable {
 }
 
 extension QuantizedMatrix {
-  private static let rowsOfBlock = 1024
+  /// Rows that are looked at together: many where they are multiplied, else few for the memory that they take.
+  private func rowsOfBlock(_ inputs: InputStatistics?) -> Int {
+    inputs == nil ? max(1, (1 << 16) / max(columns, 1)) : 1024
+  }
 
   func report(of weight: Weight, inputs: InputStatistics?, workers: Workers) throws(TemperError) -> QuantizationReport {
     if let packed, inputs == nil { return packed.report(of: weight, workers: workers) }
-    let decoded = try dequantize(workers: workers).reshaped([rows, columns])
     let means = inputs?.means
     let offsets = try adjustment.offsets?.array(of: Double.self)
     var (error, energy, largest, lost, had) = (0.0, 0.0, 0.0, 0.0, 0.0)
-    for start in stride(from: 0, to: rows, by: QuantizedMatrix.rowsOfBlock) {
-      let range = start..<min(start + QuantizedMatrix.rowsOfBlock, rows)
-      let original = try weight.values.slice(range).array(of: Double.self)
-      let packed = try decoded.slice(range).array(of: Double.self)
-      let difference = zip(original, packed).map { $0 - $1 }
-      for (value, missed) in zip(original, difference) {
+    let step = rowsOfBlock(inputs)
+    for start in stride(from: 0, to: rows, by: step) {
+      let range = start..<min(start + step, rows)
+      let original = try weight.values.slice(range)
+      let packed = try dequantize(rows: range, workers: workers)
+      var difference = [Double](repeating: 0, count: inputs == nil ? 0 : packed.count)
+      let (exact, rounded) = unsafe (
+        original.pointer.assumingMemoryBound(to: Float.self), packed.pointer.assumingMemoryBound(to: Float.self)
+      )
+      for place in 0..<packed.count {
+        let value = unsafe Double(exact[place])
+        let missed = unsafe value - Double(rounded[place])
         (error, energy) = (error + missed * missed, energy + value * value)
         largest = max(largest, abs(missed))
+        if inputs != nil { difference[place] = missed }
       }
+      withExtendedLifetime((original, packed)) {}
       guard let inputs, let means else { continue }
       let shape: Shape = [range.count, columns]
       lost += try inputs.energy(of: try Tensor(difference, shape: shape), workers: workers)
-      had += try inputs.energy(of: try Tensor(original, shape: shape), workers: workers)
+      had += try inputs.energy(of: try original.copy(as: .float64), workers: workers)
       guard let offsets else { continue }
       // Σ (d · x − o)² = Σ (d · x)² − 2 o d · Σ x + n o²
       for row in range {

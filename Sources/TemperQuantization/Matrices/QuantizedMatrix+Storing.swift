@@ -91,6 +91,7 @@ extension QuantizedMatrix {
       case .text(AffineCodes.formName)?: form = try AffineCodes(stored: stored, workers: workers)
       case .text(VectorCodes.formName)?: form = try VectorCodes(stored: stored, workers: workers)
       case .text(HalfNumbers.formName)?: form = try HalfNumbers(stored: stored)
+      case .text(GGUFBlocks.formName)?: form = try GGUFBlocks(stored: stored)
       case .text(SparseRows.formName)?: form = try SparseRows(stored: stored)
       case .text(MixedColumns.formName)?: form = try MixedColumns(stored: stored, workers: workers)
       default: throw TemperError(.malformedFile, "Its form is not one that this version reads.")

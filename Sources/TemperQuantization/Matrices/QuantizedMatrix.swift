@@ -47,6 +47,14 @@ package struct QuantizedMatrix: Sendable {
     if target.dtype != .float32 { try target.assign(from: weights) }
   }
 
+  /// Some rows, (rows, columns) float32.
+  func dequantize(rows: Range<Int>, workers: Workers) throws(TemperError) -> Tensor {
+    let weights = try Tensor(zeros: [rows.count, columns], .float32)
+    decode(rows, into: weights, workers: workers)
+    try adjustment.addLowRank(to: weights, rows: Array(rows), workers: workers)
+    return weights
+  }
+
   /// Rows of Form R s.
   private func decode(_ range: Range<Int>, into weights: Tensor, workers: Workers) {
     let target = unsafe weights.pointer.assumingMemoryBound(to: Float.self)

@@ -78,12 +78,17 @@ package struct SmoothQuant: Quantizer {
     guard let inputs, weight.columns > 0 else { return try QuantizedMatrix(uniform.nearest(weight, workers: workers)) }
     _ = try weight.ranges(groupSize: weight.columns, workers: workers)
     let values = try weight.values.array(of: Float.self)
-    var largest = [Double](repeating: 0, count: weight.columns)
+    // The positions of a convolution's window see the same inputs: they share the factor of their channel.
+    let window = weight.shape.rank > 2 ? weight.columns / max(weight.shape[1], 1) : 1
+    var largest = [Double](repeating: 0, count: weight.columns / window)
+    var seen = largest
     for index in values.indices {
-      largest[index % weight.columns] = max(largest[index % weight.columns], Double(abs(values[index])))
+      let channel = index % weight.columns / window
+      largest[channel] = max(largest[channel], Double(abs(values[index])))
     }
-    let scales = largest.indices.map { column -> Float in
-      let (x, w) = (inputs.largest[column], largest[column])
+    for (column, x) in inputs.largest.enumerated() { seen[column / window] = max(seen[column / window], x) }
+    let scales = (0..<weight.columns).map { column -> Float in
+      let (x, w) = (seen[column / window], largest[column / window])
       guard x > 0, w > 0 else { return 1 }
       return Float(exp2(min(max(alpha * log2(x) - (1 - alpha) * log2(w), -30), 30)))
     }

@@ -26,7 +26,7 @@ package struct FileQuantization {
   }
 
   /// All that `QuantizedModel` packs, if the file holds a model; else all matrices of floats. The rest is copied. A
-  /// GGUF file comes of packed weights put aside as safetensors first. `progress` is called after each tensor, and stops
+  /// GGUF file comes of its blocks, put aside as safetensors first. `progress` is called after each tensor, and stops
   /// everything by throwing; tensors that an earlier run has finished are told again.
   package func run(
     from source: String, to target: String, progress: (Step) throws(TemperError) -> Void
@@ -38,17 +38,18 @@ package struct FileQuantization {
       throw TemperError(.wrongState, "Its weights are packed already; quantize the float model.").from(source)
     }
     let aside = target + ".partial"
-    try pack(file, listing, to: aside, progress)
+    try pack(file, listing, to: aside, asBlocks: StoredTensor.isGGUF(target), progress)
     guard StoredTensor.isGGUF(target) else { return try File.rename(aside, to: target) }
     try GGUF.write(try PackedFile(aside), to: target, catalogue: catalogue, workers: workers)
     try File.remove(aside)
   }
 
   private func pack(
-    _ file: ReadableFile, _ listing: SafetensorsListing, to aside: String,
+    _ file: ReadableFile, _ listing: SafetensorsListing, to aside: String, asBlocks: Bool,
     _ progress: (Step) throws(TemperError) -> Void
   ) throws(TemperError) {
     let isPackable = try chosen(listing, file)
+    let isModel = listing.metadata[Model.metadataName] != nil
     // One buffer for all: memory that is taken and given back anew leaves gaps.
     let largest = listing.entries.reduce(0) { isPackable($1) ? max($0, $1.byteCount) : $0 }
     let buffer = try Tensor(zeros: [largest], .uint8)
@@ -70,26 +71,28 @@ package struct FileQuantization {
           }
         }
         for (index, entry) in listing.entries.enumerated().dropFirst(state.reports.count) {
-          var report: QuantizationReport?
-          if isPackable(entry) {
-            do throws(TemperError) {
+          var quantized: QuantizedWeight?
+          do throws(TemperError) {
+            if isPackable(entry) {
               let weight = try Weight(try entry.tensor(try file.read(entry.range, into: buffer)))
-              let quantized = try quantizer.quantize(weight, inputs: nil, workers: workers)
-              report = quantized.report
+              quantized = try quantizer.quantize(weight, inputs: nil, workers: workers)
+              if asBlocks { quantized = try quantized?.inBlocks(of: weight, isOfModel: isModel, workers: workers) }
+            }
+            if let quantized {
               state.descriptions.append(JSON.Member(entry.name, quantized.matrix.storedDescription))
               for (name, tensor) in try quantized.matrix.storedTensors(of: entry.name, workers: workers) {
                 state.placed.append(Safetensors.Placed(name, tensor, at: writer.count - room))
                 try writer.write(tensor)
               }
-            } catch {
-              throw TemperError(error.code, "\"\(entry.name)\": \(error.message)", origin: error.origin)
+            } else {
+              state.placed.append(Safetensors.Placed(entry, at: writer.count - room))
+              try copy(entry.range, of: file, to: &writer)
             }
-          } else {
-            state.placed.append(Safetensors.Placed(entry, at: writer.count - room))
-            try copy(entry.range, of: file, to: &writer)
+          } catch {
+            throw TemperError(error.code, "\"\(entry.name)\": \(error.message)", origin: error.origin)
           }
-          state.reports.append(report)
-          try progress(Step(name: entry.name, done: index + 1, count: count, report: report))
+          state.reports.append(quantized?.report)
+          try progress(Step(name: entry.name, done: index + 1, count: count, report: quantized?.report))
         }
       } catch {
         guard error.code == .cancelled else { throw error }
@@ -141,6 +144,27 @@ package struct FileQuantization {
       return sum + (StoredWeight.suffixes.count + 1) * (name + 200 + 21 * entry.shape.rank) + 400
     }
     return (texts + entries + 4096) / 64 * 64
+  }
+}
+
+extension QuantizedWeight {
+  /// What a GGUF file will hold of it, with the error of that; nil where its rows are no whole blocks of any type and
+  /// nothing would be gained. A model may store a weight in another shape, a file of plain tensors may not.
+  fileprivate func inBlocks(
+    of weight: Weight, isOfModel: Bool, workers: Workers
+  ) throws(TemperError) -> QuantizedWeight? {
+    let wanted = try matrix.ggufType()
+    var (type, shape) = try GGUF.place(weight.shape, wanted)
+    if !isOfModel, shape != weight.shape { (type, shape) = (.float32, weight.shape) }
+    let isBlocks = matrix.form is GGUFBlocks
+    if !isOfModel, type == .float32, isBlocks || wanted != .float32 { return nil }
+    guard !isBlocks else { return self }
+    let found = type
+    let blocks = try QuantizedMatrix(
+      GGUFBlocks(shape: weight.shape, found, workers: workers) { rows throws(TemperError) in
+        try matrix.ggufNumbers(found, rows: rows, workers: workers)
+      })
+    return QuantizedWeight(matrix: blocks, report: try blocks.report(of: weight, inputs: nil, workers: workers))
   }
 }
 

@@ -60,9 +60,20 @@ extension QuantizedMatrix {
       let decode = CustomOperation(name: variable.name) { (_, weights, workers) throws(TemperError) in
         try self.dequantize(into: weights, workers: workers)
       }
-      let (grid, offsets) = (adjustment.inputGrid, adjustment.offsets)
+      let (grid, scales, offsets) = (adjustment.inputGrid, adjustment.inputScales, adjustment.offsets)
       return { x in
-        let seen = grid.map { $0.rounded(x) } ?? x
+        var seen = x
+        if let grid, let scales {
+          // The grid is one of scaled inputs, by channel; the decoded weights are those of inputs as they are.
+          let scaling = CustomOperation(name: variable.name) { (_, target, _) throws(TemperError) in
+            try target.assign(
+              from: try scales.reshaped([1, x.shape[1], self.columns / x.shape[1], 1]).slice(0..<1, axis: 2))
+          }
+          let factors = Expression.custom(scaling, [], shape: [1, x.shape[1], 1, 1])
+          seen = grid.rounded(x * factors) / factors
+        } else if let grid {
+          seen = grid.rounded(x)
+        }
         let y = seen.convolved(with: .custom(decode, [], shape: self.shape), convolution)
         guard let offsets else { return y }
         let added = CustomOperation(name: variable.name) { (_, target, _) throws(TemperError) in

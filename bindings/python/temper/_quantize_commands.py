@@ -46,7 +46,8 @@ def _run(options):
     if options.quiet:
         return
     width = max(len("tensor"), *(len(row.name) for row in rows)) if rows else 6
-    print(f"{'tensor':{width}}  {'shape':>14}  {'type':>18}  {'bytes':>11}  {'bits':>5}  {'relative error':>14}  {'dB':>5}")
+    outputs = f"  {'of outputs':>10}" if any(row.output_error is not None for row in rows) else ""
+    print(f"{'tensor':{width}}  {'shape':>14}  {'type':>18}  {'bytes':>11}  {'bits':>5}  {'relative error':>14}  {'dB':>5}{outputs}")
     for row in rows:
         print(row.line(width))
     before, after = sum(row.before for row in rows), sum(row.nbytes for row in rows)
@@ -65,10 +66,12 @@ def _aside(out):
 
 
 class _Row:
-    """What became of one tensor. error: of its weights, relative; None where none were rounded."""
+    """What became of one tensor. error: of its weights, relative; None where none were rounded. output_error: of what
+    the layer makes of its calibration inputs, None without such."""
 
-    def __init__(self, name, shape, kind, nbytes, error):
-        self.name, self.shape, self.kind, self.nbytes, self.error = name, shape, kind, nbytes, error
+    def __init__(self, name, shape, kind, nbytes, error, output_error=None):
+        self.name, self.shape, self.kind, self.nbytes = name, shape, kind, nbytes
+        self.error, self.output_error = error, output_error
 
     before = property(lambda self: 4 * int(np.prod(self.shape)))
 
@@ -76,7 +79,10 @@ class _Row:
         shape = "x".join(map(str, self.shape))
         bits = 32 * self.nbytes / max(self.before, 1)
         text = f"{self.name:{width}}  {shape:>14}  {self.kind:>18}  {self.nbytes:>11}  {bits:>5.2f}"
-        return text if self.error is None else f"{text}  {self.error:>14.3e}  {-_decibels(self.error):>5.1f}"
+        if self.error is None:
+            return text
+        outputs = "" if self.output_error is None else f"  {self.output_error:>10.3e}"
+        return f"{text}  {self.error:>14.3e}  {-_decibels(self.error):>5.1f}{outputs}"
 
 
 def _decibels(error):
@@ -91,12 +97,11 @@ def _error(weight, packed):
 
 
 def _quantizer(options):
-    """The quantizer, or None where a GGUF type alone is asked for."""
-    if options.type and not options.method:
-        return None
-    name = options.method or "round_to_nearest"
+    name = options.method or ("gguf_blocks" if options.type else "round_to_nearest")
     parameters = {"bits": options.bits, "group_size": options.group_size}
     parameters = {key: value for key, value in parameters.items() if value is not None}
+    if name == "gguf_blocks" and options.type:
+        parameters["type"] = options.type.upper()
     types = {entry["name"]: entry["type"] for entry in _context.default().record(name)["parameters"]}
     for setting in options.set:
         key, equals, value = setting.partition("=")
@@ -132,14 +137,14 @@ def _quantize(options):
 
 def _may_stream(options, source, quantizer):
     """Whether the library may read, pack and write one tensor after the other."""
-    if quantizer is None or options.type or options.skip or options.calibration or options.out.endswith(".onnx"):
+    if options.skip or options.calibration or options.out.endswith(".onnx") or _into(options, quantizer):
         return False
-    if source.format != "safetensors":
-        return False
-    plain = "temper.model" not in source.metadata
-    if plain and any(len(entry.shape) > 2 for entry in source.tensors.values()):
-        return False
-    return True
+    return source.format == "safetensors"
+
+
+def _into(options, quantizer):
+    """The GGUF type for what the quantizer makes, if that is not one by itself."""
+    return options.type if quantizer.name != "gguf_blocks" else None
 
 
 def _streamed(options, source, quantizer, out, bar):
@@ -157,8 +162,6 @@ def _streamed(options, source, quantizer, out, bar):
     stored, rows = open_file(out), []
     for name, entry in source.tensors.items():
         error = steps[name]["relative_error"] if steps[name]["is_quantized"] else None
-        if error is not None and stored.format == "gguf":
-            error = _error(source[name], stored[name])  # scales became float16
         rows.append(_Row(name, entry.shape, *_stored(stored, name), error))
     return rows
 
@@ -167,8 +170,8 @@ def _model(options, source, quantizer, out, bar):
     model = load(options.input)
     if model.is_quantized:
         sys.exit(f"{options.input} is quantized already.")
-    packed = model if quantizer is None else _packed(options, source, quantizer, model, bar)
-    packed.save(out, **({"type": options.type} if options.type else {}))
+    packed, into = _packed(options, source, quantizer, model, bar), _into(options, quantizer)
+    packed.save(out, **({"type": into} if into else {}))
     _aside(out).unlink(missing_ok=True)
     before, rows = model.parameters(), []
     # What the file holds is measured, where it is one that is read.
@@ -177,7 +180,8 @@ def _model(options, source, quantizer, out, bar):
     for name, weight in before.items():
         kind, nbytes = _stored(stored, name) if stored is not None else ("onnx", after[name].nbytes)
         changed = not np.array_equal(weight, after[name])
-        rows.append(_Row(name, weight.shape, kind, nbytes, _error(weight, after[name]) if changed else None))
+        error, seen = _error(weight, after[name]) if changed else None, packed.quantization.get(name, {})
+        rows.append(_Row(name, weight.shape, kind, nbytes, error, seen.get("output_error")))
     bar.show(1, "written")
     return rows
 
@@ -214,14 +218,17 @@ def _packed(options, source, quantizer, model, bar):
             raise
 
     if options.calibration:
-        x = np.load(options.calibration, mmap_mode="r", allow_pickle=False)
+        def part(start, count):
+            # Mapped anew for each: what was looked at does not stay in memory.
+            return np.array(np.load(options.calibration, mmap_mode="r", allow_pickle=False)[start : start + count])
+
+        samples = len(np.load(options.calibration, mmap_mode="r", allow_pickle=False))
         try:
-            # A part is in memory at a time.
-            return run(np.array(x[start : start + BATCH]) for start in range(0, len(x), BATCH))
+            return run(part(start, BATCH) for start in range(0, samples, BATCH))
         except errors.InvalidArgument as error:
             if "runs the model" not in str(error):
                 raise
-        return run(np.array(x[:RUN_THROUGH]))
+        return run(part(0, RUN_THROUGH))
     try:
         return run(None)
     except errors.InvalidArgument as error:
@@ -255,25 +262,22 @@ def _tensors(options, source, quantizer, out, bar):
         if weight.ndim != 2 or weight.dtype.kind != "f" or skipped:
             tensors[name] = weight
             continue
-        if quantizer is None:
-            tensors[name] = weight
-        else:
-            try:
-                tensors[name] = quantizer.quantize(weight)
-            except errors.InvalidArgument as error:
-                if "calibration" in str(error):
-                    sys.exit(f"{quantizer.name} looks at the inputs of layers, and only a Temper model has them.")
-                raise
-            if not out.endswith(".gguf"):
-                errors_of[name] = _error(weight, tensors[name].dequantize())
-        if options.type:
+        try:
+            tensors[name] = quantizer.quantize(weight)
+        except errors.InvalidArgument as error:
+            if "calibration" in str(error):
+                sys.exit(f"{quantizer.name} looks at the inputs of layers, and only a Temper model has them.")
+            raise
+        if not out.endswith(".gguf"):
+            errors_of[name] = _error(weight, tensors[name].dequantize())
+        if _into(options, quantizer):
             types[name] = options.type
     save_file(tensors, out, {} if out.endswith(".gguf") else _texts(source.metadata), types)
     stored, rows = open_file(out), []
     for name, entry in source.tensors.items():
         kind, nbytes = _stored(stored, name)
         error = errors_of.get(name)
-        if out.endswith(".gguf") and (name in types or hasattr(tensors[name], "dequantize")):
+        if out.endswith(".gguf") and hasattr(tensors[name], "dequantize"):
             error = _error(source[name], stored[name])
         rows.append(_Row(name, entry.shape, kind, nbytes, error))
     bar.show(1, "written")

@@ -82,8 +82,8 @@ class Quantizer(Method):
         a time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is
         copied. A target that ends in .gguf becomes a GGUF file.
 
-        For methods that look at the weights alone. Returns a dict for each tensor: name, is_quantized, byte_count,
-        float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
+        For methods that look at the weights alone. Returns a dict for each tensor, of what the new file holds: name,
+        is_quantized, byte_count, float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
         result stops with temper.Cancelled, and so does Ctrl-C with KeyboardInterrupt. What is finished stays in
         "target.partial", and the next such call goes on from there, to the same bytes.
         """

@@ -47,8 +47,8 @@ extension GGUF {
           }
         }
         return try GGUF.output(variable.name, variable.shape, try matrix.ggufType()) {
-          (type, shape) throws(TemperError) in
-          try matrix.ggufNumbers(type, shape: shape, workers: workers)
+          (type, _) throws(TemperError) in
+          try matrix.ggufNumbers(type, workers: workers)
         }
       })
   }
@@ -58,17 +58,22 @@ extension GGUF {
     _ name: String, _ own: Shape, _ wanted: GGUFType,
     _ values: @escaping (_ type: GGUFType, _ shape: Shape) throws(TemperError) -> GGUFNumbers
   ) throws(TemperError) -> GGUFOutput {
+    let (type, shape) = try place(own, wanted)
+    return try GGUFOutput(name, type, shape) { () throws(TemperError) in try values(type, shape) }
+  }
+
+  /// The type and the shape in which a tensor is stored.
+  static func place(_ own: Shape, _ wanted: GGUFType) throws(TemperError) -> (type: GGUFType, shape: Shape) {
     let rows = own.rank > 1 ? own[0] : 1
     let columns = own.count / max(rows, 1)
     var type = try fallback(for: wanted, columns: own.rank > 0 ? own.last : 1)
     var shape = own
     if type != wanted, wanted != .float32, rows > 1 {
       let flat = try fallback(for: wanted, columns: columns)
-      if type == .float32 || flat == wanted { (type, shape) = (flat, [rows, columns]) }
+      if flat == wanted || (type == .float32 && flat != .float32) { (type, shape) = (flat, [rows, columns]) }
     }
     if shape.rank > maximumRank || shape.rank == 0 { shape = [rows, columns] }
-    let stored = (type, shape)
-    return try GGUFOutput(name, type, shape) { () throws(TemperError) in try values(stored.0, stored.1) }
+    return (type, shape)
   }
 
   private static func write(
@@ -127,6 +132,7 @@ extension QuantizedMatrix {
       throw TemperError(
         .unsupported, "GGUF files hold weights; what this method adds to a layer's outputs has no place there.")
     }
+    if let blocks = form as? GGUFBlocks, adjustment.isNone { return blocks.type }
     let name: String
     // One scale for each 256 neighbours, or 32.
     let size = packed?.groupSize ?? 0
@@ -155,26 +161,35 @@ extension QuantizedMatrix {
     return try GGUFType(named: name)
   }
 
-  /// The weights, with the scales of the codes where the stored groups lie within those of the matrix.
-  func ggufNumbers(_ type: GGUFType, shape: Shape, workers: Workers) throws(TemperError) -> GGUFNumbers {
-    let weights = try dequantize(workers: workers).reshaped(shape)
+  /// Its blocks, if it is made of such; else the weights, or those of some rows, with the scales of the codes where the
+  /// stored groups lie within those of the matrix.
+  func ggufNumbers(
+    _ type: GGUFType, rows part: Range<Int>? = nil, workers: Workers
+  ) throws(TemperError) -> GGUFNumbers {
+    if let blocks = form as? GGUFBlocks, adjustment.isNone, blocks.type == type, part == nil {
+      return GGUFNumbers(blocks.codes, areBlocks: true)
+    }
+    let part = part ?? 0..<rows
+    let weights = try dequantize(rows: part, workers: workers)
     guard let packed, columns % type.group == 0, packed.groupSize % type.group == 0 || packed.groupSize >= columns
     else { return GGUFNumbers(weights) }
     let groups = columns / type.group
     let perRow = packed.scales.shape[1]
-    let given = try packed.scales.array(of: Float.self)
-    let zeros = try packed.zeros?.array(of: UInt8.self)
+    let isShared = packed.scales.shape[0] != rows
+    func own(_ tensor: Tensor) throws(TemperError) -> Tensor { isShared ? tensor : try tensor.slice(part) }
+    let given = try own(packed.scales).array(of: Float.self)
+    let zeros = try packed.zeros.map(own)?.array(of: UInt8.self)
     var (scales, offsets) = ([Float](), [Float]())
-    scales.reserveCapacity(rows * groups)
-    for row in 0..<rows {
-      let first = packed.scales.shape[0] == rows ? row * perRow : 0
+    scales.reserveCapacity(part.count * groups)
+    for row in part {
+      let first = isShared ? 0 : (row - part.lowerBound) * perRow
       for group in 0..<groups {
         let place = first + group * type.group / packed.groupSize
         scales.append(given[place])
         if let zeros { offsets.append(given[place] * Float(zeros[place])) }
       }
     }
-    let shape: Shape = [rows * groups]
+    let shape: Shape = [part.count * groups]
     return GGUFNumbers(
       weights, scales: try Tensor(scales, shape: shape),
       offsets: zeros == nil ? nil : try Tensor(offsets, shape: shape))

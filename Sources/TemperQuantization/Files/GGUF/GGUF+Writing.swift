@@ -31,9 +31,11 @@ package struct GGUFNumbers {
   package let tensor: Tensor
   package var scales: Tensor?
   package var offsets: Tensor?
+  /// The tensor is bytes of the file already.
+  let areBlocks: Bool
 
-  package init(_ tensor: Tensor, scales: Tensor? = nil, offsets: Tensor? = nil) {
-    (self.tensor, self.scales, self.offsets) = (tensor, scales, offsets)
+  package init(_ tensor: Tensor, scales: Tensor? = nil, offsets: Tensor? = nil, areBlocks: Bool = false) {
+    (self.tensor, self.scales, self.offsets, self.areBlocks) = (tensor, scales, offsets, areBlocks)
   }
 }
 
@@ -50,8 +52,10 @@ extension GGUF {
         let numbers = try output.values()
         do throws(TemperError) {
           try writer.write(
-            try output.type.encode(
-              numbers.tensor, scales: numbers.scales, offsets: numbers.offsets, workers: workers))
+            numbers.areBlocks
+              ? numbers.tensor
+              : try output.type.encode(
+                numbers.tensor, scales: numbers.scales, offsets: numbers.offsets, workers: workers))
         } catch { throw error.from(output.name) }
         let gap = padding(writer.count)
         if gap > 0 { try writer.write([UInt8](repeating: 0, count: gap)) }

@@ -39,6 +39,12 @@ package struct GGUFType: Sendable, Hashable {
 
   package static let float32 = all[0]
 
+  /// Of one weight without scales, as the name has it: log2 3 for ternary digits.
+  var bits: Double {
+    if name.hasPrefix("TQ") { return 1.584962500721156 }
+    return block == 1 ? 8 * Double(byteCount) : Double(name.first(where: \.isWholeNumber)?.wholeNumberValue ?? 0)
+  }
+
   package static func find(number: Int) -> GGUFType? { all.first { $0.number == number } }
 
   /// The type of this name, in capitals or not.
@@ -116,7 +122,7 @@ extension GGUFType {
     }
   }
 
-  private func checkSizes(_ values: Tensor) throws(TemperError) {
+  func checkSizes(_ values: Tensor) throws(TemperError) {
     let pointer = unsafe values.pointer.assumingMemoryBound(to: Float.self)
     // float32 carries everything; the others are made of finite numbers.
     guard self != GGUFType.float32 else { return }
