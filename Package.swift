@@ -89,12 +89,18 @@ let package = Package(
         ])
       ]),
     // The references are loops over many elements: optimised, they take seconds instead of minutes.
+    .target(
+      name: "TemperReference", dependencies: ["TemperGraph", "TemperCore"], path: "Tests/TemperReference",
+      swiftSettings: [.swiftLanguageMode(.v6), .unsafeFlags(["-O"])]),
     tests("TemperKernels", ["TemperKernels"], ["-O"]),
     tests("TemperCore", ["TemperCore"]),
-    tests("TemperGraph", ["TemperGraph", "TemperCore"], ["-O"]),
+    tests("TemperGraph", ["TemperReference", "TemperGraph", "TemperCore"], ["-O"]),
     tests(
       "TemperCatalogue",
-      ["TemperNetworks", "TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph", "TemperCore"]),
+      [
+        "TemperReference", "TemperNetworks", "TemperLosses", "TemperOptimizers", "TemperCatalogue", "TemperGraph",
+        "TemperCore",
+      ]),
     tests("TemperNetworks", ["TemperNetworks", "TemperCatalogue", "TemperGraph", "TemperCore"]),
     tests(
       "TemperTraining",

@@ -152,7 +152,7 @@ extension Match.Entry {
             + "; element \(bad.position) is \(bad.value).")
       }
     case .mask:
-      if !tensor.dtype.isFloating, let bad = try tensor.firstOutside(2, ignored: []) {
+      if !tensor.dtype.isFloating, let bad = try tensor.firstOutside(2) {
         throw TemperError(
           .outOfRange, "Input \(name) is a mask of 0 and 1; element \(bad.position) is \(bad.value).")
       }

@@ -1,7 +1,7 @@
 import TemperCore
 import TemperKernels
 
-/// The only file of the catalogue that looks at elements through pointers.
+/// The only file of the catalogue and the networks that looks at elements through pointers.
 extension Tensor {
   /// Addresses that the view touches.
   var addressRange: Range<UInt> {
@@ -15,7 +15,7 @@ extension Tensor {
   }
 
   /// The first element, in row-major order, that is neither in 0..<bound nor `ignored`.
-  func firstOutside(_ bound: Int, ignored: Set<Int>) throws(TemperError) -> (position: Int, value: Int)? {
+  package func firstOutside(_ bound: Int, ignored: Set<Int> = []) throws(TemperError) -> (position: Int, value: Int)? {
     let source = try dense()
     func search<T: FixedWidthInteger>(_ type: T.Type) -> (Int, Int)? {
       let elements = unsafe source.pointer.assumingMemoryBound(to: type)

@@ -1,6 +1,7 @@
 import TemperCatalogue
 import TemperCore
 import TemperGraph
+import TemperReference
 import Testing
 
 @Suite struct DerivativeTests {

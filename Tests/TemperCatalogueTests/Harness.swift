@@ -1,6 +1,7 @@
 import TemperCatalogue
 import TemperCore
 import TemperGraph
+import TemperReference
 import Testing
 
 @testable import TemperLosses

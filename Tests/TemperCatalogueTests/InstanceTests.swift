@@ -1,6 +1,7 @@
 import TemperCatalogue
 import TemperCore
 import TemperGraph
+import TemperReference
 import Testing
 
 /// Calls with arrays: compiled plans against the plain interpreter, in both precisions and with any thread count.

@@ -1,3 +1,4 @@
+import TemperCatalogue
 import TemperCore
 
 extension Safetensors {
@@ -145,8 +146,8 @@ extension SafetensorsListing.Entry {
     if let dtype = type.dtype {
       let isAligned = data.byteOffset % dtype.byteCount == 0
       let bytes = isAligned ? data : try data.copy()
-      if dtype == .bool, let wrong = try bytes.firstInteger(outside: 0..<2) {
-        throw Safetensors.malformed("the tensor \"\(name)\" of type BOOL holds the byte \(wrong)")
+      if dtype == .bool, let wrong = try bytes.firstOutside(2) {
+        throw Safetensors.malformed("the tensor \"\(name)\" of type BOOL holds the byte \(wrong.value)")
       }
       return try Tensor(
         storage: bytes.storage, byteOffset: bytes.byteOffset, dtype: dtype, shape: shape, strides: shape.denseStrides)

@@ -1,3 +1,4 @@
+import TemperCatalogue
 import TemperCore
 import TemperGraph
 
@@ -102,8 +103,8 @@ extension Model {
     guard !x.dtype.isFloating else {
       throw TemperError(.invalidType, "The model takes indices (int32 or int64); \(x.dtype.name) came.")
     }
-    if let wrong = try x.firstInteger(outside: 0..<indexLimit) {
-      throw TemperError(.outOfRange, "Indices must be from 0 to \(indexLimit - 1); \(wrong) came.")
+    if let wrong = try x.firstOutside(indexLimit) {
+      throw TemperError(.outOfRange, "Indices must be from 0 to \(indexLimit - 1); \(wrong.value) came.")
     }
   }
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from . import errors
-from ._arrays import Borrow, gather, mapped, words
+from ._arrays import Borrow, gather, mapped
 from ._library import library
 from ._methods import Method, documentation
 
@@ -23,20 +23,8 @@ class _ArrayMethod(Method):
         return calls[name]
 
     def _arrays(self, name, inputs, named):
-        """Inputs by name: those that came by position are in the order of the call. None stands for no input."""
-        names = self._call(name)["inputs"]
-        if len(inputs) > len(names):
-            raise TypeError(
-                f"{name} of {self.name} takes at most {len(names)} inputs by position ({', '.join(names)}); "
-                f"{len(inputs)} came"
-            )
-        by_name = dict(zip(names, inputs))
-        twice = by_name.keys() & named.keys()
-        if twice:
-            raise TypeError(f"{self.name} got {', '.join(sorted(twice))} by position and by name")
-        texts = {entry["name"] for entry in self.record["inputs"] if entry.get("text")}
-        values = {key: value for key, value in (by_name | named).items() if value is not None}
-        return gather({key: words(value) if key in texts else value for key, value in values.items()})[0]
+        """The arrays of a call, by name."""
+        return gather(self._named(inputs, named, self._call(name)))[0]
 
     def _perform(self, name, inputs, named, *options):
         """The results of a call by name, texts as lists of str."""

@@ -37,13 +37,13 @@ class Method(Handle):
         settings = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
         return f"temper.{self._kind}({self._given!r}{settings})"
 
-    def _named(self, positional, named):
-        """Inputs by name: those that came by position are in the order of the record. None stands for no input."""
-        names = [entry["name"] for entry in self.record["inputs"]]
+    def _named(self, positional, named, call=None):
+        """Inputs by name: by position they are in the order of the call (else the record). None stands for no input."""
+        names = call["inputs"] if call else [entry["name"] for entry in self.record["inputs"]]
         if len(positional) > len(names):
+            what = f"{call['name']} of {self.name}" if call else self.name
             raise TypeError(
-                f"{self.name} takes at most {len(names)} inputs by position ({', '.join(names)}); "
-                f"{len(positional)} came"
+                f"{what} takes at most {len(names)} inputs by position ({', '.join(names)}); {len(positional)} came"
             )
         by_name = dict(zip(names, positional))
         twice = by_name.keys() & named.keys()

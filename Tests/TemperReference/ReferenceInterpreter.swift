@@ -1,9 +1,8 @@
-import Glibc
 import TemperCore
 import TemperGraph
 
 /// Expressions in float64, node by node, as plainly as they are defined: the oracle for plans.
-struct ReferenceInterpreter {
+package struct ReferenceInterpreter {
   private var values: [ObjectIdentifier: [Double]] = [:]
   /// Nodes seen: while they live no other node gets their identity.
   private var nodes: [Node] = []
@@ -11,17 +10,17 @@ struct ReferenceInterpreter {
   private let frozen: [ObjectIdentifier: [Double]]
   private let inputs: [String: [Double]]
 
-  init(_ inputs: [String: [Double]], frozen: [ObjectIdentifier: [Double]] = [:]) {
+  package init(_ inputs: [String: [Double]], frozen: [ObjectIdentifier: [Double]] = [:]) {
     (self.inputs, self.frozen) = (inputs, frozen)
   }
 
   /// Elements of `expression` in row-major order.
-  mutating func evaluate(_ expression: Expression) throws -> [Double] {
+  package mutating func evaluate(_ expression: Expression) throws -> [Double] {
     try evaluate(expression.node)
   }
 
   /// Values of the stopGradient nodes seen so far.
-  private(set) var stopped: [ObjectIdentifier: [Double]] = [:]
+  package private(set) var stopped: [ObjectIdentifier: [Double]] = [:]
 
   private mutating func evaluate(_ node: Node) throws -> [Double] {
     let id = ObjectIdentifier(node)
@@ -45,12 +44,12 @@ struct ReferenceInterpreter {
       guard let value = inputs[name] else { throw TemperError(.invalidArgument, "no input \(name)") }
       return value
     case .constant(let value): return [Double](repeating: value, count: shape.count)
-    case .iota(let axis): return indices(shape).map { Double($0[axis]) }
-    case .unary(let operation): return x[0].map { ReferenceInterpreter.unary(operation, $0) }
-    case .binary(let operation): return zip(x[0], x[1]).map { ReferenceInterpreter.binary(operation, $0, $1) }
+    case .iota(let axis): return Self.indices(shape).map { Double($0[axis]) }
+    case .unary(let operation): return x[0].map { Self.unary(operation, $0) }
+    case .binary(let operation): return zip(x[0], x[1]).map { Self.binary(operation, $0, $1) }
     case .select: return x[0].indices.map { x[0][$0] != 0 ? x[1][$0] : x[2][$0] }
     case .stopGradient, .withSlopes, .reshape: return x[0]
-    case .reduce(let reduction): return rows(x[0], columns).map { ReferenceInterpreter.reduce(reduction, $0) }
+    case .reduce(let reduction): return rows(x[0], columns).map { Self.reduce(reduction, $0) }
     case .argument(let extremum):
       return rows(x[0], columns).map { row in
         var best = 0
@@ -67,41 +66,41 @@ struct ReferenceInterpreter {
       return zip(x[0], x[1]).flatMap { value, i in (0..<width).map { Double($0) == i ? value : 0 } }
     case .broadcast:
       let from = node.inputs[0].shape
-      return indices(shape).map { index in
+      return Self.indices(shape).map { index in
         let own = index.suffix(from.rank).enumerated().map { from[$0.offset] == 1 ? 0 : $0.element }
-        return x[0][offset(own, from)]
+        return x[0][Self.offset(own, from)]
       }
     case .permute(let axes):
       let from = node.inputs[0].shape
-      return indices(shape).map { index in
+      return Self.indices(shape).map { index in
         var own = index
         for (to, axis) in axes.enumerated() { own[axis] = index[to] }
-        return x[0][offset(own, from)]
+        return x[0][Self.offset(own, from)]
       }
     case .slice(let axis, let start):
-      return indices(shape).map { index in
+      return Self.indices(shape).map { index in
         var own = index
         own[axis] += start
-        return x[0][offset(own, node.inputs[0].shape)]
+        return x[0][Self.offset(own, node.inputs[0].shape)]
       }
     case .concatenate(let axis):
-      return indices(shape).map { index in
+      return Self.indices(shape).map { index in
         var (own, part) = (index, 0)
         while own[axis] >= node.inputs[part].shape[axis] {
           own[axis] -= node.inputs[part].shape[axis]
           part += 1
         }
-        return x[part][offset(own, node.inputs[part].shape)]
+        return x[part][Self.offset(own, node.inputs[part].shape)]
       }
     case .reduceAxis(let reduction, let axis):
       let from = node.inputs[0].shape
-      return indices(shape).map { index in
+      return Self.indices(shape).map { index in
         let lane = (0..<from[axis]).map { i in
           var own = index
           own[axis] = i
-          return x[0][offset(own, from)]
+          return x[0][Self.offset(own, from)]
         }
-        return ReferenceInterpreter.reduce(reduction, lane)
+        return Self.reduce(reduction, lane)
       }
     case .cumulativeSum(let reverse):
       return rows(x[0], columns).flatMap { row -> [Double] in
@@ -164,10 +163,39 @@ struct ReferenceInterpreter {
         arrays.append(try Tensor(values, shape: input.shape).copy(as: input.kind == .index ? .int32 : .float64))
       }
       let result = try Tensor(zeros: shape, .float64)
-      try operation.prepare(.float64, oneWorker)(arrays, [result])
+      try operation.prepare(.float64, Workers(count: 1))(arrays, [result])
       return try result.array(of: Double.self)
+    case .convolution(let convolution):
+      return Self.taps(convolution, node.inputs[0].shape, node.inputs[1].shape, shape, shape.count) {
+        ($0.output, x[0][$0.input] * x[1][$0.weight])
+      }
+    case .convolutionInput(let convolution, let input):
+      return Self.taps(convolution, input, node.inputs[1].shape, node.inputs[0].shape, shape.count) {
+        ($0.input, x[0][$0.output] * x[1][$0.weight])
+      }
+    case .convolutionWeight(let convolution, let weight):
+      return Self.taps(convolution, node.inputs[0].shape, weight, node.inputs[1].shape, shape.count) {
+        ($0.weight, x[0][$0.input] * x[1][$0.output])
+      }
+    case .poolMaximumIndices(let window):
+      return Self.indices(shape).map { index in
+        let inside = Self.inside(window, index, node.inputs[0].shape)
+        return Double(inside.max { (x[0][$0.flat], -$0.inPlane) < (x[0][$1.flat], -$1.inPlane) }!.inPlane)
+      }
+    case .poolAverage(let window):
+      return Self.indices(shape).map { index in
+        let inside = Self.inside(window, index, node.inputs[0].shape)
+        return inside.reduce(0) { $0 + x[0][$1.flat] } / Double(inside.count)
+      }
+    case .poolAverageGradient(let window, let input):
+      var result = [Double](repeating: 0, count: shape.count)
+      for (o, index) in Self.indices(node.inputs[0].shape).enumerated() {
+        let inside = Self.inside(window, index, input)
+        for element in inside { result[element.flat] += x[0][o] / Double(inside.count) }
+      }
+      return result
     case .invalid(let error): throw error
-    default: throw TemperError(.unsupported, "The reference interpreter does not know \(node.operation).")
+    case .uniform: throw TemperError(.unsupported, "The reference interpreter has no random numbers.")
     }
   }
 
@@ -175,7 +203,7 @@ struct ReferenceInterpreter {
     stride(from: 0, to: values.count, by: columns).map { Array(values[$0..<($0 + columns)]) }
   }
 
-  private func indices(_ shape: Shape) -> [[Int]] {
+  static func indices(_ shape: Shape) -> [[Int]] {
     (0..<shape.count).map { flat in
       var (rest, index) = (flat, [Int](repeating: 0, count: shape.rank))
       for axis in stride(from: shape.rank - 1, through: 0, by: -1) {
@@ -186,87 +214,7 @@ struct ReferenceInterpreter {
     }
   }
 
-  private func offset(_ index: [Int], _ shape: Shape) -> Int {
+  static func offset(_ index: [Int], _ shape: Shape) -> Int {
     zip(index, shape.sizes).reduce(0) { $0 * $1.1 + $1.0 }
-  }
-
-  private static func reduce(_ reduction: Reduction, _ values: [Double]) -> Double {
-    switch reduction {
-    case .sum: values.reduce(0, +)
-    case .product: values.reduce(1, *)
-    case .maximum: values.contains { $0.isNaN } ? .nan : values.max()!
-    case .minimum: values.contains { $0.isNaN } ? .nan : values.min()!
-    }
-  }
-
-  private static func unary(_ operation: Unary, _ x: Double) -> Double {
-    switch operation {
-    case .negate: -x
-    case .abs: Swift.abs(x)
-    case .sign: x > 0 ? 1 : x < 0 ? -1 : x
-    case .square: x * x
-    case .sqrt: x.squareRoot()
-    case .reciprocal: 1 / x
-    case .exp: Glibc.exp(x)
-    case .expm1: Glibc.expm1(x)
-    case .log: Glibc.log(x)
-    case .log1p: Glibc.log1p(x)
-    case .tanh: Glibc.tanh(x)
-    case .sigmoid: x < 0 ? Glibc.exp(x) / (1 + Glibc.exp(x)) : 1 / (1 + Glibc.exp(-x))
-    case .softplus: max(x, 0) + Glibc.log1p(Glibc.exp(-Swift.abs(x)))
-    case .erf: Glibc.erf(x)
-    case .sin: Glibc.sin(x)
-    case .cos: Glibc.cos(x)
-    case .floor: x.rounded(.down)
-    case .ceil: x.rounded(.up)
-    case .round: x.rounded(.toNearestOrEven)
-    case .not: x == 0 ? 1 : 0
-    case .isFinite: x.isFinite ? 1 : 0
-    case .logGamma: Glibc.lgamma(x)
-    case .digamma: digamma(x)
-    case .atan: Glibc.atan(x)
-    case .inverseErf: inverseErf(x)
-    case .normalCDF: 0.5 * Glibc.erfc(-x / 2.0.squareRoot())
-    }
-  }
-
-  private static func binary(_ operation: Binary, _ a: Double, _ b: Double) -> Double {
-    switch operation {
-    case .add: a + b
-    case .subtract: a - b
-    case .multiply: a * b
-    case .divide: a / b
-    case .power: Glibc.pow(a, b)
-    case .maximum: a.isNaN ? a : b.isNaN ? b : max(a, b)
-    case .minimum: a.isNaN ? a : b.isNaN ? b : min(a, b)
-    case .remainder: a - (a / b).rounded(.down) * b
-    case .equal: a == b ? 1 : 0
-    case .notEqual: a != b ? 1 : 0
-    case .less: a < b ? 1 : 0
-    case .lessEqual: a <= b ? 1 : 0
-    case .and: a != 0 && b != 0 ? 1 : 0
-    case .or: a != 0 || b != 0 ? 1 : 0
-    }
-  }
-
-  /// Recurrence to 20, then the asymptotic series.
-  private static func digamma(_ x: Double) -> Double {
-    var (z, sum) = (x, 0.0)
-    while z < 20 {
-      sum -= 1 / z
-      z += 1
-    }
-    let r = 1 / (z * z)
-    return sum + Glibc.log(z) - 0.5 / z - r * (1.0 / 12 - r * (1.0 / 120 - r / 252))
-  }
-
-  /// Newton's method on erf.
-  private static func inverseErf(_ y: Double) -> Double {
-    if Swift.abs(y) >= 1 { return y == 1 ? .infinity : y == -1 ? -.infinity : .nan }
-    let logarithm = Glibc.log1p(-y * y)
-    let start = 2 / (.pi * 0.147) + logarithm / 2
-    var x = (((start * start - logarithm / 0.147).squareRoot() - start).squareRoot()) * (y < 0 ? -1 : 1)
-    for _ in 0..<4 { x -= (Glibc.erf(x) - y) * Double.pi.squareRoot() / 2 * Glibc.exp(x * x) }
-    return x
   }
 }
