@@ -3,14 +3,24 @@
 // What a program decides before its first block depends on which slots share memory, not on where that is. So it is
 // decided once, and a program that is one chain does nothing else for an array than to put its places into the links.
 
-enum { SWEPT_PLACES = 24 };  // different arrays that a chain reads or writes; with more it goes block by block
+enum {
+  SWEPT_PLACES = 24,                  // different arrays that a chain reads or writes; with more it goes block by block
+  SWEPT_PIECE = 1024 / sizeof(REAL),  // columns at a time while the next array's are asked for
+  SWEPT_AHEAD = 4096 / sizeof(REAL),  // as many of those: the processor sees the others come
+};
+
+// An operand of a link that moves from array to array.
+typedef struct swept_operand {
+  REAL **address;
+  int32_t place;
+} swept_operand;
 
 typedef struct swept_chain {
   chain chain;
   int16_t slots[SWEPT_PLACES];  // one slot of each place
   bool written[SWEPT_PLACES];
-  int32_t places;
-  int8_t x[3 * TEMPER_CHAIN_STEPS + HELD_TILES + 1], y[3 * TEMPER_CHAIN_STEPS + HELD_TILES + 1];  // of links, or -1
+  int32_t places, operands_count;
+  swept_operand operands[2 * (3 * TEMPER_CHAIN_STEPS + HELD_TILES + 1)];
 } swept_chain;
 
 // The place of an operand of the chain as it was made, or -1 for what is no slot's memory. Too many: SWEPT_PLACES.
@@ -32,12 +42,12 @@ static bool make_swept(swept_chain *swept, const block *k, const temper_step *la
   chain *c = &swept->chain;
   make_chain(c, k, last);
   find_known(c);
-  swept->places = 0;
+  swept->places = swept->operands_count = 0;
   for (int32_t n = 0; n < c->links_count; ++n) {
     const int32_t x = place_of(swept, k->plan, c->links[n].x), y = place_of(swept, k->plan, c->links[n].y);
     if (x == SWEPT_PLACES || y == SWEPT_PLACES) return false;
-    swept->x[n] = (int8_t)x;
-    swept->y[n] = (int8_t)y;
+    if (x >= 0) swept->operands[swept->operands_count++] = (swept_operand){&c->links[n].x, x};
+    if (y >= 0) swept->operands[swept->operands_count++] = (swept_operand){&c->links[n].y, y};
     const int32_t code = c->links[n].code;
     const bool stores = code == LINK_STORE || (code >= LINK_RELEASE && code < LINK_RELEASE + HELD_TILES);
     if (stores && x >= 0) swept->written[x] = true;
@@ -47,11 +57,8 @@ static bool make_swept(swept_chain *swept, const block *k, const temper_step *la
 
 // Puts places into the links: columns from `column` on.
 static void aim(swept_chain *swept, REAL *const *places, int64_t column) {
-  for (int32_t n = 0; n < swept->chain.links_count; ++n) {
-    chain_link *link = &swept->chain.links[n];
-    if (swept->x[n] >= 0) link->x = places[swept->x[n]] + column;
-    if (swept->y[n] >= 0) link->y = places[swept->y[n]] + column;
-  }
+  for (int32_t n = 0; n < swept->operands_count; ++n)
+    *swept->operands[n].address = places[swept->operands[n].place] + column;
 }
 
 // The last elements of an array, fewer than a tile: in a tile's room.
@@ -69,24 +76,34 @@ static void sweep_rest(swept_chain *swept, REAL *const *places, int64_t column, 
     if (swept->written[p]) __builtin_memcpy(places[p] + column, room[p], (size_t)length * sizeof(REAL));
 }
 
-// The next array's memory is asked for while this one's is worked on: each is too short for the processor to see it
-// come.
-static void ask_for_places(const swept_chain *swept, void *const *bases, int64_t length) {
-  const int64_t bytes = length * (int64_t)sizeof(REAL) < 4096 ? length * (int64_t)sizeof(REAL) : 4096;
-  for (int32_t p = 0; p < swept->places; ++p)
-    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch((const char *)bases[swept->slots[p]] + byte);
+// The next array's memory is asked for, into the second-level cache, while this one's is worked on: it is too short for
+// the processor to see it come. Piece by piece, because only so many lines can be under way: the rest would wait.
+static void ask_for_places(REAL *const *places, int32_t count, int64_t begin, int64_t end) {
+  for (int32_t p = 0; p < count; ++p)
+    for (int64_t column = begin; column < end; column += 64 / (int64_t)sizeof(REAL))
+      __builtin_prefetch(places[p] + column, 0, 2);
+}
+
+static void places_of(const swept_chain *swept, void *const *bases, REAL **places) {
+  for (int32_t p = 0; p < swept->places; ++p) places[p] = bases[swept->slots[p]];
 }
 
 static void sweep_chain(swept_chain *swept, const temper_plan *plan, void *const *bases, const int64_t *lengths,
                         int64_t begin, int64_t end) {
-  const int64_t segment = plan->shape.columns;
+  const int64_t segment = plan->shape.columns, piece = SWEPT_PIECE < segment ? SWEPT_PIECE : segment;
   const int32_t slots = plan->program->slot_count;
+  REAL *places[SWEPT_PLACES], *next[SWEPT_PLACES];
   for (int64_t array = begin; array < end; ++array) {
-    REAL *places[SWEPT_PLACES];
-    for (int32_t p = 0; p < swept->places; ++p) places[p] = bases[array * slots + swept->slots[p]];
-    if (array + 1 < end) ask_for_places(swept, bases + (array + 1) * slots, lengths[array + 1]);
-    for (int64_t column = 0; column < lengths[array]; column += segment) {
-      const int64_t length = segment < lengths[array] - column ? segment : lengths[array] - column;
+    const int64_t after = array + 1 < end ? lengths[array + 1] : 0;
+    const int64_t ahead = after < SWEPT_AHEAD ? after : SWEPT_AHEAD;
+    places_of(swept, bases + array * slots, places);
+    if (ahead > 0) places_of(swept, bases + (array + 1) * slots, next);
+    for (int64_t column = 0, length; column < lengths[array]; column += length) {
+      const int64_t left = lengths[array] - column, most = column < ahead ? piece : segment;
+      length = left < most ? left : most;
+      if (column < ahead)
+        ask_for_places(next, swept->places, column,
+                       length == left || ahead < column + length ? ahead : column + length);
       aim(swept, places, column);
       const int64_t done = run_segment(&swept->chain, length);
       if (done < length) sweep_rest(swept, places, column + done, length - done);

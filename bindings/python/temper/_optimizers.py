@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import operator
 import os
 import weakref
 from typing import TYPE_CHECKING
@@ -32,24 +33,22 @@ class _Kept:
     def __init__(self, params, grads, parameters, gradients):
         self._borrow = Borrow().__enter__()
         weakref.finalize(self, self._borrow.__exit__).atexit = False
-        self._objects = [*params, *grads]
-        self._addresses = [_address(value, view) for value, view in zip(self._objects, [*parameters, *gradients])]
+        self._params, self._grads = [*params], [*grads]
+        places = [_address(value, view) for value, view in zip([*params, *grads], [*parameters, *gradients])]
+        self._stay = None not in places
+        self._movable = [pair for pair in zip([*params, *grads], places) if pair[1]]
         self.pointers = self._borrow.tensors(parameters), self._borrow.tensors(gradients), len(parameters)
 
     def are(self, params, grads):
         """Whether these lists hold the same arrays at the same places."""
-        objects, addresses, count = self._objects, self._addresses, self.pointers[2]
-        if len(params) != count or len(grads) != len(objects) - count:
-            return False
-        place = 0
-        for values in (params, grads):
-            for value in values:
-                if value is not objects[place] or addresses[place] is None:
-                    return False
-                if addresses[place] and value.data_ptr() != addresses[place]:
-                    return False
-                place += 1
-        return True
+        return (
+            self._stay
+            and len(params) == len(self._params)
+            and len(grads) == len(self._grads)
+            and all(map(operator.is_, params, self._params))
+            and all(map(operator.is_, grads, self._grads))
+            and all(value.data_ptr() == place for value, place in self._movable)
+        )
 
 
 def _address(value, view):
