@@ -195,6 +195,16 @@ def test_a_summary_says_where_the_automatic_mode_is_behind():
     assert "+" in lines[2].split("|")[4] and "automatic" in lines[4]
 
 
+def test_costs_by_count():
+    assert noisy_labels.counted("plain", 64, 10) == 1 and noisy_labels.counted("cleanlab", 64, 10) == 4
+    assert noisy_labels.counted("divide_mix", 64, 10) == pytest.approx((6 + 2 * 2) / 3)
+    # Four turned views through two layers of its own, of 128 x 64 and 64 x 4; the network has 64 x 128 and 128 x 10.
+    assert noisy_labels.counted("rotation_consistency_decoupling", 64, 10) == pytest.approx(
+        (6 + 2 * 5) / 3 + 4 * (128 * 64 + 64 * 4) / (64 * 128 + 128 * 10)
+    )
+    assert set(noisy_labels.OWN) < set(noisy_labels.PROCEDURES)
+
+
 def study(tmp_path, *command):
     command = [sys.executable, "-m", "temper", "study", *command, "--output", str(tmp_path)]
     return subprocess.run(command, capture_output=True, text=True)

@@ -33,7 +33,7 @@ class RobustReport:
     outliers: the samples above 6. class_counts, class_weights: by class; weights are those of the choice, None where
     samples counted alike. temperature: that the logits were divided by. approach, epochs: what the model was trained
     with. trials: {approach: (epochs, score)} of all that was tried. score, plain_score: of the chosen approach and of
-    plain training, on samples not learnt from.
+    plain training, on samples not learnt from; NaN where it was not tried so.
     """
 
     def __init__(self, report, details, classes, given):
@@ -173,8 +173,10 @@ class RobustClassifier(_Robust):
 
     x (N, D): numbers. y (N,): labels of any kind. A few ways to train, plain ones and such that do not trust every
     label, are tried on parts of the data; the one that does best on samples not learnt from is taken: plain training,
-    or a way made for wrong labels or rare classes where that does better, unless another is clearly better. report_ says what was found, model_ is the network, a temper.Model. It keeps
-    scikit-learn's conventions.
+    or a way made for wrong labels or rare classes where that does better, unless another is clearly better. Where more
+    than a tenth of the labels look wrong, plain training is taken only if it is clearly better. Where classes count
+    alike and one has fewer than ten samples, such scores say nothing, and logit adjustment is taken. report_ says what
+    was found, model_ is the network, a temper.Model. It keeps scikit-learn's conventions.
 
     hidden: units of the one hidden layer. folds: parts of the data that take turns in not being learnt from. epochs: at
     most so many; None: enough for 1,500 steps, and at least 10. batch_size: None: a tenth of the samples, from 16 to

@@ -17,8 +17,8 @@ bag_of_multilabel_descriptors (several labels), reward_model_data_filter (rankin
 (altered copies).
 
 Passes are what a method needs by its definition, in samples through a network forward + backward for each sample of a
-step: plain training is 1+1. A backward pass costs two forward ones, so that a method cannot take less than (forward + 2
-backward) / 3 of plain training's seconds.
+step, in most of the epochs: plain training is 1+1. A backward pass costs two forward ones, so that the method needs about
+(forward + 2 backward) / 3 of plain training's seconds; "counted" is that with layers of its own and products of samples.
 
 Wrong labels are looked for in the training set too: the area under precision and recall of the scores of automatic; of
 confident_learning, cleanlab and tabasco on the same probabilities, of plain networks that did not see the samples (4
@@ -139,6 +139,19 @@ PROCEDURES = {
     "enhanced_meta_label_correction *": (
         lambda rate, epochs: temper.procedure("enhanced_meta_label_correction"),
         "4+4",  # student, teacher, both on trusted samples; the student's slope along a direction
+    ),
+}
+# Multiplications of a method's own, for each sample of an epoch (the mean over the epochs), by features and classes:
+# layers beside the network, three products each; products of a batch's samples; what is fitted to all samples.
+OWN = {
+    "linear_separation_alternating": lambda width, classes: 0.9 * 3 * runs.BATCH * runs.HIDDEN + 0.45 * 8 * width**2,
+    "rotation_consistency_decoupling": lambda width, classes: 4 * 3 * (runs.HIDDEN * 64 + 64 * 4),
+    "rcal_representation_calibration": lambda width, classes: (
+        0.5 * 2 * 3 * (runs.HIDDEN * 64 + 64 * 64 + 2 * runs.BATCH * 64)
+    ),
+    "erase": lambda width, classes: 0.5 * (3 * runs.BATCH * runs.HIDDEN + 2 * 2 * runs.BATCH**2),
+    "enhanced_meta_label_correction *": lambda width, classes: (
+        3 * (1 + TRUSTED / runs.BATCH) * (runs.HIDDEN + classes) * runs.HIDDEN
     ),
 }
 LOSSES = ["early_learning_regularization", "generalized_cross_entropy"]
@@ -342,6 +355,20 @@ def _passes(label):
     return "" if label == AUTOMATIC else "4+4" if label == FOREIGN else "1+1"
 
 
+def counted(label, width, classes):
+    """What a method costs by what it multiplies in most of its epochs, in plain training's."""
+    forward, backward = map(int, _passes(label).split("+"))
+    plain = 3 * (width * runs.HIDDEN + runs.HIDDEN * classes)
+    own = OWN[label](width, classes) / plain if label in OWN else 0
+    return (forward + 2 * backward) / 3 + own
+
+
+def _counted(name):
+    (x, y), _ = sets.load(name)
+    classes = 1 if name in sets.REGRESSION else int(y.max()) + 1
+    return lambda label: f"{counted(label, x.shape[1], classes):.1f}" if _passes(label) else ""
+
+
 def _report(options, names, seeds, epochs, kinds, results, found, seconds):
     folder = pathlib.Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -351,7 +378,8 @@ def _report(options, names, seeds, epochs, kinds, results, found, seconds):
     picture.write(folder / "noisy-labels.svg", list(results.panels(everything)), BASELINE)
     print(f"After the last of {epochs} epochs, in percent, {seeds} seeds, ± half a 95% interval; in brackets at the best")
     print("one. + and -: above and below plain training at 95%, seed by seed. * sees 50 right labels. Passes: in samples")
-    print("through a network, forward + backward; seconds: of training, in those of plain training.")
+    print("through a network, forward + backward; counted: what these and layers of the method's own multiply, in what plain")
+    print("training does; seconds: of training, in those of plain training.")
 
     def spent(name):
         def text(label):
@@ -363,7 +391,8 @@ def _report(options, names, seeds, epochs, kinds, results, found, seconds):
     for name in names:
         heads = [setting.removeprefix(f"{name}, ") for setting in settings[name]]
         print(f"\n{name}\n")
-        print("\n".join(results.summary(settings[name], heads, {"passes": _passes, "seconds": spent(name)})))
+        columns = {"passes": _passes, "counted": _counted(name), "seconds": spent(name)}
+        print("\n".join(results.summary(settings[name], heads, columns)))
     print()
     for sentence in sentences(results, names, settings):
         print(sentence)
