@@ -1235,8 +1235,8 @@ typedef struct temper_robust_report {
   int64_t outlier_count;    /* samples that lie far from all others */
   double noise_rate;        /* estimated share of wrong labels, or of numbers far off */
   double temperature;       /* that the model's logits were divided by, so that probabilities mean what they say */
-  double score;             /* of the approach that was chosen */
-  double plain_score;       /* of plain training */
+  double score;             /* of the approach that was chosen; NaN: no sample could be held back */
+  double plain_score;       /* of plain training; NaN: it was not tried */
   int32_t epochs;           /* of the training of the model */
   int32_t is_balanced;      /* 1: every class counted alike in the choice */
   char approach[64];        /* what the model was trained with: "early_learning_regularization" */
@@ -1245,8 +1245,9 @@ typedef struct temper_robust_report {
 
 /* Trains on data as they are: tries a few ways, plain ones and such that do not trust every label, on parts of the data,
  * takes the one that does best on samples it did not learn from (plain training, or a way made for wrong labels or rare
- * classes where that does better, unless another is clearly better), and trains a model with it that standardizes its
- * inputs itself. x (N, D) floats; y (N,) class ids below `class_count`, or with class_count 0 numbers. The model gives
+ * classes where that does better, unless another is clearly better; where more than a tenth of the labels look wrong, plain
+ * training only if it is clearly better), and trains a model with it that standardizes its inputs itself. Where every
+ * class counts alike and one has fewer than ten samples, scores say nothing and logit adjustment is taken. x (N, D) floats; y (N,) class ids below `class_count`, or with class_count 0 numbers. The model gives
  * logits (N, class_count), calibrated, or numbers (N, 1).
  * `report` may be NULL; so may `details`: "suspicion" (N,), how probable it is that a sample's label or number is wrong;
  * "believed" (N,), the class or number that the model believes; "losses" (N,); "remoteness" (N,), how many robust

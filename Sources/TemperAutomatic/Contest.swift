@@ -49,6 +49,8 @@ struct Contest {
   private let judge: Judge
   private var entries: [[Entry]] = []
   private var dropped: [RobustReport.Trial] = []
+  /// Whether so many labels look wrong that plain training is taken only if it is clearly better.
+  var doubtsPlain = false
 
   init(_ judge: Judge) { self.judge = judge }
 
@@ -96,16 +98,19 @@ struct Contest {
     return (gain, sqrt(mean(gains.map { ($0 - gain) * ($0 - gain) }) / Double(max(gains.count, 1))))
   }
 
-  /// Plain training to its end.
-  private var plain: Entry? { entries.first?.last }
+  /// Plain training to its end: of regression the first approach.
+  private var plain: Entry? {
+    entries.first { $0.first?.approach.isTrusted == false }?.last
+  }
 
-  /// Plain training to its end, or the best of the trusted approaches if it is better; or the best of all entries, if it
-  /// is better than that by more than the error of the comparison: once the error above plain training, twice above a
-  /// trusted approach. The best of many looks better than it is.
+  /// Plain training to its end, or the best of the trusted approaches if it is better or plain training is in doubt; or
+  /// the best of all entries, if it is better than that by more than the error of the comparison: once the error above
+  /// plain training, twice above a trusted approach. The best of many looks better than it is.
   var chosen: Entry? {
-    guard let plain, let best = entries.flatMap({ $0 }).max(by: { score($0) < score($1) }) else { return nil }
+    guard let best = entries.flatMap({ $0 }).max(by: { score($0) < score($1) }) else { return nil }
     let trusted = entries.compactMap(trustedEnd).max { score($0) < score($1) }
-    let base = trusted.map { score($0) > score(plain) ? $0 : plain } ?? plain
+    let candidates = [doubtsPlain && trusted != nil ? nil : plain, trusted].compactMap { $0 }
+    guard let base = candidates.max(by: { score($0) < score($1) }) else { return nil }
     let (gain, error) = compare(scores(best), scores(base))
     return gain > (base.approach.isTrusted ? 2 : 1) * error ? best : base
   }
@@ -122,6 +127,7 @@ struct Contest {
     return (last, best.count < 2 || score(last) > score(best[0]))
   }
 
+  /// NaN where plain training was not tried.
   var plainScore: Double { plain.map(score) ?? .nan }
 
   /// Every approach at its best end; the chosen one first, as it was chosen, and those that were given up last.

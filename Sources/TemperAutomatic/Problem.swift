@@ -66,6 +66,12 @@ package struct Problem {
     return ids.reduce(into: [Int](repeating: 0, count: classes)) { $0[Int($1)] += 1 }
   }
 
+  /// The samples of each class; empty for numbers.
+  var byClass: [[Int]] {
+    guard case .classes(let ids, let classes) = targets else { return [] }
+    return ids.indices.reduce(into: [[Int]](repeating: [], count: classes)) { $0[Int(ids[$1])].append($1) }
+  }
+
   /// Every class, or every range of numbers, is spread over the folds alike: the fold of each sample.
   func folds(_ folds: Int, _ random: Random) -> [Int] {
     var random = random

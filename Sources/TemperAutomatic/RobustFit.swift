@@ -9,31 +9,33 @@ import TemperNetworks
 ///
 /// Given labels are all there is to judge by. Where wrong labels fall evenly, accuracy by given labels grows with accuracy
 /// by true ones, so the better approach is the better one by both. With few samples the error of such a comparison is
-/// larger than the differences, so an approach made for wrong labels needs less to be taken than another.
+/// larger than the differences, so an approach made for wrong labels needs less to be taken than another; and where a
+/// class has hardly any samples, nothing is compared.
 package enum RobustFit {
   package static func run(
     _ problem: Problem, _ options: RobustOptions, catalogue: Catalogue, workers: Workers,
     progress: RobustProgress? = nil
   ) throws(TemperError) -> (model: Model, report: RobustReport) {
     try options.validate()
-    let trials = Trials(problem, options, catalogue, workers)
     var report = RobustReport()
     (report.sampleCount, report.featureCount) = (problem.count, problem.width)
     report.classCounts = problem.classCounts
     let present = report.classCounts.filter { $0 > 0 }
-    report.isBalanced = options.isBalanced ?? ((present.max() ?? 1) >= 3 * (present.min() ?? 1))
-    let judge = Judge(problem, isBalanced: report.isBalanced, target: trials.target)
-    let approaches =
-      present.isEmpty ? Approach.regression : Approach.classification + (report.isBalanced ? Approach.imbalanced : [])
-
-    var contest = Contest(judge)
-    let turns = Double(approaches.count + (present.isEmpty ? 0 : Approach.correctionRounds) + 1)
-    func stop(_ turn: Int, _ what: String) -> (Double) throws(TemperError) -> Bool {
-      { (done) throws(TemperError) in try progress?((Double(turn) + done) / turns, what) ?? false }
+    let isBalanced = options.isBalanced ?? ((present.max() ?? 1) >= 3 * (present.min() ?? 1))
+    report.isBalanced = isBalanced
+    let trials = Trials(problem, isBalanced: isBalanced && !present.isEmpty, options, catalogue, workers)
+    var contest = Contest(Judge(problem, isBalanced: isBalanced, target: trials.target))
+    // At most so many approaches, and the training of the chosen one.
+    let turns = Double((present.isEmpty ? Approach.regression.count : 3 + Approach.correctionRounds) + 1)
+    var turn = 0
+    func stop(_ what: String) -> (Double) throws(TemperError) -> Bool {
+      let begun = Double(turn)
+      return { (done) throws(TemperError) in try progress?((begun + done) / turns, what) ?? false }
     }
-    func compete(_ approach: Approach, _ turn: Int) throws(TemperError) -> Bool {
+    func compete(_ approach: Approach) throws(TemperError) -> Bool {
       let (trial, samples) = try trials.run(
-        approach, isHopeless: contest.isHopeless, stop: stop(turn, "trying \(approach.name)"))
+        approach, isHopeless: contest.isHopeless, stop: stop("trying \(approach.name)"))
+      turn += 1
       if samples.count < problem.count {
         contest.drop(trial, after: samples)
         return false
@@ -41,30 +43,50 @@ package enum RobustFit {
       contest.add(trial)
       return true
     }
+    func noiseRate(_ entry: Contest.Entry?) -> Double { findings(entry?.outputs ?? [], trials).noiseRate }
+
+    func classify() throws(TemperError) {
+      let isRare = isBalanced && (present.min() ?? 0) < Approach.enough
+      if isRare {
+        _ = try compete(.rare)
+        if noiseRate(contest.chosen) <= Approach.many { return }
+      }
+      _ = try compete(.plain)
+      if isBalanced && !isRare { _ = try compete(.imbalanced) }
+      guard noiseRate(contest.chosen) > Approach.few else { return }
+      if try compete(.robust) { contest.doubtsPlain = noiseRate(contest.last?.entry) > Approach.many }
+      var source = contest.chosen
+      for round in 1...Approach.correctionRounds {
+        let found = findings(source?.outputs ?? [], trials)
+        guard found.noiseRate > Approach.few, found.concentration > Approach.leastConcentration,
+          try compete(.correction(round, found.transition)), let last = contest.last, round == 1 || last.isBetter
+        else { return }
+        source = last.entry
+      }
+    }
+
     // A single sample of each class, or of all, cannot be held back.
     if problem.count >= 2 * max(present.count, 2) {
-      for (turn, approach) in approaches.enumerated() { _ = try compete(approach, turn) }
-      var source = present.isEmpty ? nil : contest.chosen
-      for round in 0..<Approach.correctionRounds {
-        guard let outputs = source?.outputs else { break }
-        let found = findings(outputs, trials)
-        guard found.noiseRate > least, found.concentration > 1.0 / 3,
-          try compete(.correction(round + 1, found.transition), approaches.count + round),
-          let last = contest.last, round == 0 || last.isBetter
-        else { break }
-        source = last.entry
+      if present.isEmpty {
+        for approach in Approach.regression { _ = try compete(approach) }
+      } else {
+        try classify()
       }
     }
     let chosen = contest.chosen
     let found = findings(chosen?.outputs ?? [], trials)
-    let approach = chosen?.approach ?? approaches[0]
+    let approach = chosen?.approach ?? (present.isEmpty ? Approach.regression[0] : isBalanced ? .rare : .plain)
+    turn = Int(turns) - 1
+    let epochs = chosen?.epochs ?? trials.ends(approach).last ?? trials.epochs
     let model = try trials.train(
-      approach, Array(0..<problem.count), ends: [chosen?.epochs ?? trials.epochs],
-      stop: stop(Int(turns) - 1, "training with \(approach.name)"))
+      approach, Array(0..<problem.count), ends: [epochs],
+      stop: stop("training with \(approach.name)"))
     found.write(to: &report)
     report.remoteness = try FeatureOutliers.scores(problem, trials.standard, seed: options.seed, workers)
     if !present.isEmpty { report.lossMixture = mixture(report.losses.filter(\.isFinite)) }
-    report.trials = contest.summary
+    let summary = contest.summary
+    report.trials =
+      summary.isEmpty ? [RobustReport.Trial(approach: approach.name, epochs: epochs, score: .nan)] : summary
     report.plainScore = contest.plainScore
     if present.isEmpty {
       try trials.rescale(model, by: trials.target.scale, plus: trials.target.mean)
@@ -73,9 +95,6 @@ package enum RobustFit {
     }
     return (model, report)
   }
-
-  /// With fewer wrong labels there is nothing to correct.
-  private static let least = 0.02
 
   /// What outputs of networks that did not see a sample say of the labels.
   private static func findings(_ outputs: [Double], _ trials: Trials) -> Findings {

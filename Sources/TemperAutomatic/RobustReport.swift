@@ -4,7 +4,7 @@ package struct RobustReport: Sendable {
     package let approach: String
     package let epochs: Int
     /// Accuracy, mean accuracy of the classes, or minus the mean squared error with residuals cut at three deviations, in
-    /// units of the numbers' own spread: on samples not learnt from, by their given labels.
+    /// units of the numbers' own spread: on samples not learnt from, by their given labels. NaN where none could be left.
     package let score: Double
   }
 
@@ -16,6 +16,7 @@ package struct RobustReport: Sendable {
   package var isBalanced = false
   /// Every approach at its best end, the chosen one first.
   package var trials: [Trial] = []
+  /// NaN where plain training was not tried.
   package var plainScore = 0.0
   /// Estimated share of wrong labels, or of numbers far off.
   package var noiseRate = 0.0
@@ -62,10 +63,14 @@ package struct RobustReport: Sendable {
     let best = chosen
     let measure = isClassification ? (isBalanced ? "mean accuracy of the classes" : "accuracy") : "error"
     func shown(_ score: Double) -> String { isClassification ? percent(score) : rounded(-score) }
-    lines.append(
-      "Trained with \(best.approach) for \(best.epochs) epochs: \(shown(best.score)) \(measure) by the given "
-        + (isClassification ? "labels" : "numbers")
-        + ", on samples not learnt from; plain training has \(shown(plainScore)).")
+    var trained = "Trained with \(best.approach) for \(best.epochs) epochs"
+    if !best.score.isNaN {
+      trained +=
+        ": \(shown(best.score)) \(measure) by the given \(isClassification ? "labels" : "numbers"), on samples not learnt from"
+    }
+    if !plainScore.isNaN { trained += "; plain training has \(shown(plainScore))" }
+    lines.append(trained + ".")
+    if plainScore.isNaN { lines.append("There are too few samples to compare ways of training by them.") }
     if isClassification {
       lines.append("Logits are divided by \(rounded(temperature)), so that probabilities mean what they say.")
     }

@@ -18,14 +18,25 @@ enum Robust {
   /// Mean and standard deviation of what lies within ten robust deviations of the median; a scale of 1 where nothing
   /// varies.
   static func meanAndScale(_ values: [Double]) -> (mean: Double, scale: Double) {
+    meanAndScale([moments(values)])
+  }
+
+  /// The same of a mixture of parts that count alike, however many numbers each has.
+  static func meanAndScale(_ parts: [(mean: Double, variance: Double)]) -> (mean: Double, scale: Double) {
+    let mean = parts.reduce(0) { $0 + $1.mean } / Double(parts.count)
+    let variance = parts.reduce(0) { $0 + $1.variance + ($1.mean - mean) * ($1.mean - mean) } / Double(parts.count)
+    let scale = sqrt(variance)
+    return (mean, scale > 1e-12 * max(1, abs(mean)) ? scale : 1)
+  }
+
+  /// Mean and variance of what lies within ten robust deviations of the median.
+  static func moments(_ values: [Double]) -> (mean: Double, variance: Double) {
     let centre = median(values)
     let reach = 10 * deviation(values, around: centre)
     // Where more than half the numbers are one number, such as zeros of a picture, there is no robust spread.
     let kept = reach > 0 ? values.filter { abs($0 - centre) <= reach } : values
     let mean = kept.reduce(0, +) / Double(kept.count)
-    let variance = kept.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(kept.count)
-    let scale = sqrt(variance)
-    return (mean, scale > 1e-12 * max(1, abs(mean)) ? scale : 1)
+    return (mean, kept.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(kept.count))
   }
 }
 

@@ -30,10 +30,16 @@ struct Trials {
   let foldCount: Int
   let epochs: Int
   let batchSize: Int
+  /// Of an epoch.
+  let steps: Int
 
-  init(_ problem: Problem, _ options: RobustOptions, _ catalogue: Catalogue, _ workers: Workers) {
+  /// isBalanced: every class counts alike, in means and scales of the features too, which are else those of the most
+  /// common class.
+  init(
+    _ problem: Problem, isBalanced: Bool, _ options: RobustOptions, _ catalogue: Catalogue, _ workers: Workers
+  ) {
     (self.problem, self.options, self.catalogue, self.workers) = (problem, options, catalogue, workers)
-    standard = Trials.standard(problem)
+    standard = Trials.standard(problem, isBalanced: isBalanced)
     if case .numbers(let values) = problem.targets {
       let centre = Robust.median(values)
       let deviation = Robust.deviation(values, around: centre)
@@ -47,17 +53,20 @@ struct Trials {
     foldCount = min(options.folds, max(smallest, 2), problem.count)
     folds = problem.folds(foldCount, Random(seed: options.seed).stream("folds"))
     batchSize = min(options.batchSize ?? min(128, max(16, problem.count / 10)), problem.count)
-    let steps = (problem.count + batchSize - 1) / batchSize
+    steps = (problem.count + batchSize - 1) / batchSize
     epochs = options.epochs ?? max(10, (1_500 + steps - 1) / steps)
   }
 
   /// Mean and scale of each feature. Features of one unit, such as pixels and counts, which have the same smallest value and
   /// not very different spreads, have no smaller scale than all of them together: what hardly varies there hardly counts.
-  private static func standard(_ problem: Problem) -> [(mean: Double, scale: Double)] {
+  private static func standard(_ problem: Problem, isBalanced: Bool) -> [(mean: Double, scale: Double)] {
+    let parts = isBalanced ? problem.byClass.filter { !$0.isEmpty } : [Array(0..<problem.count)]
     let columns = (0..<problem.width).map { feature in
       stride(from: feature, to: problem.features.count, by: problem.width).map { Double(problem.features[$0]) }
     }
-    let own = columns.map(Robust.meanAndScale)
+    let own = columns.map { column in
+      Robust.meanAndScale(parts.map { part in Robust.moments(part.map { column[$0] }) })
+    }
     guard Set(columns.map { $0.min() ?? 0 }).count == 1 else { return own }
     let spreads = own.indices.map { feature in isConstant(columns[feature]) ? 0 : own[feature].scale }
     let varying = spreads.filter { $0 > 0 }
@@ -68,11 +77,7 @@ struct Trials {
 
   private static func isConstant(_ values: [Double]) -> Bool { values.allSatisfy { $0 == values[0] } }
 
-  /// Some early ends beside the last: stopping early is a way to leave wrong labels unlearnt.
-  /// What looks through a transition is not trained to the last.
-  func ends(_ approach: Approach) -> [Int] {
-    Set((approach.transition == nil ? [16, 8, 4, 2, 1] : [16, 8, 4, 2]).map { max(1, epochs / $0) }).sorted()
-  }
+  func ends(_ approach: Approach) -> [Int] { Set(approach.parts.map { max(1, epochs / $0) }).sorted() }
 
   var outputSize: Int { max(problem.classCounts.count, 1) }
 
@@ -121,14 +126,16 @@ struct Trials {
 
     let method = try catalogue.find(approach.loss, kinds: [.loss])
     let loss = try LossInstance(method, Arguments([], for: method.parameters), workers: workers)
+    // What each step takes of the weights is so much that an epoch takes no more of them where it has many steps.
     let optimizer = try catalogue.find("adamw", kinds: [.optimizer])
     var settings = TrainerOptions()
     (settings.batchSize, settings.seed) = (min(batchSize, rows.count), options.seed)
     let trainer = try Trainer(
       [model], loss: loss, optimizer: optimizer,
       Arguments(
-        [("learning_rate", .real(0.003)), ("weight_decay", .real(approach.weightDecay))], for: optimizer.parameters),
-      procedure: try procedure(approach), options: settings, workers: workers)
+        [("learning_rate", .real(0.003)), ("weight_decay", .real(approach.weightDecay * min(1, 12 / Double(steps))))],
+        for: optimizer.parameters),
+      options: settings, workers: workers)
 
     var data = Dataset(x: try problem.features(rows), y: try targets(rows, method))
     if method.inputs.contains(where: { $0.name == "class_priors" && !$0.isOptional }) {
@@ -149,12 +156,6 @@ struct Trials {
       try visit(index, model)
     }
     return model
-  }
-
-  private func procedure(_ approach: Approach) throws(TemperError) -> any Procedure {
-    guard let name = approach.procedure else { return PlainProcedure() }
-    let method = try catalogue.find(name, kinds: [.procedure])
-    return try ProcedureInstance(method, Arguments([], for: method.parameters)).make()
   }
 
   /// As the loss takes them.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import temper
-from temper.study import digits, sets
+from temper.study import digits, runs, sets
 
 SMALL = {"epochs": 20, "folds": 2, "hidden": 32}
 (TRAIN_X, TRAIN_Y), (TEST_X, TEST_Y) = digits.load(digits.find())
@@ -66,6 +66,8 @@ def test_few_samples_with_many_wrong_labels():
     for seed in range(3):
         given = sets.noisy(y[:150], "symmetric", 0.3, x, np.random.default_rng(seed))
         classifier = temper.RobustClassifier(random_state=seed).fit(x[:150], given)
+        # So many labels look wrong that plain training is no choice.
+        assert classifier.report_.noise_rate > 0.1 and classifier.report_.approach != "cross_entropy"
         scores.append(classifier.score(test_x, test_y))
         model = temper.Model([{"dense": 128}, "relu", {"dense": 2}], input=(30,), seed=seed)
         temper.Trainer(model, optimizer=temper.optimizer("adam", learning_rate=0.003)).fit(x[:150], given, epochs=100)
@@ -82,6 +84,16 @@ def test_what_was_tried_stands_in_the_report(found):
     assert all(0 < epochs <= 60 and 0 <= score <= 1 for epochs, score in trials.values())
 
 
+def stored(classifier, name, tmp_path):
+    """An array of the model's file."""
+    path = tmp_path / "model.safetensors"
+    classifier.model_.save(path)
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    a, b = json.loads(content[8:end])[name]["data_offsets"]
+    return np.frombuffer(content[end + a : end + b], np.float32)
+
+
 def test_features_of_one_unit_have_no_small_scale(tmp_path):
     """Pixels that hardly vary, all from 0 on: no scale is below the spread of all together; else each has its own."""
     rng = np.random.default_rng(5)
@@ -90,12 +102,7 @@ def test_features_of_one_unit_have_no_small_scale(tmp_path):
     y = (x[:, 0] > 0.4).astype(int)
 
     def scales(x):
-        path = tmp_path / "model.safetensors"
-        temper.RobustClassifier(**SMALL | {"epochs": 2}).fit(x, y).model_.save(path)
-        content = path.read_bytes()
-        end = 8 + int.from_bytes(content[:8], "little")
-        a, b = json.loads(content[8:end])["0.scale"]["data_offsets"]
-        return np.frombuffer(content[end + a : end + b], np.float32)
+        return stored(temper.RobustClassifier(**SMALL | {"epochs": 2}).fit(x, y), "0.scale", tmp_path)
 
     together = np.sqrt(x.var(axis=0).mean())
     np.testing.assert_allclose(scales(x), np.maximum(x.std(axis=0), together), rtol=1e-5)
@@ -103,7 +110,9 @@ def test_features_of_one_unit_have_no_small_scale(tmp_path):
 
 
 def test_clean_labels_cost_nothing():
+    """Not even the time to try what is made for wrong labels."""
     classifier = temper.RobustClassifier(epochs=60).fit(TRAIN_X, TRAIN_Y)
+    assert set(classifier.report_.trials) == {"cross_entropy"}
     assert classifier.score(TEST_X, TEST_Y) > plain(TRAIN_Y) - 0.01
     assert classifier.report_.noise_rate < 0.01 and len(classifier.report_.suspected) < 10
 
@@ -128,6 +137,38 @@ def test_rare_classes_count_alike():
     report = classifier.report_
     assert report.class_weights @ report.class_counts == pytest.approx(len(y))
     assert temper.RobustClassifier(balanced=False, **SMALL).fit(x, y).report_.class_weights is None
+
+
+def test_hardly_any_samples_of_a_class():
+    """Three of 164 samples: held-out scores say nothing of them, and nothing is chosen by scores. The one way taken is
+    far above plain training, over five tails (their plain training is that of the study)."""
+    (x, y), (test_x, test_y) = sets.load("breast_cancer")
+    gains = []
+    for seed in range(100, 105):
+        few_x, few_y, _ = digits.with_tail(x, y, 50, np.random.default_rng(seed))
+        classifier = temper.RobustClassifier(random_state=seed).fit(few_x, few_y)
+        base = runs.Plain(epochs=100, seed=seed).fit(few_x, few_y)
+        right = [model.predict(test_x) == test_y for model in (classifier, base)]
+        balanced = [np.mean([r[test_y == k].mean() for k in (0, 1)]) for r in right]
+        gains.append(balanced[0] - balanced[1])
+        report = classifier.report_
+        assert set(report.trials) == {"logit_adjusted"} and np.isnan(report.plain_score)
+        assert "too few samples" in str(report) and "nan" not in str(report).lower()
+    assert np.mean(gains) > 0.05 and min(gains) > 0
+
+
+def test_scales_are_of_all_classes_alike(tmp_path):
+    """Where classes count alike they do in the features' means and scales, else they are those of most samples."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(0, 1, (90, 2)), rng.normal(4, 1, (10, 2))]
+    y = np.repeat([0, 1], [90, 10])
+
+    def means(**parameters):
+        return stored(temper.RobustClassifier(**SMALL | {"epochs": 1}, **parameters).fit(x, y), "0.mean", tmp_path)
+
+    each = x[y == 0].mean(axis=0), x[y == 1].mean(axis=0)
+    np.testing.assert_allclose(means(), np.mean(each, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(means(balanced=False), x.mean(axis=0), rtol=1e-5)
 
 
 def test_numbers_far_off_are_found():
@@ -207,7 +248,9 @@ def test_labels_are_of_any_kind():
 def test_few_samples():
     x, y = np.array([[0.0], [1.0], [0.1]]), np.array([0, 1, 0])
     classifier = temper.RobustClassifier(**SMALL).fit(x, y)
-    assert classifier.report_.noise_rate == 0 and not len(classifier.report_.suspected)
+    report = classifier.report_
+    assert report.noise_rate == 0 and not len(report.suspected) and "nan" not in str(report).lower()
+    assert report.approach == "cross_entropy" and np.isnan(report.score) and np.isnan(report.plain_score)
     assert classifier.predict(x).shape == (3,)
 
 

@@ -41,6 +41,11 @@ package struct LogisticRegression: Sendable {
       var hessian = try Matrix(square)
       for column in 0..<width { hessian[column, column] += ridge }
       let step = hessian.solved(gradient)
+      // So near to the end the whole step leads there, and what it gains is lost in rounding.
+      if zip(gradient, step).reduce(0, { $0 + $1.0 * $1.1 }) < 2e-10 * Double(rows) {
+        for column in 0..<width { beta[column] += step[column] }
+        break
+      }
       // The whole step, or the largest half of a half that goes down.
       var length = 1.0
       var next = (beta: beta, scores: scores, value: value)
@@ -56,7 +61,6 @@ package struct LogisticRegression: Sendable {
       let gain = value - next.value
       guard gain > 0 else { break }
       (beta, scores, value) = next
-      if gain < 1e-10 * Double(max(rows, 1)) { break }
     }
     if hasBias { bias = beta.removeLast() }
     weights = beta

@@ -144,22 +144,30 @@ final class GraphCodingRate: RecordedProcedure {
     }
     let z = try step.flatFeatures(of: try step.forward()).unitRows
     let (m, p) = (Double(step.count), Double(z.shape.last))
-    // log det(I + scale Z'Z) = log det(I + scale ZZ'): the smaller of the two.
-    let isWide = z.shape.last > step.count
-    let size = isWide ? step.count : z.shape.last
-    let identity = Expression.iota([size, size], axis: 0) .== Expression.iota([size, size], axis: 1)
-    func rate(_ z: Expression, _ scale: Expression) -> Expression {
-      let products = Expression.matmul(z, z, transposeA: !isWide, transposeB: isWide)
-      return (identity + scale * products).logDeterminant().reshaped([])
-    }
     let (gam1, eps) = (arguments.real("gam1"), arguments.real("eps"))
-    let own = try step.rows("class") .== Expression.iota([step.count, model.output.last], axis: 1)
-    var ofClasses = Expression.constant(0)
-    for k in 0..<model.output.last {
-      let mask = own.slice(k..<k + 1, axis: 1).stopGradient
-      let count = mask.sumAll().reshaped([])
-      ofClasses = ofClasses + count / (2 * m) * rate(z * mask, p / (maximum(count, 1) * eps))
+    let own = (try step.rows("class") .== Expression.iota([step.count, model.output.last], axis: 1)).stopGradient
+    // log det(I + scale Z'Z) = log det(I + scale ZZ'): the smaller of the two.
+    if z.shape.last <= step.count {
+      func rate(_ z: Expression, _ scale: Expression) -> Expression {
+        let n = z.shape.last
+        let identity = Expression.iota([n, n], axis: 0) .== Expression.iota([n, n], axis: 1)
+        return (identity + scale * Expression.matmul(z, z, transposeA: true)).logDeterminant().reshaped([])
+      }
+      var ofClasses = Expression.constant(0)
+      for k in 0..<model.output.last {
+        let mask = own.slice(k..<k + 1, axis: 1)
+        let count = mask.sumAll().reshaped([])
+        ofClasses = ofClasses + count / (2 * m) * rate(z * mask, p / (maximum(count, 1) * eps))
+      }
+      return gam1 * ofClasses - arguments.real("gam2") / 2 * rate(z, .constant(gam1 * p / (m * eps)))
     }
-    return gam1 * ofClasses - arguments.real("gam2") / 2 * rate(z, .constant(gam1 * p / (m * eps)))
+    // ZZ' between nodes of one class alone has a block for each class.
+    let products = Expression.matmul(z, z, transposeB: true)
+    let identity = Expression.iota(products.shape, axis: 0) .== Expression.iota(products.shape, axis: 1)
+    let alike = Expression.matmul(own, own, transposeB: true)
+    let count = alike.sum()
+    let ofClasses = (identity + p / (count * eps) * alike * products).logDeterminant(weights: count / (2 * m))
+    let whole = (identity + gam1 * p / (m * eps) * products).logDeterminant()
+    return (gam1 * ofClasses - arguments.real("gam2") / 2 * whole).reshaped([])
   }
 }
