@@ -1245,7 +1245,7 @@ typedef struct temper_robust_report {
 
 /* Trains on data as they are: tries a few ways, plain ones and such that do not trust every label, on parts of the data,
  * takes the one that does best on samples it did not learn from (plain training, or a way made for wrong labels or rare
- * classes where that does better, unless another is clearly better; where more than a tenth of the labels look wrong, plain
+ * classes where that does better, unless another is clearly better; where more than a fifth of the labels look wrong, plain
  * training only if it is clearly better), and trains a model with it that standardizes its inputs itself. Where every
  * class counts alike and one has fewer than ten samples, scores say nothing and logit adjustment is taken. x (N, D) floats; y (N,) class ids below `class_count`, or with class_count 0 numbers. The model gives
  * logits (N, class_count), calibrated, or numbers (N, 1).

@@ -28,7 +28,7 @@ struct Approach: Sendable {
   /// Shares of labels that look wrong: with fewer than `few` there is nothing to correct; with more than `many` plain
   /// training is not taken for being as good as what was made for wrong labels.
   static let few = 0.02
-  static let many = 0.1
+  static let many = 0.2
 
   /// Tried too where most wrong labels of a class are of one other class, by this share of what can be; and again if that is
   /// better than the first time: what a round believes gives a better transition matrix to the next. Where wrong labels

@@ -108,12 +108,15 @@ struct Contest {
   /// plain training, twice above a trusted approach. The best of many looks better than it is.
   var chosen: Entry? {
     guard let best = entries.flatMap({ $0 }).max(by: { score($0) < score($1) }) else { return nil }
-    let trusted = entries.compactMap(trustedEnd).max { score($0) < score($1) }
+    let trusted = trusted
     let candidates = [doubtsPlain && trusted != nil ? nil : plain, trusted].compactMap { $0 }
     guard let base = candidates.max(by: { score($0) < score($1) }) else { return nil }
     let (gain, error) = compare(scores(best), scores(base))
     return gain > (base.approach.isTrusted ? 2 : 1) * error ? best : base
   }
+
+  /// The best of the trusted approaches, as it is trusted.
+  var trusted: Entry? { entries.compactMap(trustedEnd).max { score($0) < score($1) } }
 
   private func trustedEnd(_ ends: [Entry]) -> Entry? {
     guard let last = ends.last, last.approach.isTrusted else { return nil }

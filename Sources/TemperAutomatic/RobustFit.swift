@@ -54,7 +54,7 @@ package enum RobustFit {
       _ = try compete(.plain)
       if isBalanced && !isRare { _ = try compete(.imbalanced) }
       guard noiseRate(contest.chosen) > Approach.few else { return }
-      if try compete(.robust) { contest.doubtsPlain = noiseRate(contest.last?.entry) > Approach.many }
+      if try compete(.robust) { contest.doubtsPlain = noiseRate(contest.trusted) > Approach.many }
       var source = contest.chosen
       for round in 1...Approach.correctionRounds {
         let found = findings(source?.outputs ?? [], trials)

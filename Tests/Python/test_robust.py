@@ -67,7 +67,7 @@ def test_few_samples_with_many_wrong_labels():
         given = sets.noisy(y[:150], "symmetric", 0.3, x, np.random.default_rng(seed))
         classifier = temper.RobustClassifier(random_state=seed).fit(x[:150], given)
         # So many labels look wrong that plain training is no choice.
-        assert classifier.report_.noise_rate > 0.1 and classifier.report_.approach != "cross_entropy"
+        assert classifier.report_.noise_rate > 0.2 and classifier.report_.approach != "cross_entropy"
         scores.append(classifier.score(test_x, test_y))
         model = temper.Model([{"dense": 128}, "relu", {"dense": 2}], input=(30,), seed=seed)
         temper.Trainer(model, optimizer=temper.optimizer("adam", learning_rate=0.003)).fit(x[:150], given, epochs=100)

@@ -174,7 +174,7 @@ class RobustClassifier(_Robust):
     x (N, D): numbers. y (N,): labels of any kind. A few ways to train, plain ones and such that do not trust every
     label, are tried on parts of the data; the one that does best on samples not learnt from is taken: plain training,
     or a way made for wrong labels or rare classes where that does better, unless another is clearly better. Where more
-    than a tenth of the labels look wrong, plain training is taken only if it is clearly better. Where classes count
+    than a fifth of the labels look wrong, plain training is taken only if it is clearly better. Where classes count
     alike and one has fewer than ten samples, such scores say nothing, and logit adjustment is taken. report_ says what
     was found, model_ is the network, a temper.Model. It keeps scikit-learn's conventions.
 
