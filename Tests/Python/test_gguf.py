@@ -81,7 +81,7 @@ def test_blocks_are_at_least_as_good_as_those_of_the_package(name, tmp_path, rng
         assert -10 * np.log10(noise) > least.get(name, 20)
 
 
-@pytest.mark.parametrize("name", [name for name in BLOCKS if name not in ("F32", "F16", "BF16")])
+@pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_are_weights_in_memory_too(name, tmp_path, rng):
     """The values of the file, and the same bytes through any file."""
     w, x = weights(rng), rng.standard_normal((3, 512)).astype(np.float32)
@@ -89,7 +89,7 @@ def test_blocks_are_weights_in_memory_too(name, tmp_path, rng):
     packed = CONTEXT.quantizer("gguf_blocks", type=name).quantize(w)
     np.testing.assert_array_equal(packed.dequantize(), foreign(tensor))
     np.testing.assert_allclose(packed.matmul(x), x @ foreign(tensor).T, rtol=1e-4, atol=1e-3)
-    assert packed.nbytes == tensor.n_bytes and packed.bits == (2 if name[:2] == "TQ" else int(name.strip("INQMXFPV")[0]))
+    assert packed.nbytes == tensor.n_bytes and packed.bits == (2 if name[:2] == "TQ" else int(name.lstrip("BINQMXFPV").split("_")[0]))
     lost = np.square(packed.dequantize().astype(float) - w)
     assert packed.report["mean_squared_error"] == pytest.approx(lost.mean(), rel=1e-6)
     (again,) = written(tmp_path / "again.gguf", {"w": packed}).values()

@@ -213,6 +213,7 @@ def test_what_cannot_be_done_is_said_and_writes_nothing(model, tmp_path, rng):
         ((tmp_path / "nothing.safetensors",), "nothing.safetensors"),
         ((saved, "--method", "gptqq"), "gptq"),
         ((saved, "--bits", "99"), "bits"),
+        ((saved, "--method", "nf4", "--type", "Q4_K"), "leave --type or --method"),
         ((saved, "--set", "percdamp"), "NAME=VALUE"),
     ]:
         result = run(*arguments, "--out", tmp_path / "o.gguf")

@@ -25,7 +25,7 @@ extension GGUFSearch {
     summary: "The blocks of a type of GGUF files, found by a search of least squared error.",
     parameters: [
       .choice(
-        "type", GGUFType.all.filter { $0.block > 1 }.map(\.name), initial: "Q4_K",
+        "type", GGUFType.all.filter { $0.copied == nil }.map(\.name), initial: "Q4_K",
         "Of the blocks; rows that are no whole blocks get another, as llama.cpp has it, or stay floats.")
     ],
     implementation: .component(

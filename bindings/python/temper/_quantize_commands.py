@@ -170,8 +170,10 @@ def _model(options, source, quantizer, out, bar):
     model = load(options.input)
     if model.is_quantized:
         sys.exit(f"{options.input} is quantized already.")
-    packed, into = _packed(options, source, quantizer, model, bar), _into(options, quantizer)
-    packed.save(out, **({"type": into} if into else {}))
+    if _into(options, quantizer):
+        sys.exit(f"A model's weights go into the type that holds the codes of {quantizer.name}; leave --type or --method.")
+    packed = _packed(options, source, quantizer, model, bar)
+    packed.save(out)
     _aside(out).unlink(missing_ok=True)
     before, rows = model.parameters(), []
     # What the file holds is measured, where it is one that is read.
