@@ -8,10 +8,10 @@
 // Rows of X that products straight from the codes take at most.
 enum { PACKED_MOST_INPUTS = 32 };
 
-// y[i, row] = sum over c of x[i, c] * w[row, c], for a few rows of x
+// y[i, row] = sum over c of x[i, c] * w[row, c], for a few rows of x. `ordered` is room for one of them, whole units.
 typedef void packed_vector_products_function(const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end,
                                              int64_t inputs, const float *x, int64_t x_row_stride, float *y,
-                                             int64_t y_row_stride);
+                                             int64_t y_row_stride, float *ordered);
 
 typedef void dequantize_function(const temper_packed_matrix *matrix, int64_t row, int64_t column_begin,
                                  int64_t column_end, float *out);

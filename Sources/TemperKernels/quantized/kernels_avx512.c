@@ -16,6 +16,10 @@
 #define TABLE __m512
 #define LOAD_TABLE(p) _mm512_loadu_ps(p)
 #define LOOK_UP(table, codes) ((V)_mm512_permutexvar_ps((__m512i)(codes), table))
+#define NIBBLES(p)                                                \
+  ((I)_mm512_srlv_epi32(_mm512_broadcast_i32x2(_mm_loadu_si64(p)), \
+                        _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28)))
+#define SHUFFLE(order, a, b) ((V)_mm512_permutex2var_ps(a, _mm512_loadu_si512(order), b))
 #include "kernels_template.h"
 
 #pragma clang attribute pop

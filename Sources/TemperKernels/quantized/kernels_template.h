@@ -5,6 +5,9 @@
 //   NAME(x)               adds the variant's suffix
 //   WHERE_SET(word, value)   value in the lanes whose bit is set, else 0; where there is an instruction for it
 //   TABLE, LOAD_TABLE(p), LOOK_UP(table, codes)   16 floats in registers; only the low 4 bits of a code count
+// and, where one shift makes vectors of 4-bit codes (of 16 lanes):
+//   NIBBLES(p)            the codes of 8 bytes, in an order of their own
+//   SHUFFLE(order, a, b)  the floats of a and b in the order of 16 indices
 
 #include <string.h>
 
@@ -128,6 +131,15 @@ INLINE int64_t NAME(units_of_group)(const temper_packed_matrix *matrix) {
   return matrix->group_size >= matrix->columns ? units : matrix->group_size / UNIT;
 }
 
+INLINE float NAME(sum_of_lanes)(float lanes[UNIT]) {
+#pragma unroll
+  for (int step = UNIT / 2; step > 0; step /= 2) {
+#pragma unroll
+    for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
+  }
+  return lanes[0];
+}
+
 // `rows` rows of weights with `inputs` rows of X. `last_x` are the units of X that columns do not fill.
 INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows, const int inputs,
                                const temper_packed_matrix *matrix, const float *levels, int64_t row, const float *x,
@@ -175,19 +187,93 @@ INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows,
       float lanes[UNIT];
 #pragma unroll
       for (int p = 0; p < PARTS; p++) STORE(lanes + p * LANES, sums[i][r][p]);
-#pragma unroll
-      for (int step = UNIT / 2; step > 0; step /= 2) {
-#pragma unroll
-        for (int l = 0; l < step; l++) lanes[l] += lanes[l + step];
-      }
-      y[i * y_row_stride + row + r] = lanes[0];
+      y[i * y_row_stride + row + r] = NAME(sum_of_lanes)(lanes);
     }
   }
 }
 
+#ifdef NIBBLES
+// Columns of a unit in the order in which NIBBLES gives them: those of its first 8 bytes, then those of its last. Byte
+// b has columns b and 16 + b; lanes alternate between the two words of 4 bytes. And the way back.
+static const int32_t column_of_nibble[UNIT] = {0, 4,  16, 20, 1, 5,  17, 21, 2,  6,  18, 22, 3,  7,  19, 23,
+                                               8, 12, 24, 28, 9, 13, 25, 29, 10, 14, 26, 30, 11, 15, 27, 31};
+static const int32_t nibble_of_column[UNIT] = {0, 4, 8,  12, 1, 5, 9,  13, 16, 20, 24, 28, 17, 21, 25, 29,
+                                               2, 6, 10, 14, 3, 7, 11, 15, 18, 22, 26, 30, 19, 23, 27, 31};
+
+// A row of X in that order, filled up with zeros.
+static void NAME(order_inputs)(int64_t columns, const float *x, const float *last_x, float *ordered) {
+  for (int64_t column = 0; column < columns; column += UNIT) {
+    const float *from = columns - column < UNIT ? last_x : x + column;
+    const V low = LOAD(from), high = LOAD(from + LANES);
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+      STORE(ordered + column + p * LANES, SHUFFLE(column_of_nibble + p * LANES, low, high));
+    }
+  }
+}
+
+enum { UNITS_OF_LINE = 4 };  // units of 4 bits in a line of the cache
+
+INLINE void NAME(add_nibbles)(const int rows, const uint8_t *const codes[ROWS], int64_t unit, const float *ordered,
+                              const NAME(group) groups[ROWS], V sums[ROWS][PARTS]) {
+#pragma unroll
+  for (int p = 0; p < PARTS; p++) {
+    const V part = LOAD(ordered + unit * UNIT + p * LANES);
+#pragma unroll
+    for (int r = 0; r < rows; r++) {
+      sums[r][p] += part * LOOK_UP(groups[r].table, NIBBLES(codes[r] + unit * 16 + p * 8));
+    }
+  }
+}
+
+// `product_rows` for codes of 4 bits and one row of X in that order: the sums are the same, in other lanes.
+INLINE void NAME(nibble_rows)(const bool coded, const int rows, const temper_packed_matrix *matrix, const float *levels,
+                              int64_t row, const float *ordered, float *y) {
+  V sums[ROWS][PARTS];
+  NAME(group) groups[ROWS];
+  const uint8_t *codes[ROWS];
+  const int64_t row_bytes = temper_packed_row_bytes(matrix->columns, 4);
+#pragma unroll
+  for (int r = 0; r < rows; r++) {
+    codes[r] = matrix->codes + (row + r) * row_bytes;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) sums[r][p] = (V){};
+  }
+  const int64_t units = (matrix->columns + UNIT - 1) / UNIT, units_of_group = NAME(units_of_group)(matrix);
+  for (int64_t unit = 0, index = 0; unit < units; index++) {
+#pragma unroll
+    for (int r = 0; r < rows; r++) groups[r] = NAME(group_of)(4, coded, matrix, levels, row + r, index);
+    const int64_t end = unit + units_of_group < units ? unit + units_of_group : units;
+    while (unit < end) {
+      if (unit % UNITS_OF_LINE == 0) {
+        // The processor sees no further than a page; the next rows lie behind it.
+#pragma unroll
+        for (int r = 0; r < rows; r++) __builtin_prefetch(codes[r] + rows * row_bytes + unit * 16, 0, 2);
+        if (unit + UNITS_OF_LINE <= end) {
+#pragma unroll
+          for (int u = 0; u < UNITS_OF_LINE; u++) NAME(add_nibbles)(rows, codes, unit + u, ordered, groups, sums);
+          unit += UNITS_OF_LINE;
+          continue;
+        }
+      }
+      NAME(add_nibbles)(rows, codes, unit++, ordered, groups, sums);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < rows; r++) {
+    float lanes[UNIT];
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+      STORE(lanes + p * LANES, SHUFFLE(nibble_of_column + p * LANES, sums[r][0], sums[r][1]));
+    }
+    y[row + r] = NAME(sum_of_lanes)(lanes);
+  }
+}
+#endif
+
 INLINE void NAME(vector_products)(const int bits, const bool coded, const temper_packed_matrix *matrix,
                                   int64_t row_begin, int64_t row_end, int64_t inputs, const float *x,
-                                  int64_t x_row_stride, float *y, int64_t y_row_stride) {
+                                  int64_t x_row_stride, float *y, int64_t y_row_stride, float *ordered) {
   float small[16], last_x[PACKED_MOST_INPUTS][UNIT] = {};
   const float *levels = NAME(levels_of)(bits, coded, matrix, small);
   const int64_t rest = matrix->columns % UNIT;
@@ -211,6 +297,19 @@ INLINE void NAME(vector_products)(const int bits, const bool coded, const temper
   }
 #endif
   if (many == inputs) return;
+#ifdef NIBBLES
+  for (int64_t i = many; bits == 4 && i < inputs; i++) {
+    NAME(order_inputs)(matrix->columns, x + i * x_row_stride, last_x[i], ordered);
+    int64_t row = row_begin;
+    for (; row + ROWS <= row_end; row += ROWS) {
+      NAME(nibble_rows)(coded, ROWS, matrix, levels, row, ordered, y + i * y_row_stride);
+    }
+    for (; row < row_end; row++) NAME(nibble_rows)(coded, 1, matrix, levels, row, ordered, y + i * y_row_stride);
+  }
+  if (bits == 4) return;
+#else
+  (void)ordered;
+#endif
   int64_t row = row_begin;
   for (; row + ROWS <= row_end; row += ROWS) {
     for (int64_t i = many; i < inputs; i++) PRODUCT(ROWS, 1);
@@ -248,8 +347,8 @@ INLINE void NAME(dequantize)(const int bits, const bool coded, const temper_pack
 #define KERNELS(bits, coded)                                                                                          \
   static void NAME(vector_products_##bits##_##coded)(                                                                 \
       const temper_packed_matrix *matrix, int64_t row_begin, int64_t row_end, int64_t inputs, const float *x,         \
-      int64_t x_row_stride, float *y, int64_t y_row_stride) {                                                         \
-    NAME(vector_products)(bits, coded, matrix, row_begin, row_end, inputs, x, x_row_stride, y, y_row_stride);         \
+      int64_t x_row_stride, float *y, int64_t y_row_stride, float *ordered) {                                         \
+    NAME(vector_products)(bits, coded, matrix, row_begin, row_end, inputs, x, x_row_stride, y, y_row_stride, ordered); \
   }                                                                                                                   \
   static void NAME(dequantize_##bits##_##coded)(const temper_packed_matrix *matrix, int64_t row,                      \
                                                 int64_t column_begin, int64_t column_end, float *out) {               \

@@ -113,7 +113,9 @@ temper_packed_plan temper_packed_plan_make(const temper_packed_product *product)
   const int64_t wanted = maximum(1, (int64_t)minimum(64, (int64_t)(work / SMALLEST_PIECE)));
   plan.weight_rows = minimum(round_up(divide_up(n, wanted), ROW_GRAIN), n);
   plan.x_rows = m;
-  if (!plan.is_direct) {
+  if (plan.is_direct) {
+    plan.scratch_bytes = (size_t)(round_up(k, TEMPER_PACKED_UNIT) * (int64_t)sizeof(float));
+  } else {
     plan.weight_rows = minimum(plan.weight_rows, PANEL_ROWS);
     // Every further cut of X decodes the panel once more.
     const int64_t cuts = maximum(1, minimum(wanted / divide_up(n, plan.weight_rows), m / 256));
@@ -155,7 +157,7 @@ void temper_packed_run_piece(const temper_packed_product *product, const temper_
     kernels_of(plan->variant)
         ->vector_products[matrix->levels != NULL][matrix->bits - 1](matrix, row_begin, row_end, product->m, product->x,
                                                                     product->x_row_stride, product->y,
-                                                                    product->y_row_stride);
+                                                                    product->y_row_stride, scratch);
     return;
   }
   const int64_t x_begin = piece / row_pieces * plan->x_rows, x_end = minimum(product->m, x_begin + plan->x_rows);
