@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-enum { UNIT = TEMPER_PACKED_UNIT, PARTS = UNIT / LANES };
+enum { UNIT = TEMPER_PACKED_UNIT, PARTS = UNIT / LANES, LINE = 64 };
 
 typedef float NAME(floats) __attribute__((vector_size(4 * LANES)));
 typedef int32_t NAME(integers) __attribute__((vector_size(4 * LANES)));
@@ -166,6 +166,11 @@ INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows,
     for (; unit < end; unit++) {
       const float *from = unit < whole_units ? x + unit * UNIT : last_x;
       const int64_t stride = unit < whole_units ? x_row_stride : UNIT;
+      // The processor sees no further than a page; the next rows lie behind it.
+      if (inputs == 1 && unit * 4 * bits % LINE < 4 * bits) {
+#pragma unroll
+        for (int r = 0; r < rows; r++) __builtin_prefetch(codes[r] + rows * row_bytes + unit * 4 * bits, 0, 2);
+      }
 #pragma unroll
       for (int p = 0; p < PARTS; p++) {
         V parts[MANY_INPUTS];
