@@ -19,6 +19,17 @@ import Testing
     #expect(try t.copy(as: .bool).array(of: UInt8.self) == [1, 1, 1, 1, 1])
   }
 
+  @Test func largeArraysLieAtDifferentPlaces() throws {
+    let large = try (0..<8).map { _ in try Storage(byteCount: 4 << 20, isCleared: false) }
+    let places = large.map { Int(bitPattern: $0.base) % Storage.block }
+    #expect(places.allSatisfy { $0 % Storage.step == 0 })
+    // Other tests take their turns too.
+    #expect(Set(places).count > 4)
+    for byteCount in [0, 1, 64, 1000, (4 << 20) - 1] {
+      #expect(try Int(bitPattern: Storage(byteCount: byteCount).base) % 64 == 0)
+    }
+  }
+
   @Test func badViewsAreErrors() throws {
     let storage = try Storage(byteCount: 64)
     #expect(throws: TemperError.self) {
