@@ -9,6 +9,7 @@ typedef struct table_plain {
 #define LANES 4
 #define ROWS 1
 #define MANY_INPUTS 1
+#define ROWS_OF_MANY 1
 #define NAME(x) x##_plain
 #define TABLE table_plain
 #define LOAD_TABLE(p) (*(const table_plain *)(p))

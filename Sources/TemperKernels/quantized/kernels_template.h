@@ -167,7 +167,7 @@ INLINE void NAME(product_rows)(const int bits, const bool coded, const int rows,
       const float *from = unit < whole_units ? x + unit * UNIT : last_x;
       const int64_t stride = unit < whole_units ? x_row_stride : UNIT;
       // The processor sees no further than a page; the next rows lie behind it.
-      if (inputs == 1 && unit * 4 * bits % LINE < 4 * bits) {
+      if (rows > 1 && inputs == 1 && unit * 4 * bits % LINE < 4 * bits) {
 #pragma unroll
         for (int r = 0; r < rows; r++) __builtin_prefetch(codes[r] + rows * row_bytes + unit * 4 * bits, 0, 2);
       }
@@ -219,27 +219,27 @@ static void NAME(order_inputs)(int64_t columns, const float *x, const float *las
 
 enum { UNITS_OF_LINE = 4 };  // units of 4 bits in a line of the cache
 
-INLINE void NAME(add_nibbles)(const int rows, const uint8_t *const codes[ROWS], int64_t unit, const float *ordered,
+INLINE void NAME(add_nibbles)(const uint8_t *const codes[ROWS], int64_t unit, const float *ordered,
                               const NAME(group) groups[ROWS], V sums[ROWS][PARTS]) {
 #pragma unroll
   for (int p = 0; p < PARTS; p++) {
     const V part = LOAD(ordered + unit * UNIT + p * LANES);
 #pragma unroll
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < ROWS; r++) {
       sums[r][p] += part * LOOK_UP(groups[r].table, NIBBLES(codes[r] + unit * 16 + p * 8));
     }
   }
 }
 
-// `product_rows` for codes of 4 bits and one row of X in that order: the sums are the same, in other lanes.
-INLINE void NAME(nibble_rows)(const bool coded, const int rows, const temper_packed_matrix *matrix, const float *levels,
-                              int64_t row, const float *ordered, float *y) {
+// `product_rows` for ROWS rows of 4-bit codes and one row of X in that order: the sums are the same, in other lanes.
+INLINE void NAME(nibble_rows)(const bool coded, const temper_packed_matrix *matrix, const float *levels, int64_t row,
+                              const float *ordered, float *y) {
   V sums[ROWS][PARTS];
   NAME(group) groups[ROWS];
   const uint8_t *codes[ROWS];
   const int64_t row_bytes = temper_packed_row_bytes(matrix->columns, 4);
 #pragma unroll
-  for (int r = 0; r < rows; r++) {
+  for (int r = 0; r < ROWS; r++) {
     codes[r] = matrix->codes + (row + r) * row_bytes;
 #pragma unroll
     for (int p = 0; p < PARTS; p++) sums[r][p] = (V){};
@@ -247,25 +247,25 @@ INLINE void NAME(nibble_rows)(const bool coded, const int rows, const temper_pac
   const int64_t units = (matrix->columns + UNIT - 1) / UNIT, units_of_group = NAME(units_of_group)(matrix);
   for (int64_t unit = 0, index = 0; unit < units; index++) {
 #pragma unroll
-    for (int r = 0; r < rows; r++) groups[r] = NAME(group_of)(4, coded, matrix, levels, row + r, index);
+    for (int r = 0; r < ROWS; r++) groups[r] = NAME(group_of)(4, coded, matrix, levels, row + r, index);
     const int64_t end = unit + units_of_group < units ? unit + units_of_group : units;
     while (unit < end) {
       if (unit % UNITS_OF_LINE == 0) {
         // The processor sees no further than a page; the next rows lie behind it.
 #pragma unroll
-        for (int r = 0; r < rows; r++) __builtin_prefetch(codes[r] + rows * row_bytes + unit * 16, 0, 2);
+        for (int r = 0; r < ROWS; r++) __builtin_prefetch(codes[r] + ROWS * row_bytes + unit * 16, 0, 2);
         if (unit + UNITS_OF_LINE <= end) {
 #pragma unroll
-          for (int u = 0; u < UNITS_OF_LINE; u++) NAME(add_nibbles)(rows, codes, unit + u, ordered, groups, sums);
+          for (int u = 0; u < UNITS_OF_LINE; u++) NAME(add_nibbles)(codes, unit + u, ordered, groups, sums);
           unit += UNITS_OF_LINE;
           continue;
         }
       }
-      NAME(add_nibbles)(rows, codes, unit++, ordered, groups, sums);
+      NAME(add_nibbles)(codes, unit++, ordered, groups, sums);
     }
   }
 #pragma unroll
-  for (int r = 0; r < rows; r++) {
+  for (int r = 0; r < ROWS; r++) {
     float lanes[UNIT];
 #pragma unroll
     for (int p = 0; p < PARTS; p++) {
@@ -288,39 +288,30 @@ INLINE void NAME(vector_products)(const int bits, const bool coded, const temper
 #define PRODUCT(rows, count)                                                                                      \
   NAME(product_rows)(bits, coded, rows, count, matrix, levels, row, x + i * x_row_stride, x_row_stride, last_x[i], \
                      y + i * y_row_stride, y_row_stride)
-  int64_t many = 0;
-#if MANY_INPUTS > 1
-  many = inputs / MANY_INPUTS * MANY_INPUTS;
-  if (many > 0) {
-    int64_t row = row_begin;
-    for (; row + ROWS_OF_MANY <= row_end; row += ROWS_OF_MANY) {
-      for (int64_t i = 0; i < many; i += MANY_INPUTS) PRODUCT(ROWS_OF_MANY, MANY_INPUTS);
-    }
-    for (; row < row_end; row++) {
-      for (int64_t i = 0; i < many; i++) PRODUCT(1, 1);
-    }
+  const int64_t many = MANY_INPUTS > 1 ? inputs / MANY_INPUTS * MANY_INPUTS : 0;
+  // Rows from which on there are too few to go together, with several inputs and with one.
+  const int64_t rest_of_many = row_end - (row_end - row_begin) % ROWS_OF_MANY;
+  const int64_t rest_of_one = row_end - (row_end - row_begin) % ROWS;
+  for (int64_t row = row_begin; many > 0 && row < rest_of_many; row += ROWS_OF_MANY) {
+    for (int64_t i = 0; i < many; i += MANY_INPUTS) PRODUCT(ROWS_OF_MANY, MANY_INPUTS);
   }
-#endif
-  if (many == inputs) return;
 #ifdef NIBBLES
   for (int64_t i = many; bits == 4 && i < inputs; i++) {
     NAME(order_inputs)(matrix->columns, x + i * x_row_stride, last_x[i], ordered);
-    int64_t row = row_begin;
-    for (; row + ROWS <= row_end; row += ROWS) {
-      NAME(nibble_rows)(coded, ROWS, matrix, levels, row, ordered, y + i * y_row_stride);
+    for (int64_t row = row_begin; row < rest_of_one; row += ROWS) {
+      NAME(nibble_rows)(coded, matrix, levels, row, ordered, y + i * y_row_stride);
     }
-    for (; row < row_end; row++) NAME(nibble_rows)(coded, 1, matrix, levels, row, ordered, y + i * y_row_stride);
   }
-  if (bits == 4) return;
+  const bool is_done = bits == 4;
 #else
   (void)ordered;
+  const bool is_done = false;
 #endif
-  int64_t row = row_begin;
-  for (; row + ROWS <= row_end; row += ROWS) {
+  for (int64_t row = row_begin; !is_done && many < inputs && row < rest_of_one; row += ROWS) {
     for (int64_t i = many; i < inputs; i++) PRODUCT(ROWS, 1);
   }
-  for (; row < row_end; row++) {
-    for (int64_t i = many; i < inputs; i++) PRODUCT(1, 1);
+  for (int64_t i = 0; i < inputs; i++) {
+    for (int64_t row = i < many ? rest_of_many : rest_of_one; row < row_end; row++) PRODUCT(1, 1);
   }
 #undef PRODUCT
 }
