@@ -31,6 +31,7 @@ import TemperKernels
     }
     self.count = threads.count + 1
     shared.helpers = threads
+    shared.pieces = Pieces(workers: self.count)
   }
 
   deinit {
@@ -62,10 +63,9 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   return nil
 }
 
-/// What the caller and the helpers share: the job, the next piece, and who is still busy.
+/// What the caller and the helpers share: the job, its pieces, and who is still busy.
 @safe private final class Shared: @unchecked Sendable {
   private let generation = Atomic<Int>(0)
-  private let nextPiece = Atomic<Int>(0)
   /// Helpers that may be inside a job; the caller leaves only when it is 0 after `isOpen` was taken back.
   private let active = Atomic<Int>(0)
   private let isOpen = Atomic<Bool>(false)
@@ -73,9 +73,9 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   private let sleepers = Atomic<Int>(0)
   /// Where the caller of the present job runs.
   private let caller = Atomic<Int>(-1)
-  /// Set before the first job.
+  /// Both set before the first job.
   var helpers: [pthread_t] = []
-  private var pieces = 0
+  var pieces = Pieces(workers: 1)
   private var body: ((Int, Int) -> Void)?
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let wake: UnsafeMutablePointer<pthread_cond_t>
@@ -102,13 +102,12 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
       return
     }
     let begun = monotonicSeconds()
-    self.pieces = pieces
+    self.pieces.deal(pieces)
     self.body = body
-    nextPiece.store(0, ordering: .relaxed)
     caller.store(Int(temper_processor()), ordering: .relaxed)
     isOpen.store(true, ordering: .sequentiallyConsistent)
     announce()
-    drain(as: 0, body)
+    self.pieces.drain(as: 0, body)
     isOpen.store(false, ordering: .sequentiallyConsistent)
     awaitHelpers(since: begun)
     self.body = nil
@@ -151,16 +150,8 @@ private func workerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
       if stopped.load(ordering: .acquiring) { return }
       // A helper that wakes late finds the job closed and costs the caller nothing.
       active.add(1, ordering: .sequentiallyConsistent)
-      if isOpen.load(ordering: .sequentiallyConsistent), let body { drain(as: index, body) }
+      if isOpen.load(ordering: .sequentiallyConsistent), let body { pieces.drain(as: index, body) }
       active.subtract(1, ordering: .sequentiallyConsistent)
-    }
-  }
-
-  private func drain(as index: Int, _ body: (Int, Int) -> Void) {
-    while true {
-      let piece = nextPiece.add(1, ordering: .relaxed).oldValue
-      if piece >= pieces { return }
-      body(piece, index)
     }
   }
 

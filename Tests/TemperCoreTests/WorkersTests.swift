@@ -1,18 +1,64 @@
+import Glibc
 import Synchronization
 import TemperCore
 import Testing
 
 @Suite struct WorkersTests {
-  @Test(arguments: [1, 2, 4]) func everyPieceRunsOnce(threads: Int) {
+  @Test(arguments: [0, 1, 2, 4]) func everyPieceRunsOnce(threads: Int) {
     let workers = Workers(count: threads)
-    let seen = Mutex([Int](repeating: 0, count: 97))
-    for _ in 0..<300 {
-      workers.run(97) { piece, worker in
-        precondition(worker < workers.count)
-        seen.withLock { $0[piece] += 1 }
+    for count in [1, 2, 3, 5, 97] {
+      let seen = Mutex([Int](repeating: 0, count: count))
+      for _ in 0..<300 {
+        workers.run(count) { piece, worker in
+          precondition(worker < workers.count)
+          seen.withLock { $0[piece] += 1 }
+        }
       }
+      #expect(seen.withLock { $0 } == [Int](repeating: 300, count: count))
     }
-    #expect(seen.withLock { $0 } == [Int](repeating: 300, count: 97))
+  }
+
+  /// For some seconds at most: a test that fails ends.
+  private func wait(until isTrue: () -> Bool) {
+    var left = 10_000_000
+    while left > 0, !isTrue() {
+      left -= 1
+      sched_yield()
+    }
+  }
+
+  /// The first piece ends after all others, those of its own worker too: the other one takes what is left.
+  @Test func whatAWorkerDoesNotComeToOthersDo() {
+    let workers = Workers(count: 2)
+    guard workers.count == 2 else { return }
+    let done = Atomic<Int>(0)
+    let before = Atomic<Int>(0)
+    workers.run(12) { piece, _ in
+      if piece == 0 {
+        wait { done.load(ordering: .acquiring) == 11 }
+        before.store(done.load(ordering: .acquiring), ordering: .releasing)
+      }
+      done.add(1, ordering: .acquiringAndReleasing)
+    }
+    #expect(before.load(ordering: .acquiring) == 11)
+  }
+
+  /// A worker begins with a range of its own: neighbouring pieces stay together.
+  @Test func eachWorkerBeginsWithPiecesOfItsOwn() {
+    let workers = Workers(count: 2)
+    guard workers.count == 2 else { return }
+    let firsts = Mutex([Int](repeating: -1, count: 2))
+    let begun = Atomic<Int>(0)
+    workers.run(8) { piece, worker in
+      let isFirst = firsts.withLock { firsts in
+        defer { if firsts[worker] < 0 { firsts[worker] = piece } }
+        return firsts[worker] < 0
+      }
+      guard isFirst else { return }
+      begun.add(1, ordering: .acquiringAndReleasing)
+      wait { begun.load(ordering: .acquiring) == 2 }
+    }
+    #expect(firsts.withLock { $0 } == [0, 4])
   }
 
   /// How many of the next jobs the caller does alone.

@@ -48,11 +48,12 @@ const int8_kernels *temper_int8_kernels(temper_variant wanted) {
 static int64_t tile_columns(const int8_kernels *kernels) { return INT8_TILE_VECTORS * kernels->lanes; }
 
 // Cuts C with the least preparation: each column piece sums the rows of A once more, each row piece packs B, which
-// takes about twice as long.
+// takes about twice as long. By rows at least once: a line of the cache that two threads write to goes back and forth
+// between them, and columns of different pieces share one in every row.
 static void cut_output(temper_int8_plan *plan, int64_t m, int64_t n, int64_t wanted, int64_t most_rows,
                        int64_t most_columns) {
   double least = 0;
-  for (int64_t rows = 1; rows <= minimum(wanted, most_rows); rows++) {
+  for (int64_t rows = minimum(minimum(wanted, most_rows), 2); rows <= minimum(wanted, most_rows); rows++) {
     const int64_t columns = minimum(divide_up(wanted, rows), most_columns);
     if (rows * columns < minimum(wanted, most_rows * most_columns)) continue;
     const double cost = 2 * (double)rows * (double)n + (double)columns * (double)m;
