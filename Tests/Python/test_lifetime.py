@@ -1,15 +1,18 @@
 """Handles are given back, memory stays as long as someone looks at it, and the end of the process is quiet."""
 
+import collections
 import gc
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 
 import numpy as np
 import pytest
 
 import temper
+from temper import _arrays
 from temper._library import library
 
 
@@ -29,17 +32,78 @@ def test_objects_give_their_handles_back(monkeypatch):
     assert freed == [pointer]
 
 
-def test_calls_leave_no_tensors_behind(monkeypatch):
+def test_calls_leave_few_tensors_behind(monkeypatch):
+    resting = collections.OrderedDict()
+    monkeypatch.setattr(_arrays, "_resting", resting)
+    monkeypatch.setattr(_arrays, "_MOST_RESTING", 3)
     freed = counted(monkeypatch, "tensor_free")
     made, borrow = [], library.tensor_borrow
     monkeypatch.setattr(library, "tensor_borrow", lambda out, *rest: (borrow(out, *rest), made.append(out._obj.value)))
-    loss, x = temper.loss("cross_entropy"), np.zeros((2, 3))
-    loss.value_and_grad(x, [0, 1])
+    loss, arrays = temper.loss("cross_entropy"), [np.zeros((2, 3)) for _ in range(4)]
+    for x in arrays:
+        loss.value_and_grad(x, [0, 1])
+        with pytest.raises(temper.Error):
+            loss.value_and_grad(x, [0, 7])
+        with pytest.raises(temper.Error):
+            loss(x, [0, 1], out=np.zeros(9))
+    assert len(made) > 6 and len(resting) == 3
+    assert sorted(freed + [pointer.value for pointer in resting.values()]) == sorted(made)
+
+
+def test_handles_of_arrays_are_used_again(monkeypatch):
+    made, borrow = [], library.tensor_borrow
+    monkeypatch.setattr(library, "tensor_borrow", lambda out, *rest: (borrow(out, *rest), made.append(out._obj.value)))
+    a, b, out = np.ones((3, 4), np.int8), np.ones((4, 4), np.int8), np.zeros((3, 4), np.int32)
+    for value in (4, 8, 12):
+        assert (temper.matmul_int8(a, b, out=out) == value).all()
+        a += 1
+    assert len(made) == 3
+
+
+def test_another_look_at_the_same_memory_is_another_tensor():
+    memory = np.arange(1, 13, dtype=np.int8)
+    one = np.eye(4, dtype=np.int8)
+    dense = memory.reshape(3, 4)
+    for _ in range(2):
+        for view in (dense, memory.reshape(4, 3).T, dense[::-1], dense[:2], memory[:4].reshape(1, 4), memory[::3].reshape(1, 4)):
+            np.testing.assert_array_equal(temper.matmul_int8(view, one), view)
+    both = np.frombuffer(memory.tobytes(), np.int8).reshape(3, 4)  # may not be written
+    np.testing.assert_array_equal(temper.matmul_int8(both, one), both)
+    loss = temper.loss("cross_entropy")
+    scores = np.zeros(6)
+    for shape in ((2, 3), (3, 2), (2, 3)):
+        scores.shape = shape
+        np.testing.assert_allclose(loss(scores, [0] * shape[0]), np.full(shape[0], np.log(shape[1])), rtol=1e-12)
+    bits = np.zeros(1, np.float64)
+    temper.matmul_int8(np.ones((1, 1), np.int8), np.ones((1, 2), np.int8), out=bits.view(np.int32).reshape(1, 2))
+    assert bits.view(np.int32).tolist() == [1, 1]
+    locked = np.zeros((2, 2), np.int32)
+    temper.matmul_int8(one[:2, :2], one[:2, :2], out=locked)
+    locked.flags.writeable = False
     with pytest.raises(temper.Error):
-        loss.value_and_grad(x, [0, 7])
-    with pytest.raises(temper.Error):
-        loss(x, [0, 1], out=np.zeros(9))
-    assert len(made) > 6 and freed == made
+        temper.matmul_int8(one[:2, :2], one[:2, :2], out=locked)
+
+
+def test_an_array_twice_in_one_call():
+    x = np.arange(4, dtype=np.int8).reshape(2, 2)
+    for _ in range(3):
+        np.testing.assert_array_equal(temper.matmul_int8(x, x), x.astype(int) @ x)
+
+
+def test_threads_share_an_array():
+    a, b = np.full((16, 16), 2, np.int8), np.full((16, 16), 3, np.int8)
+    wrong = []
+
+    def work():
+        context = temper.Context(threads=1)
+        wrong.extend(1 for _ in range(300) if (temper.matmul_int8(a, b, context=context) != 96).any())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_views_keep_memory(monkeypatch):

@@ -3,6 +3,7 @@
 What comes in may have DLPack (PyTorch, JAX), the buffer protocol (array.array, memoryview), or be lists of numbers.
 """
 
+import collections
 import ctypes
 
 import numpy as np
@@ -12,8 +13,9 @@ from ._handles import Handle
 from ._library import library
 
 _NAMES = ("float32", "float64", "int32", "int64", "uint8", "bool", "int8")
+_BY_NAME = {name: np.dtype(name) for name in _NAMES}
 # By type and byte order: an array in the other order is not among them.
-_CODES = {np.dtype(name): library.constants["TEMPER_" + name.upper()] for name in _NAMES}
+_CODES = {dtype: library.constants["TEMPER_" + name.upper()] for name, dtype in _BY_NAME.items()}
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
 _Buffer = library.header.structs["temper_buffer"]
 _READ_ONLY = library.constants["TEMPER_BUFFER_READ_ONLY"]
@@ -81,7 +83,7 @@ def writable(value):
     array = view(value)
     if array.dtype not in _CODES:
         raise errors.InvalidType(f"Results are written as float32 or float64; an array of {array.dtype} came.")
-    if not _has_whole_steps(array):
+    if not (array.flags.c_contiguous or _has_whole_steps(array)):
         raise errors.InvalidShape(f"Results are written in steps of whole elements; strides {array.strides} came.")
     return array
 
@@ -89,7 +91,7 @@ def writable(value):
 def exact(value, name):
     """An array to read from whose elements must be of one type already."""
     array = view(value)
-    if array.dtype != np.dtype(name):
+    if array.dtype != _BY_NAME[name]:
         raise errors.InvalidType(f"An array of {name} is needed; elements of type {array.dtype} came.")
     return array if array.flags.c_contiguous or _has_whole_steps(array) else np.ascontiguousarray(array)
 
@@ -111,44 +113,69 @@ def gather(values):
     return arrays, dtype
 
 
+# Handles that no call uses, by what they are over, the latest last: borrowing anew takes three times as long. Nobody looks
+# into them here, so that their memory may be gone.
+_resting = collections.OrderedDict()
+_MOST_RESTING = 256
+
+
+def _description(array):
+    """Where an array is, its shape and type; unless it is dense and may be written, whether it may, and its steps."""
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.size:  # the way that takes a quarter of the other's time
+        return ctypes.addressof(ctypes.c_char.from_buffer(array)), array.shape, array.dtype
+    start, is_read_only = array.__array_interface__["data"]
+    return start, array.shape, array.dtype, is_read_only, array.strides
+
+
+def _borrow(array, start):
+    rank, flags = array.ndim, array.flags
+    sizes = (ctypes.c_int64 * rank)(*array.shape)
+    if flags.c_contiguous:
+        low, length, strides = start, array.nbytes, None
+    else:
+        low, high = np.lib.array_utils.byte_bounds(array)
+        length = high - low
+        strides = (ctypes.c_int64 * rank)(*(stride // array.itemsize for stride in array.strides))
+    buffer = _Buffer(
+        ctypes.sizeof(_Buffer),
+        _CODES[array.dtype],
+        rank,
+        0 if flags.writeable else _READ_ONLY,
+        low,
+        length,
+        start - low,
+        sizes,
+        strides,
+    )
+    return library.handle(library.tensor_borrow, ctypes.byref(buffer))
+
+
 class Borrow:
     """Tensors over arrays for the length of one call. The arrays must outlive the `with` block."""
 
-    __slots__ = ("_pointers",)
+    __slots__ = ("_used",)
 
     def __enter__(self):
-        self._pointers = []
+        self._used = []
         return self
 
     def __exit__(self, *_):
-        for pointer in self._pointers:
-            library.tensor_free(pointer)
+        for description, pointer in self._used:
+            if _resting.setdefault(description, pointer) is not pointer:
+                library.tensor_free(pointer)  # one array came twice
+            elif len(_resting) > _MOST_RESTING:
+                library.tensor_free(_resting.popitem(last=False)[1])
 
     def tensor(self, array):
         """A handle to the memory of a NumPy array, or None for None."""
         if array is None:
             return None
-        rank, flags, start = array.ndim, array.flags, array.__array_interface__["data"][0]
-        sizes = (ctypes.c_int64 * rank)(*array.shape)
-        if flags.c_contiguous:
-            low, length, strides = start, array.nbytes, None
-        else:
-            low, high = np.lib.array_utils.byte_bounds(array)
-            length = high - low
-            strides = (ctypes.c_int64 * rank)(*(stride // array.itemsize for stride in array.strides))
-        buffer = _Buffer(
-            ctypes.sizeof(_Buffer),
-            _CODES[array.dtype],
-            rank,
-            0 if flags.writeable else _READ_ONLY,
-            low,
-            length,
-            start - low,
-            sizes,
-            strides,
-        )
-        pointer = library.handle(library.tensor_borrow, ctypes.byref(buffer))
-        self._pointers.append(pointer)
+        description = _description(array)
+        pointer = _resting.pop(description, None)
+        if pointer is None:
+            pointer = _borrow(array, description[0])
+        self._used.append((description, pointer))
         return pointer
 
     def tensors(self, arrays):
