@@ -107,9 +107,11 @@ def clipping(context, name, options):
     parameters, gradients = arrays(LARGE)
     clipped, plain = context.optimizer("clip_by_global_norm", base=name, **options), context.optimizer(name, **options)
     flat = torch.from_numpy(gradients[0])
-    ours, without, ratio = pair(lambda: clipped.step(parameters, gradients), lambda: plain.step(parameters, gradients))
-    _, read, _ = pair(lambda: plain.step(parameters, gradients), lambda: torch.sum(flat))
-    reads = (1 / ratio - 1) * without / read
+    actions = [lambda: clipped.step(parameters, gradients), lambda: plain.step(parameters, gradients), lambda: torch.sum(flat)]
+    rounds = turns(*actions, seconds=3)
+    ours, without, read = (statistics.median(times) for times in zip(*rounds))
+    ratio = statistics.median(p / c for c, p, _ in rounds)
+    reads = statistics.median((c - p) / r for c, p, r in rounds)
     print(f"{f'clip_by_global_norm around {name}, 64 million floats':52} {human(ours):>9} {human(without):>9} "
           f"{1 / ratio:7.2f}   {reads:.2f} reads more, at most 1.1  {'reached' if reads <= 1.1 else 'MISSED'} "
           f"(a read {human(read)}, {4 * LARGE / read / 1e9:.0f} GB/s)", flush=True)
