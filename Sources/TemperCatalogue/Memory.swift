@@ -21,10 +21,12 @@ extension Tensor {
       let elements = unsafe source.pointer.assumingMemoryBound(to: type)
       for start in stride(from: 0, to: count, by: 4096) {
         let block = start..<min(start + 4096, count)
-        if T.bitWidth == 8, bound == 2 {
-          var bits: T = 0
-          for position in block { bits |= unsafe elements[position] }
-          if bits & ~1 == 0 { continue }
+        if T.bitWidth == 8, bound == 2, block.count == 4096 {
+          var bits: UInt64 = 0
+          for position in stride(from: start, to: start + 4096, by: 8) {
+            bits |= unsafe UnsafeRawPointer(elements + position).loadUnaligned(as: UInt64.self)
+          }
+          if bits & 0xFEFE_FEFE_FEFE_FEFE == 0 { continue }
         }
         // Negative if an element is negative or beyond the bound: no branch, so this is vector code.
         var sign = 0

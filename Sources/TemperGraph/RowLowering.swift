@@ -249,7 +249,9 @@ struct RowLowering {
       return result
     }
     var kept = Set<Int>()
-    guard let cost = costAgain(register, in: phase, &kept), cost <= RowLowering.repeatedOperations, kept.count <= 1
+    var loaded = Set<Int>()
+    guard let cost = costAgain(register, in: phase, &kept, &loaded), kept.count <= 1,
+      cost + 2 * max(loaded.count - 1, 0) <= RowLowering.repeatedOperations
     else { return register }
     draft.operands = draft.operands.map {
       if case .register(let operand) = $0 { .register(again(operand, in: phase)) } else { $0 }
@@ -260,21 +262,24 @@ struct RowLowering {
     return result
   }
 
-  /// How many operations it takes to compute a register anew from what is loaded, by row, or `kept` from an earlier
-  /// phase; nil if it would have to be kept itself.
-  private func costAgain(_ register: Int, in phase: Int, _ kept: inout Set<Int>) -> Int? {
+  /// How many operations it takes to compute a register anew from what is `loaded` (slots), by row, or `kept` from an
+  /// earlier phase; nil if it would have to be kept itself.
+  private func costAgain(_ register: Int, in phase: Int, _ kept: inout Set<Int>, _ loaded: inout Set<Int>) -> Int? {
     guard !registers[register].isRow, let at = registers[register].draft, drafts[at].phase < phase else { return 0 }
     let draft = drafts[at]
-    if draft.op == TEMPER_LOAD { return 0 }
+    if draft.op == TEMPER_LOAD {
+      loaded.insert(draft.slot)
+      return 0
+    }
     guard RowLowering.cheap.contains(draft.op) else { return nil }
     var cost = 1
     for case .register(let operand) in draft.operands {
-      if let more = costAgain(operand, in: phase, &kept) { cost += more } else { kept.insert(operand) }
+      if let more = costAgain(operand, in: phase, &kept, &loaded) { cost += more } else { kept.insert(operand) }
     }
     return cost
   }
 
-  private static let repeatedOperations = 6
+  private static let repeatedOperations = 2
   private static let cheap: [temper_opcode] = [
     TEMPER_NEGATE, TEMPER_ABS, TEMPER_SQUARE, TEMPER_NOT, TEMPER_ADD, TEMPER_SUBTRACT, TEMPER_MULTIPLY, TEMPER_MAXIMUM,
     TEMPER_MINIMUM, TEMPER_EQUAL, TEMPER_NOT_EQUAL, TEMPER_LESS, TEMPER_LESS_EQUAL, TEMPER_AND, TEMPER_OR,

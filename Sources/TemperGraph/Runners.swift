@@ -16,7 +16,7 @@ import TemperKernels
 
   /// Elements times instructions of one piece, some ten microseconds of work; and elements at least: the kernel plans a
   /// piece before it runs it, which takes longer for long programs.
-  private static let pieceWork = 1 << 19, pieceElements = 1 << 16
+  private static let pieceWork = 1 << 19, pieceElements = 1 << 16, mostPieces = 128
 
   init(_ plan: RowProgram, _ type: DType) {
     self.plan = plan
@@ -45,7 +45,9 @@ import TemperKernels
     scratchBytes = unsafe temper_row_program_scratch(program, type.byteCount)
 
     // The cut follows from the shape and the program alone.
-    let work = max(RowRunner.pieceWork / max(plan.instructions.count, 1), RowRunner.pieceElements)
+    let work = max(
+      RowRunner.pieceWork / max(plan.instructions.count, 1), RowRunner.pieceElements,
+      plan.rows * plan.columns / RowRunner.mostPieces)
     isCutByRows = plan.rows > 1 || plan.needsWholeRows
     if isCutByRows {
       let rows = work / max(plan.columns, 1)

@@ -57,9 +57,17 @@ INLINE REAL log1p_of(REAL x) {
   return x > -1 ? inside : x == -1 ? C(-INFINITY) : C(NAN);
 }
 
-// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)
-INLINE REAL softplus_of(REAL x) {
+typedef struct softplus_and_slope {
+  REAL value, slope;
+} softplus_and_slope;
+
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), and the sigmoid of x, its slope, with one exponential and one division:
+// u = 1 + e^-|x| is rounded, and 1 / u, by which its error counts, is the sigmoid of |x|.
+INLINE softplus_and_slope softplus_and_slope_of(REAL x) {
   const REAL e = exp_of(-absolute_value(x));
-  const REAL u = 1 + e;
-  return (x > 0 ? x : 0) + (log_of_normal(u, 0) + (e - (u - 1)) / u);
+  const REAL u = 1 + e, slope = (x < 0 ? e : 1) / u;
+  const REAL inverse = x < 0 ? 1 - slope : slope;
+  return (softplus_and_slope){(x > 0 ? x : 0) + (log_of_normal(u, 0) + (e - (u - 1)) * inverse), slope};
 }
+
+INLINE REAL softplus_of(REAL x) { return softplus_and_slope_of(x).value; }

@@ -13,12 +13,13 @@ typedef struct held {
 enum { AHEAD_LINKS = 6 };
 
 typedef struct chain {
-  const temper_step *steps[TEMPER_CHAIN_STEPS];
+  temper_step *steps[TEMPER_CHAIN_STEPS];
   loop loops[TEMPER_CHAIN_STEPS];  // pointers of the present segment
   REAL immediates[TEMPER_CHAIN_STEPS];
   chain_link links[3 * TEMPER_CHAIN_STEPS + HELD_TILES + AHEAD_LINKS + 1];
   held held[HELD_TILES];
-  int32_t steps_count, links_count, held_count;
+  tile_sums sums;
+  int32_t steps_count, links_count, held_count, sums_count;
   const known_chain *known;  // or NULL: the links are run
   const REAL *scale;         // of a known one
 } chain;
@@ -46,6 +47,7 @@ static void add_step(chain *c, const block *k, const temper_step *step, const lo
   if (step->loads_tile) add_link(c, LINK_LOAD, operands[step->tile], no_operand);
   const int x = step->tile == 0 ? 1 : 0, y = step->tile == 2 ? 1 : 2;  // the operands that are not the tile
   add_link(c, LINK_CODE(step->instruction->op, step->form), operands[x], operands[y]);
+  if (step->sum) add_link(c, LINK_SUM + c->sums_count++, no_operand, no_operand);
   int32_t h = 0;  // which of the held tiles has the same place
   while (h < c->held_count && c->held[h].memory.base != dst.base) ++h;
   if (!step->stored && !step->kept) return;
@@ -63,9 +65,21 @@ static void add_step(chain *c, const block *k, const temper_step *step, const lo
   if (copy.base) add_link(c, LINK_STORE, copy, no_operand);
 }
 
-// The last elements of a segment, step by step.
-static void run_rest(const chain *c, int64_t from, int64_t length) {
+// The sum of a step's value over the segment that its loop is at; elements from `from` on are in memory.
+static void end_sum(const block *k, temper_step *step, const loop *l, const lanes *sums, int64_t from, int64_t length,
+                    int64_t row) {
+  const REAL value = from == 0 ? sum_of_row(l->dst, length) : sum_with_rest(sums, l->dst, from, length);
+  address(k, step->sum->dst)[row] = (REAL)(step->state = k->first ? value : step->state + value);
+}
+
+// The last elements of a segment, step by step, and the sums.
+static void run_rest(chain *c, const block *k, int64_t from, int64_t length, int64_t row) {
+  int32_t sum = 0;
   for (int32_t s = 0; s < c->steps_count; ++s) {
+    if (from == length) {
+      if (c->steps[s]->sum) end_sum(k, c->steps[s], &c->loops[s], c->sums[sum++], from, length, row);
+      continue;
+    }
     loop l = c->loops[s];
     const uint8_t scalars = c->steps[s]->scalars;
     l.dst += from;
@@ -75,6 +89,7 @@ static void run_rest(const chain *c, int64_t from, int64_t length) {
     l.segments = 1;
     l.length = length - from;
     element_loops[c->steps[s]->instruction->op][scalars](&l);
+    if (c->steps[s]->sum) end_sum(k, c->steps[s], &c->loops[s], c->sums[sum++], from, length, row);
   }
 }
 
@@ -87,10 +102,10 @@ static loop steps_of_columns(const block *k, const temper_step *step, loop l) {
   return l;
 }
 
-static void make_chain(chain *c, const block *k, const temper_step *last) {
-  c->steps_count = c->links_count = c->held_count = 0;
+static void make_chain(chain *c, const block *k, temper_step *last) {
+  c->steps_count = c->links_count = c->held_count = c->sums_count = 0;
   c->known = NULL;
-  for (const temper_step *step = last->chain_head; step <= last; ++step) {
+  for (temper_step *step = last->chain_head; step <= last; ++step) {
     if (!step->chained) continue;
     REAL *immediate = &c->immediates[c->steps_count];
     *immediate = (REAL)step->instruction->immediate;
@@ -140,8 +155,9 @@ static void find_known(chain *c) {
 }
 
 // Runs a chain on one segment and returns how many of its elements are done.
-static int64_t run_segment(const chain *c, int64_t length) {
-  return c->known ? c->known->run(c->links, *c->scale, length) : run_links(c->links, length);
+static int64_t run_segment(chain *c, int64_t length) {
+  if (c->known) return c->known->run(c->links, *c->scale, length);
+  return run_links(c->links, length, c->sums_count > 0 ? c->sums : NULL);
 }
 
 // Has a chain ask for the memory of its arrays ahead of time: the links read all of them with the same few load
@@ -171,7 +187,7 @@ static void skip_columns(loop *l, int64_t columns) {
   l->c += l->c_step ? columns : 0;
 }
 
-static void run_chain(const block *k, const temper_step *last) {
+static void run_chain(const block *k, temper_step *last) {
   const bool alone = k->plan->one_chain;
   chain c;
   make_chain(&c, k, last);
@@ -182,13 +198,13 @@ static void run_chain(const block *k, const temper_step *last) {
   if (c.known) {  // nothing is kept in registers, whose size the columns of a block have
     const int64_t done = run_segment(&c, total);
     for (int32_t s = 0; s < c.steps_count; ++s) skip_columns(&c.loops[s], done);
-    run_rest(&c, 0, total - done);
+    run_rest(&c, k, 0, total - done, 0);
     return;
   }
-  for (int64_t begin = 0; begin < total; begin += whole) {
+  for (int64_t begin = 0, row = 0; begin < total; begin += whole, ++row) {
     const int64_t length = whole < total - begin ? whole : total - begin;
     const int64_t done = run_segment(&c, length);
-    if (done < length) run_rest(&c, done, length);
+    if (done < length || c.sums_count > 0) run_rest(&c, k, done, length, row);
     for (int32_t n = 0; n < c.links_count; ++n) {
       c.links[n].x += c.links[n].x_step;
       c.links[n].y += c.links[n].y_step;

@@ -19,6 +19,7 @@ enum {
   LINK_RELEASE = LINK_CODE(TEMPER_STORE, 1),  // + which
   LINK_END = LINK_CODE(TEMPER_FILL, 0),
   LINK_AHEAD = LINK_CODE(TEMPER_FILL, 1),
+  LINK_SUM = LINK_CODE(TEMPER_FILL, 2),  // + which
   LINK_CODES = LINK_CODE(TEMPER_MULTIPLY_ADD + 1, 0),
 };
 
@@ -47,6 +48,9 @@ enum {
 #define HOLD_LANES(n, which) h##which##_##n = v##n;
 #define RELEASE_LANES(n, which) lanes_store(x_base + n * LANES, h##which##_##n);
 #define HELD(which) lanes h##which##_0 = 0, h##which##_1 = 0, h##which##_2 = 0, h##which##_3 = 0;
+#define SUM_LANES(n, which) s##which##_##n += v##n;
+#define SUM_OF(which) lanes s##which##_0 = 0, s##which##_1 = 0, s##which##_2 = 0, s##which##_3 = 0;
+#define PUT_SUM(n, which) sums[which][n] = s##which##_##n;
 #define STORE_LANES(n, _) lanes_store(x_base + n * LANES, v##n);
 #define AHEAD_LANES(n, _)                                               \
   __builtin_prefetch((const char *)(x_base + n * LANES) + AHEAD, 0, 2); \
@@ -100,8 +104,12 @@ enum {
                                    [LINK_CODE(op, TEMPER_FORM(2, 1, 0))] = &&name##_svt,                      \
                                    [LINK_CODE(op, TEMPER_FORM(2, 1, 1))] = &&name##_sst
 
-// Runs the links on the whole tiles of `length` elements and returns how many elements these are.
-static int64_t run_links(const chain_link *links, int64_t length) {
+// What a chain adds up, as in reduce_row.h: four partial sums each.
+typedef lanes tile_sums[TEMPER_CHAIN_SUMS][4];
+
+// Runs the links on the whole tiles of `length` elements and returns how many elements these are. `sums` may be NULL
+// where nothing is added up.
+static int64_t run_links(const chain_link *links, int64_t length, lanes (*sums)[4]) {
   static const void *const labels[LINK_CODES] = {
       [LINK_LOAD] = &&load,
       [LINK_STORE] = &&store,
@@ -111,6 +119,9 @@ static int64_t run_links(const chain_link *links, int64_t length) {
       [LINK_RELEASE + 1] = &&release_1,
       [LINK_END] = &&end,
       [LINK_AHEAD] = &&ahead,
+      [LINK_SUM] = &&sum_0,
+      [LINK_SUM + 1] = &&sum_1,
+      [LINK_SUM + 2] = &&sum_2,
       UNARY_LABELS(TEMPER_COPY, copy),
       UNARY_LABELS(TEMPER_NEGATE, negate),
       UNARY_LABELS(TEMPER_ABS, absolute),
@@ -135,7 +146,7 @@ static int64_t run_links(const chain_link *links, int64_t length) {
       TERNARY_LABELS(TEMPER_MULTIPLY_ADD, multiply_add),
   };
   lanes v0 = 0, v1 = 0, v2 = 0, v3 = 0;
-  HELD(0) HELD(1) int64_t i = 0;
+  HELD(0) HELD(1) SUM_OF(0) SUM_OF(1) SUM_OF(2) int64_t i = 0;
   const chain_link *l = links;
   if (length < TILE) return 0;
   goto *labels[l->code];
@@ -147,6 +158,9 @@ static int64_t run_links(const chain_link *links, int64_t length) {
   LINK(release_0, RELEASE_LANES, 0)
   LINK(release_1, RELEASE_LANES, 1)
   LINK(ahead, AHEAD_LANES, 0)
+  LINK(sum_0, SUM_LANES, 0)
+  LINK(sum_1, SUM_LANES, 1)
+  LINK(sum_2, SUM_LANES, 2)
   // The operations are those of element_loops.h, for vectors.
 #define TRUTH(condition) (condition) ? (lanes)1 : (lanes)0
   UNARY_LINKS(copy, x)
@@ -175,5 +189,8 @@ end:
   i += TILE;
   l = links;
   if (i + TILE <= length) goto *labels[l->code];
+  if (sums) {
+    FOR_TILE(PUT_SUM, 0) FOR_TILE(PUT_SUM, 1) FOR_TILE(PUT_SUM, 2)
+  }
   return i;
 }

@@ -37,8 +37,9 @@ static void run_softplus_and_sigmoid(const block *k, const temper_step *step) {
 #pragma clang loop vectorize(assume_safety)
   for (int64_t i = 0; i < l.length; ++i) {
     const REAL x = l.a[i];
-    l.dst[i] = softplus_of(x);
-    slope[i] = sigmoid_of(x);
+    const softplus_and_slope both = softplus_and_slope_of(x);
+    l.dst[i] = both.value;
+    slope[i] = both.slope;
   }
 }
 
@@ -101,34 +102,40 @@ static void run_step(const block *k, temper_step *step) {
   }
 }
 
-// The memory that the next column block will read, asked for while this one is computed: a block's first pass over it
-// would otherwise wait for memory, and the others keep memory waiting. A chain makes one pass only.
+// The memory that comes into the cache with the next column block, asked for while this one is computed: its first pass
+// over that memory would otherwise wait, and the others keep memory waiting. A chain of one row makes one pass only.
 typedef struct streams {
-  const REAL *base[16];
+  const char *from[16], *to[16];
   int32_t count;
 } streams;
 
-static streams streams_of(const temper_plan *plan) {
-  const temper_row_program *program = plan->program;
-  streams result = {.count = 0};
-  if (plan->shape.layout != TEMPER_LAYOUT_COLUMN_BLOCKS || program->phase_count > 1 || program->rows > 1 ||
-      plan->one_chain)
-    return result;
-  for (int32_t i = 0; i < program->instruction_count && result.count < 16; ++i) {
-    const temper_instruction *instruction = &program->instructions[i];
-    if (instruction->op != TEMPER_LOAD || !plan->steps[i].idle) continue;
-    const temper_slot *slot = plan->slots[instruction->slot].slot;
-    if (slot->column_stride == 1) result.base[result.count++] = slot->base;
-  }
-  return result;
+static size_t element_bytes(temper_element element) {
+  return element == TEMPER_ELEMENT_U8 ? 1 : element == TEMPER_ELEMENT_F64 || element == TEMPER_ELEMENT_I64 ? 8 : 4;
 }
 
-// Part `part` of `parts` of columns [begin, end).
-static void ask_for(const streams *ahead, int64_t begin, int64_t end, int32_t part, int32_t parts) {
-  enum { LINE = 64 / sizeof(REAL) };
-  const int64_t lines = (end - begin) / LINE, from = lines * part / parts, to = lines * (part + 1) / parts;
-  for (int32_t s = 0; s < ahead->count; ++s)
-    for (int64_t line = from; line < to; ++line) __builtin_prefetch(ahead->base[s] + begin + line * LINE, 0, 2);
+// What a phase reads or writes first, in one column block of one row.
+static void find_streams(streams *ahead, const temper_plan *plan, int32_t phase, int64_t row, int64_t column,
+                         int64_t columns) {
+  const temper_row_program *program = plan->program;
+  for (int32_t s = 0; s < program->slot_count && ahead->count < 16; ++s) {
+    const temper_plan_slot *slot = &plan->slots[s];
+    if (slot->first_phase != phase) continue;
+    const size_t bytes = element_bytes(slot->slot->element);
+    const char *base = slot->slot->base;
+    ahead->from[ahead->count] = base + (size_t)(temper_slot_offset(program, slot, row) + column) * bytes;
+    ahead->to[ahead->count] = ahead->from[ahead->count] + (size_t)columns * bytes;
+    ++ahead->count;
+  }
+}
+
+// Part `part` of `parts` of each.
+static void ask_for(const streams *ahead, int32_t part, int32_t parts) {
+  enum { LINE = 64 };
+  for (int32_t s = 0; s < ahead->count; ++s) {
+    const int64_t lines = (ahead->to[s] - ahead->from[s] + LINE - 1) / LINE;
+    const int64_t from = lines * part / parts, to = lines * (part + 1) / parts;
+    for (int64_t line = from; line < to; ++line) __builtin_prefetch(ahead->from[s] + line * LINE, 0, 2);
+  }
 }
 
 static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, int64_t column_begin,
@@ -136,15 +143,16 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
   const temper_row_program *program = plan->program;
   const int64_t width = column_end - column_begin;
   const int64_t block_columns = plan->shape.columns < width ? plan->shape.columns : width;
-  const streams ahead = streams_of(plan);
+  const bool asks = plan->shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && !plan->one_chain;
   for (int64_t row = row_begin, rows; row < row_end; row += rows) {
     rows = plan->shape.rows < row_end - row ? plan->shape.rows : row_end - row;
     // Only column blocks come one after the other: phase by phase.
     for (int32_t begin = 0, end; begin < program->instruction_count; begin = end) {
+      const int32_t phase = program->instructions[begin].phase;
       end = program->instruction_count;
       if (block_columns < width)
         for (end = begin + 1; end < program->instruction_count; ++end)
-          if (program->instructions[end].phase != program->instructions[begin].phase) break;
+          if (program->instructions[end].phase != phase) break;
       int64_t column = column_begin;
       do {
         const int64_t columns = block_columns < column_end - column ? block_columns : column_end - column;
@@ -158,10 +166,16 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
                          .left = column_end - column,
                          .first = column == column_begin};
         const int64_t next = plan->one_chain ? column_end : column + columns;
-        const int64_t next_end = block_columns < column_end - next ? next + block_columns : column_end;
+        streams ahead = {.count = 0};
+        if (asks && next < column_end)
+          find_streams(&ahead, plan, phase, row, next, columns < column_end - next ? columns : column_end - next);
+        else if (asks && end < program->instruction_count)
+          find_streams(&ahead, plan, program->instructions[end].phase, row, column_begin, block_columns);
+        else if (asks && row + rows < row_end)
+          find_streams(&ahead, plan, program->instructions[0].phase, row + rows, column_begin, block_columns);
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan->steps[i];
-          if (ahead.count > 0) ask_for(&ahead, next, next_end, i - begin, end - begin);
+          if (ahead.count > 0) ask_for(&ahead, i - begin, end - begin);
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
         column = next;

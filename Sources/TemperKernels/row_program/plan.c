@@ -43,7 +43,7 @@ size_t temper_row_program_scratch(const temper_row_program *program, size_t elem
 }
 
 static temper_plan_slot plan_slot(const temper_row_program *program, const temper_slot *slot) {
-  temper_plan_slot result = {.slot = slot, .row_stride = 0, .even = true};
+  temper_plan_slot result = {.slot = slot, .row_stride = 0, .even = true, .first_phase = -1};
   int64_t span = 1;  // rows below this dimension
   for (int d = program->outer_rank - 1; d >= 0; --d) {
     if (program->outer_sizes[d] == 1) continue;
@@ -121,13 +121,25 @@ static bool moves(const temper_plan *plan, int instruction, temper_opcode op, co
   return i->op == op && plan->slots[i->slot].slot->base == base;
 }
 
+// Whether the value made by an instruction is stored where it is kept.
+static bool is_stored_at_home(const temper_plan *plan, int instruction) {
+  const temper_instruction *code = plan->program->instructions;
+  for (int i = instruction + 1; i < plan->program->instruction_count; ++i) {
+    if (code[i].op == TEMPER_STORE && code[i].a == code[instruction].dst && plan->steps[i].idle) return true;
+    if (code[i].dst == code[instruction].dst) return false;
+  }
+  return false;
+}
+
 // Whether the memory can hold a value from instruction `from` to `to`, which may read it and what was there before in
 // the same place only: nothing else in between is kept there, loaded, stored, or read in it because it was loaded from
-// it.
-static bool memory_is_free(const temper_plan *plan, int from, int to, const void *base) {
+// it. What is kept there on the way to something else gives way to `a_whole_row`.
+static bool memory_is_free(const temper_plan *plan, int from, int to, const void *base, bool a_whole_row) {
   const temper_instruction *code = plan->program->instructions;
-  for (int i = from + 1; i < to; ++i)
-    if (is_home(plan, i, base) || moves(plan, i, TEMPER_LOAD, base) || moves(plan, i, TEMPER_STORE, base)) return false;
+  for (int i = from + 1; i < to; ++i) {
+    if (is_home(plan, i, base) && !(a_whole_row && !is_stored_at_home(plan, i))) return false;
+    if (moves(plan, i, TEMPER_LOAD, base) || moves(plan, i, TEMPER_STORE, base)) return false;
+  }
   for (int load = 0; load < from; ++load) {
     if (!moves(plan, load, TEMPER_LOAD, base)) continue;
     for (int i = load + 1; i <= to; ++i) {
@@ -148,7 +160,7 @@ static int home_of(temper_plan *plan, int producer, int64_t width, size_t elemen
     if (code[store].op != TEMPER_STORE || code[store].a != reg) continue;
     if (!looks_like_register(plan, code[store].slot, reg, width, element_size)) continue;
     const void *base = plan->slots[code[store].slot].slot->base;
-    bool kept = memory_is_free(plan, producer, store, base);
+    bool kept = memory_is_free(plan, producer, store, base, false);
     for (int i = store + 1; i < last; ++i) kept &= !is_home(plan, i, base) && !moves(plan, i, TEMPER_STORE, base);
     if (!kept) continue;
     plan->steps[store].idle = true;
@@ -159,7 +171,14 @@ static int home_of(temper_plan *plan, int producer, int64_t width, size_t elemen
   const int16_t slot = plan->steps[last].dst.slot;
   if (last == producer || !(elementwise || placing) || slot < 0) return -1;
   if (plan->program->registers[reg] == TEMPER_REGISTER_ROW) return -1;
-  return memory_is_free(plan, producer, last, plan->slots[slot].slot->base) ? slot : -1;
+  const void *base = plan->slots[slot].slot->base;
+  // The first of the values that are kept for a whole row: the others have the first-level cache to themselves.
+  const bool a_whole_row =
+      plan->shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && plan->program->registers[reg] == TEMPER_REGISTER_CARRIED;
+  if (!memory_is_free(plan, producer, last, base, a_whole_row)) return -1;
+  for (int i = producer + 1; i < last; ++i)
+    if (is_home(plan, i, base)) plan->steps[i].dst.slot = -1;
+  return slot;
 }
 
 // Below this, loops over whole blocks of rows are faster than one over each row.
@@ -190,10 +209,12 @@ static void join_exponentials(temper_plan *plan) {
       step->difference = before;
       before->idle = true;
     }
-    if (after && code[i + 1].op == TEMPER_ROW_SUM && code[i + 1].a == code[i].dst &&
-        code[i + 1].phase == code[i].phase) {
-      step->sum = after;
-      after->idle = true;
+    for (int s = i + 1; s < program->instruction_count && code[s].phase == code[i].phase; ++s) {
+      if (code[s].op == TEMPER_ROW_SUM && code[s].a == code[i].dst) {
+        step->sum = &plan->steps[s];
+        plan->steps[s].idle = true;
+      }
+      if (step->sum || code[s].dst == code[i].dst) break;
     }
   }
 }
@@ -259,7 +280,7 @@ static bool can_chain(const temper_step *step, bool long_segments) {
 
 // Which operand of `step` is the value of `before` (makers[r]: what made the value of register r), or else a vector to
 // be loaded.
-static void choose_tile(const temper_step *const *makers, const temper_step *before, temper_step *step) {
+static void choose_tile(temper_step *const *makers, const temper_step *before, temper_step *step) {
   const temper_instruction *instruction = step->instruction;
   const int16_t operands[3] = {instruction->a, instruction->b, instruction->c};
   const int count = operand_count(instruction->op);
@@ -277,25 +298,55 @@ static void choose_tile(const temper_step *const *makers, const temper_step *bef
                                     second < count && (step->scalars >> second & 1));
 }
 
-// Links neighbouring element-wise steps. Between them may be steps that do nothing or make values per row.
+// The maker of the operand of a ROW_SUM, if that is in the chain from `head` on and has no sum yet.
+static temper_step *summed(temper_step *const *makers, temper_step *head, const temper_step *step) {
+  if (step->instruction->op != TEMPER_ROW_SUM || step->idle || step->a.kind != TEMPER_OPERAND_FULL) return NULL;
+  temper_step *maker = makers[step->instruction->a];
+  return maker >= head && maker->chained && !maker->sum && maker->instruction->phase == step->instruction->phase ? maker
+                                                                                                                 : NULL;
+}
+
+// Ends a chain: what its last step needs to know, and which values are read elsewhere than in the next link.
+static void end_chain(temper_step *head, temper_step *last, int count) {
+  last->chain_head = head;
+  if (count == 1 && !last->sum) last->chained = false;
+  for (temper_step *step = head, *before = NULL; step <= last; ++step) {
+    if (!step->chained) continue;
+    step->kept = step->reads > 0;
+    if (before && !step->loads_tile) before->kept = before->reads > 1;
+    before = step;
+  }
+}
+
+// Links neighbouring element-wise steps. Between them may be steps that do nothing or make values per row, and sums.
 static void make_chains(temper_plan *plan) {
   const temper_row_program *program = plan->program;
   const temper_block_shape shape = plan->shape;
   const int64_t segment = shape.layout == TEMPER_LAYOUT_TRANSPOSED ? shape.rows : shape.columns;
   count_reads(plan);
-  const temper_step *makers[TEMPER_MAX_REGISTERS];
+  temper_step *makers[TEMPER_MAX_REGISTERS];
   temper_step *head = NULL, *last = NULL;
-  int count = 0, chains = 0;
+  int count = 0, sums = 0, chains = 0;
   bool others = false;
   for (int i = 0; i <= program->instruction_count; ++i) {
     temper_step *step = i < program->instruction_count ? &plan->steps[i] : NULL;
     const bool joins = step && can_chain(step, segment >= CHAINED_SEGMENT);
+    if (step && last && sums < TEMPER_CHAIN_SUMS && shape.layout != TEMPER_LAYOUT_TRANSPOSED &&
+        segment >= CHAINED_SEGMENT) {
+      temper_step *maker = summed(makers, head, step);
+      if (maker) {
+        maker->sum = step;
+        --maker->reads;
+        step->idle = true;
+        last->segmented_chain = others = true;
+        ++sums;
+      }
+    }
     const bool passes = step && !joins && (step->idle || (step->once && step->instruction->op != TEMPER_STORE));
     if (!passes && last &&
         (!joins || count == TEMPER_CHAIN_STEPS || step->instruction->phase != last->instruction->phase)) {
-      last->chain_head = head;
-      if (count == 1) last->chained = false;
-      others |= count == 1;
+      end_chain(head, last, count);
+      others |= !last->chained;
       ++chains;
       last = NULL;
     }
@@ -307,17 +358,32 @@ static void make_chains(temper_plan *plan) {
     choose_tile(makers, last, step);
     makers[step->instruction->dst] = step;
     step->chained = true;
-    step->kept = step->reads > 0;
     step->segmented_chain = step->segmented || (last && last->segmented_chain);
-    if (last && !step->loads_tile) last->kept = last->reads > 1;
     if (!last) {
       head = step;
-      count = 0;
+      count = sums = 0;
     }
     last = step;
     ++count;
   }
   plan->one_chain = shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && program->rows == 1 && chains == 1 && !others;
+}
+
+// Notes in which phase the columns of each slot are read or written first; of slots with the same memory one is noted.
+static void find_first_phases(temper_plan *plan) {
+  const temper_row_program *program = plan->program;
+  for (int i = 0; i < program->instruction_count; ++i) {
+    const temper_instruction *instruction = &program->instructions[i];
+    const temper_step *step = &plan->steps[i];
+    const bool loads = instruction->op == TEMPER_LOAD, stores = instruction->op == TEMPER_STORE && !step->idle;
+    const int16_t slot = loads || stores ? instruction->slot : step->dst.slot;
+    if (slot < 0 || (stores ? step->a.kind : step->dst.kind) != TEMPER_OPERAND_FULL) continue;
+    if (plan->slots[slot].slot->column_stride != 1) continue;
+    bool known = false;
+    for (int other = 0; other < program->slot_count; ++other)
+      known |= plan->slots[other].first_phase >= 0 && plan->slots[other].slot->base == plan->slots[slot].slot->base;
+    if (!known) plan->slots[slot].first_phase = instruction->phase;
+  }
 }
 
 void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
@@ -388,4 +454,5 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
   }
   join_exponentials(plan);
   make_chains(plan);
+  find_first_phases(plan);
 }

@@ -45,13 +45,13 @@ struct temper_step {
   bool segmented;   // operands of different kinds: one loop for each row or column instead of one for the block
   bool once;        // has a value per row only: runs in the first column block of a row
   bool idle;        // a LOAD or STORE whose register is the slot's memory, or what another step does along
-  double state;     // ARGMAX and ARGMIN: the extreme value so far, over column blocks
+  double state;     // ARGMAX and ARGMIN: the extreme value so far, over column blocks; sums: their value
   // EXP: the SUBTRACT of a ROW that makes its operand, if only this reads it; the ROW_SUM of its result. The heart of
-  // every softmax is one loop then, which has arithmetic to do while it waits for memory.
+  // every softmax is one loop then, which has arithmetic to do while it waits for memory. Chained: the ROW_SUM alike.
   const temper_step *difference, *sum;
   const temper_step *sigmoid;  // SOFTPLUS: the SIGMOID of the same after it, which shares its exponential
   // Element-wise steps that run as one chain (chain_links.h), when its last one is reached.
-  const temper_step *chain_head;  // on the last one
+  temper_step *chain_head;  // on the last one
   bool chained, segmented_chain;
   bool loads_tile;  // operand `tile` comes from memory, not from the step before
   bool stored;      // the value is in its slot's memory to stay
@@ -63,6 +63,7 @@ struct temper_step {
 enum {
   TEMPER_CHAIN_STEPS = 48,
   TEMPER_CHAIN_FORMS = 12,
+  TEMPER_CHAIN_SUMS = 3,  // of as many values a chain adds up the elements
 };
 // Operand `tile` is in vector registers; of the two others, in order, this says which are one value for all elements.
 #define TEMPER_FORM(tile, first_is_scalar, second_is_scalar) (4 * (tile) + 2 * (first_is_scalar) + (second_is_scalar))
@@ -71,6 +72,7 @@ typedef struct temper_plan_slot {
   const temper_slot *slot;
   int64_t row_stride;  // when all rows are evenly spaced
   bool even;
+  int32_t first_phase;  // in which columns of its memory are read or written first, or -1
 } temper_plan_slot;
 
 typedef struct temper_plan {

@@ -38,7 +38,7 @@ static int32_t place_of(swept_chain *swept, const temper_plan *plan, const REAL 
   return -1;
 }
 
-static bool make_swept(swept_chain *swept, const block *k, const temper_step *last) {
+static bool make_swept(swept_chain *swept, const block *k, temper_step *last) {
   chain *c = &swept->chain;
   make_chain(c, k, last);
   find_known(c);

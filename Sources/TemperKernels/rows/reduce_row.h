@@ -16,6 +16,17 @@
       for (int l = 0; l < width; ++l) part[l] = JOIN(part[l], part[l + width]);             \
     return part[0];                                                                         \
   }                                                                                         \
+  /* the whole from partial results of the first i, a multiple of 4 * LANES */              \
+  static REAL name##_with_rest(const lanes *v, const REAL *a, int64_t i, int64_t n) {       \
+    lanes v0 = v[0], v1 = v[1];                                                             \
+    for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                      \
+    /* the last vector again, without what it shares with the one before */                 \
+    if (i < n) v1 = JOIN(v1, lanes_from(i + LANES - n, lanes_at(a + n - LANES), identity)); \
+    v0 = JOIN(v0, v[2]);                                                                    \
+    v1 = JOIN(v1, v[3]);                                                                    \
+    v0 = JOIN(v0, v1);                                                                      \
+    return name##_of_lanes(v0);                                                             \
+  }                                                                                         \
   static REAL name##_of_row(const REAL *a, int64_t n) {                                     \
     if (n < LANES) {                                                                        \
       REAL value = identity;                                                                \
@@ -30,13 +41,8 @@
       v2 = JOIN(v2, lanes_at(a + i + 2 * LANES));                                           \
       v3 = JOIN(v3, lanes_at(a + i + 3 * LANES));                                           \
     }                                                                                       \
-    for (; i + LANES <= n; i += LANES) v0 = JOIN(v0, lanes_at(a + i));                      \
-    /* the last vector again, without what it shares with the one before */                 \
-    if (i < n) v1 = JOIN(v1, lanes_from(i + LANES - n, lanes_at(a + n - LANES), identity)); \
-    v0 = JOIN(v0, v2);                                                                      \
-    v1 = JOIN(v1, v3);                                                                      \
-    v0 = JOIN(v0, v1);                                                                      \
-    return name##_of_lanes(v0);                                                             \
+    const lanes v[4] = {v0, v1, v2, v3};                                                    \
+    return name##_with_rest(v, a, i, n);                                                    \
   }
 
 REDUCE_ROW(sum, SUM, 0)

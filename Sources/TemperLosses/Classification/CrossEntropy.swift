@@ -76,6 +76,17 @@ func oneMinusProbability(_ logProbability: Expression, to gamma: Double) -> Expr
   return .select(rest .<= 0, .constant(0), pow(.select(rest .<= 0, .constant(1), rest), gamma))
 }
 
+/// -(1 - p)^gamma log p. For gamma < 1 with its slope by log p, gamma p (1 - p)^(gamma - 1) log p - (1 - p)^gamma, whose
+/// limit where p is 1 is 0: so it is with a 1 - p that is very small in place of 0.
+func focalTerm(_ logProbability: Expression, _ gamma: Double) -> Expression {
+  if gamma == 0 || gamma >= 1 { return -(oneMinusProbability(logProbability, to: gamma) * logProbability) }
+  let less = expm1(logProbability)
+  let rest = maximum(-less, 1e-30)
+  let power = pow(rest, gamma)
+  let slope = gamma * ((less + 1) * logProbability) / (gamma == 0.5 ? power : pow(rest, 1 - gamma)) - power
+  return (-(power * logProbability)).withSlopes([(by: logProbability, slope: slope)])
+}
+
 /// -(1 - p)^gamma log p; -log p where p is 0, with the slope of that.
 func focalValue(_ logProbability: Expression, _ gamma: Double) -> Expression {
   let isImpossible = logProbability .== -.infinity

@@ -20,7 +20,7 @@ extension Losses {
       let t = x.targets
       if x.text("direction") == "forward" {
         let (shifted, logSum) = x.logits.shiftedWithLogSum()
-        return x.expectation(log(.select(t .== 0, .constant(1), t)) - shifted) + t.sum() * logSum
+        return (t * log(.select(t .== 0, .constant(1), t))).sum() - x.expectation(shifted) + t.sum() * logSum
       }
       return x.logits.divergence(from: log(t))
     })

@@ -19,8 +19,7 @@ extension Losses {
         return .invalid(.invalidShape, "A goodness is compared with that of other classes: pass two or more.")
       }
       let (g, theta) = (x.logits, x.real("theta"))
-      let isOther = 1 - Expression.oneHot(x.targets, columns: x.classes)
-      let others = (isOther * softplus(g - theta)).sum() / Double(x.classes - 1)
+      let others = softplus(g.without(x.targets) - theta).sum() / Double(x.classes - 1)
       return softplus(theta - g.pick(x.targets)) + others
     })
 

@@ -17,7 +17,7 @@ extension Losses {
     [.real("gamma", 0.5, in: .nonNegative, "The exponent of the focal form.")]
   ) { x in
     let gamma = x.real("gamma")
-    return x.normalized { -(oneMinusProbability($0, to: gamma) * $0) }
+    return x.normalized { focalTerm($0, gamma) }
   }
 
   /// -sum_c p_c log t_c with log 0 = A: -A (1 - p_y) for class ids.

@@ -64,7 +64,7 @@ extension Losses {
       let isFocal = x.text("active") == "nfl" || x.text("active") == "fl"
       let gamma = x.real("gamma")
       func loss(_ logp: Expression) -> Expression {
-        isFocal ? -(oneMinusProbability(logp, to: gamma) * logp) : -logp
+        isFocal ? focalTerm(logp, gamma) : -logp
       }
       let isNormalised = x.text("active") == "nce" || x.text("active") == "nfl"
       let active: Expression
@@ -99,7 +99,9 @@ extension Losses {
     properties: ["shift_invariant"],
     implementation: .loss { x in
       let beta = x.real("beta")
-      let p = clamp(x.probabilities, 1e-4, 1 - 1e-4)
+      let inner = x.probabilities
+      let clamped = clamp(inner, 1e-4, 1 - 1e-4)
+      let p = clamped.withSlopes([(by: inner, slope: clamped .== inner)])
       let t = (beta * x.state("ema_targets") + (1 - beta) * (p * reciprocal(p.sum()))).stopGradient
       x.update("ema_targets", to: t)
       return x.crossEntropy + x.number("lam") * log(maximum(1 - (p * t).sum(), 1e-4))
