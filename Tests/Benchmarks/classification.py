@@ -68,7 +68,14 @@ LIMITS = {"lovasz_softmax": "sorts all samples for each class",
           "distillation": "three exponentials a class", "decoupled_kd": "two exponentials a class",
           "weat_loss": "two exponentials a class", "mixoe": "two exponentials a class",
           "normalized_focal": "two exponentials and a root a class", "kl_divergence": "a logarithm a class as well",
-          "ldam_bce": "a logarithm a class as well", "forward_forward_loss": "a logarithm a class as well"}
+          "ldam_bce": "a logarithm a class as well", "forward_forward_loss": "a logarithm a class as well",
+          "early_learning_regularization": "three sums of the exponentials, each of which waits for the one before",
+          "normalized_cross_entropy": "masked classes are looked for in each of three passes",
+          "active_passive_loss": "masked classes are looked for in each of three passes",
+          "z_loss": "masked classes are looked for in each of three passes",
+          "brier": "two more sums of the exponentials, which wait for the first",
+          "stablemax_cross_entropy": "a division and two selections a class",
+          "vector_scaling": "a factor and an offset a class are read in each pass"}
 
 
 def limit(name, given):

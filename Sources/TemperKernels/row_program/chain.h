@@ -76,20 +76,17 @@ static void end_sum(const block *k, temper_step *step, const loop *l, const lane
 static void run_rest(chain *c, const block *k, int64_t from, int64_t length, int64_t row) {
   int32_t sum = 0;
   for (int32_t s = 0; s < c->steps_count; ++s) {
-    if (from == length) {
-      if (c->steps[s]->sum) end_sum(k, c->steps[s], &c->loops[s], c->sums[sum++], from, length, row);
-      continue;
-    }
+    temper_step *step = c->steps[s];
     loop l = c->loops[s];
-    const uint8_t scalars = c->steps[s]->scalars;
+    const uint8_t scalars = step->scalars;
     l.dst += from;
     l.a += scalars & 1 ? 0 : from;
     l.b += scalars & 2 ? 0 : from;
     l.c += scalars & 4 ? 0 : from;
     l.segments = 1;
     l.length = length - from;
-    element_loops[c->steps[s]->instruction->op][scalars](&l);
-    if (c->steps[s]->sum) end_sum(k, c->steps[s], &c->loops[s], c->sums[sum++], from, length, row);
+    if (from < length) element_loops[step->instruction->op][scalars](&l);
+    if (step->sum) end_sum(k, step, &c->loops[s], c->sums[sum++], from, length, row);
   }
 }
 

@@ -148,11 +148,10 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
     rows = plan->shape.rows < row_end - row ? plan->shape.rows : row_end - row;
     // Only column blocks come one after the other: phase by phase.
     for (int32_t begin = 0, end; begin < program->instruction_count; begin = end) {
-      const int32_t phase = program->instructions[begin].phase;
       end = program->instruction_count;
       if (block_columns < width)
         for (end = begin + 1; end < program->instruction_count; ++end)
-          if (program->instructions[end].phase != phase) break;
+          if (program->instructions[end].phase != program->instructions[begin].phase) break;
       int64_t column = column_begin;
       do {
         const int64_t columns = block_columns < column_end - column ? block_columns : column_end - column;
@@ -167,12 +166,15 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
                          .first = column == column_begin};
         const int64_t next = plan->one_chain ? column_end : column + columns;
         streams ahead = {.count = 0};
-        if (asks && next < column_end)
-          find_streams(&ahead, plan, phase, row, next, columns < column_end - next ? columns : column_end - next);
-        else if (asks && end < program->instruction_count)
-          find_streams(&ahead, plan, program->instructions[end].phase, row, column_begin, block_columns);
-        else if (asks && row + rows < row_end)
-          find_streams(&ahead, plan, program->instructions[0].phase, row + rows, column_begin, block_columns);
+        const bool same_phase = next < column_end, same_row = same_phase || end < program->instruction_count;
+        const int64_t then = same_phase ? next : column_begin, left = column_end - then;
+        if (asks && (same_row || row + rows < row_end))
+          find_streams(&ahead, plan,
+                       program->instructions[same_phase ? begin
+                                             : same_row ? end
+                                                        : 0]
+                           .phase,
+                       same_row ? row : row + rows, then, block_columns < left ? block_columns : left);
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan->steps[i];
           if (ahead.count > 0) ask_for(&ahead, i - begin, end - begin);
