@@ -77,8 +77,10 @@ extension Method {
     var method = Method(
       "\(loss.name) of \(operation.name)", kind: .loss, area: "composed",
       summary: "\(loss.name) with its \(target.name) through \(operation.name).",
-      parameters: outer.parameters(arguments) + inner.parameters(settings), inputs: loss.inputs,
-      state: outer.sampleStates, properties: loss.properties.intersection(["batch"]),
+      parameters: outer.parameters(arguments) + inner.parameters(settings),
+      // What comes out of the operator must lie in the domain, not what goes in.
+      inputs: loss.inputs.map { $0.name == target.name ? $0.anywhere : $0 }, state: outer.sampleStates,
+      properties: loss.properties.intersection(["batch"]),
       check: { (inputs, arguments) throws(TemperError) in try outer.check(inputs, arguments) },
       implementation: .loss { x throws(TemperError) in
         let settings = try inner.arguments(from: x.arguments)
@@ -109,7 +111,8 @@ extension Method {
       }
       merged[at] = Input(
         input.name, aliases: input.aliases, forms, isOptional: merged[at].isOptional && input.isOptional,
-        isDifferentiable: merged[at].isDifferentiable && input.isDifferentiable, input.summary)
+        isDifferentiable: merged[at].isDifferentiable && input.isDifferentiable,
+        in: merged[at].domain.intersection(input.domain), input.summary)
     }
     return merged
   }

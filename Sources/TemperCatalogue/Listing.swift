@@ -121,7 +121,8 @@ extension Input {
         JSON.Member("optional", .boolean(isOptional)),
         JSON.Member("differentiable", .boolean(isDifferentiable)),
       ] + (none.map { [JSON.Member("none", .integer($0))] } ?? [])
-        + (isText ? [JSON.Member("text", .boolean(true))] : []) + [
+        + (isText ? [JSON.Member("text", .boolean(true))] : [])
+        + (domain == .any ? [] : [JSON.Member("domain", .text(domain.words))]) + [
           JSON.Member("aliases", .array(aliases.map { .text($0) })),
           JSON.Member("doc", .text(summary)),
         ])

@@ -32,6 +32,9 @@ extension LossInstance {
   /// Whether the arrays of a data set lie where the formula holds; what is not among them is not known yet.
   package func checkDomain(_ arrays: [MatchedArray]) throws(TemperError) {
     let tensors = Dictionary(arrays.map { ($0.name, $0.tensor) }) { first, _ in first }
-    do throws(TemperError) { try method.check?(tensors, arguments) } catch { throw error.from(method.name) }
+    do throws(TemperError) {
+      for input in inputs { if let tensor = tensors[input.name] { try input.checkDomain(tensor) } }
+      try method.check?(tensors, arguments)
+    } catch { throw error.from(method.name) }
   }
 }

@@ -263,6 +263,16 @@ struct Sizes {
 }
 
 extension Input {
+  /// Numbers must lie in the domain.
+  func checkDomain(_ tensor: Tensor) throws(TemperError) {
+    guard domain != .any, tensor.dtype.isFloating || !forms.contains(where: { $0.element != .real }) else { return }
+    let (least, greatest) = try tensor.extremes()
+    if least > greatest || domain.contains(least) && domain.contains(greatest) { return }
+    let values = try tensor.array(of: Double.self)
+    guard let at = values.firstIndex(where: { !$0.isNaN && !domain.contains($0) }) else { return }
+    throw TemperError(.outOfRange, "Input \(name) must be \(domain.words); element \(at) is \(values[at]).")
+  }
+
   var hasLeadingSizes: Bool { forms.contains { $0.shape.first == "..." && $0.shape.count > 1 } }
 
   func expected(_ sizes: Sizes) -> String {

@@ -58,14 +58,24 @@ package struct Input: Sendable {
   package let isSize: Bool
   /// Words: rows of UTF-8 bytes, padded with zeros to one length.
   package let isText: Bool
+  /// Where the elements of a real input must lie.
+  package let domain: Interval
 
   package init(
     _ name: String, aliases: [String] = [], _ forms: [Form], isOptional: Bool = false,
-    isDifferentiable: Bool? = nil, none: Int? = nil, isSize: Bool = false, isText: Bool = false, _ summary: String
+    isDifferentiable: Bool? = nil, none: Int? = nil, isSize: Bool = false, isText: Bool = false,
+    in domain: Interval = .any, _ summary: String
   ) {
     (self.name, self.forms, self.isOptional, self.summary) = (name, forms, isOptional, summary)
-    (self.aliases, self.none, self.isSize, self.isText) = (aliases, none, isSize, isText)
+    (self.aliases, self.none, self.isSize, self.isText, self.domain) = (aliases, none, isSize, isText, domain)
     self.isDifferentiable = isDifferentiable ?? forms.contains { $0.element == .real }
+  }
+
+  /// The same without its domain.
+  var anywhere: Input {
+    Input(
+      name, aliases: aliases, forms, isOptional: isOptional, isDifferentiable: isDifferentiable, none: none,
+      isSize: isSize, isText: isText, summary)
   }
 
   /// Scores before the softmax, (N, C).

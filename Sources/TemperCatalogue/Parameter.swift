@@ -32,6 +32,7 @@ package struct Interval: Sendable, Hashable {
   package static let any = Interval(-.infinity, .infinity)
   package static let positive = Interval(0, .infinity, includesLower: false)
   package static let nonNegative = Interval(0, .infinity)
+  package static let negative = Interval(-.infinity, 0, includesUpper: false)
   /// [0, 1]
   package static let unit = Interval(0, 1)
   /// [0, 1)
@@ -39,6 +40,22 @@ package struct Interval: Sendable, Hashable {
 
   package func contains(_ value: Double) -> Bool {
     (includesLower ? value >= lower : value > lower) && (includesUpper ? value <= upper : value < upper)
+  }
+
+  /// What lies in both.
+  package func intersection(_ other: Interval) -> Interval {
+    let (low, high) = (max(lower, other.lower), min(upper, other.upper))
+    return Interval(
+      low, high, includesLower: contains(low) && other.contains(low) || low == -.infinity,
+      includesUpper: contains(high) && other.contains(high) || high == .infinity)
+  }
+
+  /// As a rule in words: "above 0".
+  package var words: String {
+    func number(_ value: Double) -> String { value == value.rounded() ? "\(Int(value))" : "\(value)" }
+    if upper == .infinity { return includesLower ? "\(number(lower)) or more" : "above \(number(lower))" }
+    if lower == -.infinity { return includesUpper ? "\(number(upper)) or less" : "below \(number(upper))" }
+    return "in \(description)"
   }
 
   package var description: String {

@@ -23,7 +23,12 @@ extension LossInstance {
   /// The arguments after `steps` steps and `epochs` epochs.
   package func arguments(steps: Int, epochs: Int) throws(TemperError) -> Arguments {
     if schedules.isEmpty { return arguments }
-    let moved = schedules.map { ($0.parameter, Value.real($0.value(steps: steps, epochs: epochs))) }
+    let wholes = method.parameters.filter { if case .integer = $0.kind { true } else { false } }.map(\.name)
+    let moved = schedules.map { entry in
+      let value = entry.value(steps: steps, epochs: epochs)
+      // A whole number goes from one to the next half-way.
+      return (entry.parameter, Value.real(wholes.contains(entry.parameter) ? value.rounded() : value))
+    }
     do throws(TemperError) { return try arguments.replacing(moved, for: method.parameters) } catch {
       throw error.from(method.name)
     }

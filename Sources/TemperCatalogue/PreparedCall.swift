@@ -45,6 +45,7 @@ final class PreparedCall {
     let needed = Set(execution.plan.inputs.map { $0.name })
     for entry in match.entries {
       try entry.check(ignored: ignored)
+      try entry.input.checkDomain(entry.tensor)
       guard needed.contains(entry.input.name) else { continue }
       if entry.isMaskOfBytes, try execution.bind(bytes: entry.tensor, to: entry.input.name) { continue }
       try execution.bind(entry.input.name, to: try converted(entry))

@@ -155,6 +155,69 @@ extension Tensor {
     }
   }
 
+  /// The least and the greatest of the numbers among floats; +inf and -inf where there is none.
+  package func extremes() throws(TemperError) -> (least: Double, greatest: Double) {
+    let source = try dense()
+    switch dtype {
+    case .float32:
+      let (least, greatest) = unsafe Tensor.extremes(source.pointer.assumingMemoryBound(to: Float.self), count)
+      return (Double(least), Double(greatest))
+    case .float64: return unsafe Tensor.extremes(source.pointer.assumingMemoryBound(to: Double.self), count)
+    default: return try copy(as: .float64).extremes()
+    }
+  }
+
+  /// In sixteen lanes: the comparison with a NaN is false, and so it is passed over.
+  @unsafe private static func extremes<T: BinaryFloatingPoint & SIMDScalar>(
+    _ values: UnsafePointer<T>, _ count: Int
+  ) -> (T, T) {
+    var least = SIMD16<T>(repeating: .infinity)
+    var greatest = SIMD16<T>(repeating: -.infinity)
+    let lanes = 16
+    let whole = count / lanes * lanes
+    for at in stride(from: 0, to: whole, by: lanes) {
+      let part = unsafe UnsafeRawPointer(values + at).loadUnaligned(as: SIMD16<T>.self)
+      least.replace(with: part, where: part .< least)
+      greatest.replace(with: part, where: part .> greatest)
+    }
+    for at in whole..<count {
+      let value = unsafe values[at]
+      if value < least[0] { least[0] = value }
+      if value > greatest[0] { greatest[0] = value }
+    }
+    return (least.min(), greatest.max())
+  }
+
+  /// The rows of these numbers along the first axis, in the elements' own type.
+  package func rows(_ chosen: [Int]) throws(TemperError) -> Tensor {
+    let source = try dense()
+    guard shape.rank > 0, chosen.allSatisfy({ $0 >= 0 && $0 < shape[0] }) else {
+      throw TemperError(.outOfRange, "Rows were asked for that shape \(shape) does not have.")
+    }
+    var sizes = shape.sizes
+    sizes[0] = chosen.count
+    let result = try Tensor(zeros: try Shape(validating: sizes), dtype)
+    result.copyRows(of: source, chosen.enumerated().map { ($0.element, $0.offset) })
+    return result
+  }
+
+  /// Writes the first rows of `source`, dense and of this tensor's type, to the rows of these numbers.
+  package func put(_ source: Tensor, at rows: [Int]) throws(TemperError) {
+    guard isDense, source.isDense, source.dtype == dtype, shape.rank > 0, source.shape.rank == shape.rank,
+      source.shape.sizes.dropFirst() == shape.sizes.dropFirst(), rows.count <= source.shape[0],
+      rows.allSatisfy({ $0 >= 0 && $0 < shape[0] })
+    else { throw TemperError(.internalFault, "Rows of shape \(source.shape) do not fit into shape \(shape).") }
+    copyRows(of: source, rows.enumerated().map { ($0.offset, $0.element) })
+  }
+
+  /// A function of its own for the reason that copyBytes gives.
+  @inline(never) private func copyRows(of source: Tensor, _ pairs: [(from: Int, to: Int)]) {
+    let width = shape.sizes.dropFirst().reduce(dtype.byteCount, *)
+    for pair in pairs {
+      unsafe (pointer + pair.to * width).copyMemory(from: source.pointer + pair.from * width, byteCount: width)
+    }
+  }
+
   public func fill(_ value: Double) throws(TemperError) {
     try assign(from: try Tensor([value], shape: []).broadcast(to: shape))
   }

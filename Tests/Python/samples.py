@@ -23,7 +23,7 @@ SIZES_OF = {
 POSITIVE = {
     "class_weights", "class_counts", "sample_weights", "tau", "t", "temperatures", "temperature", "scale", "b",
     "scores", "alpha", "sigma", "sigma_noisy", "sigma_t", "errors", "weight", "density_weights", "context_weights",
-    "ldr_kl_loss.lambdas", "variances", "tweedie.targets", "gamma.targets", "listnet.targets", "listmle.targets",
+    "ldr_kl_loss.lambdas", "variances", "tweedie.targets", "gamma.targets", "poisson_nll.targets", "listnet.targets", "listmle.targets",
     "lambda_rank.targets", "approx_ndcg.targets", "soft_label_ensemble.weights",
 }  # fmt: skip
 SIMPLEX = {

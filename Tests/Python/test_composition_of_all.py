@@ -1,6 +1,8 @@
 """Every loss of the catalogue as a part: in weighted sums, under schedules on each of its numbers, behind an operator,
 and with the probabilities that class ids stand for."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -39,18 +41,28 @@ def test_every_loss_can_be_added(record):
 
 
 def numbers(record):
-    """Its real parameters, with two values that lie in the domain."""
+    """All its numbers, with two values that lie in the domain."""
     for entry in record["parameters"]:
-        if entry["type"] != "real" or not isinstance(entry["default"], float) or not np.isfinite(entry["default"]):
+        if entry["type"] not in ("real", "integer"):
             continue
-        if entry["default"] < 0:  # a schedule gives rates, 0 or more
-            continue
-        first, moved = entry["default"], entry["default"] * 0.9 + 0.01
-        try:
-            temper.loss(record["name"], **{entry["name"]: moved})
-        except temper.Error:
-            moved = first * 1.1
+        first, is_whole = entry["default"], entry["type"] == "integer"
+        if not isinstance(first, (int, float)) or not np.isfinite(first):  # none, a word, or a mask of -inf
+            first = 0.4
+        for moved in [first + 1] if is_whole else [first * 0.9 + 0.01, first * 1.1]:
+            try:
+                temper.loss(record["name"], **{entry["name"]: moved})
+                break
+            except temper.Error:
+                pass
         yield entry["name"], first, moved
+
+
+def moving(first, moved):
+    """From one to the other in two steps; what is below 0 as the multiple of what is above."""
+    if moved < 0:
+        part = {"linear_lr": {"learning_rate": 1, "total_steps": 2, "start_factor": first / moved, "end_factor": 1.0}}
+        return temper.schedule("product", learning_rate=moved, schedules=json.dumps([part]))
+    return temper.schedule("linear_lr", total_steps=2, learning_rate=moved, start_factor=first / moved, end_factor=1.0)
 
 
 SCHEDULED = [(record, *parameter) for record in LOSSES for parameter in numbers(record)]
@@ -61,14 +73,20 @@ def test_every_number_can_follow_a_schedule(record, name, first, moved):
     """From its default to another value in two steps: what it is at each of them is what it is when set."""
     variant, inputs = made(record)
     wrt = samples.differentiable(variant)[:1]
-    ends = {"start_factor": first / moved, "end_factor": 1.0}
-    schedule = temper.schedule("linear_lr", total_steps=2, learning_rate=moved, **ends)
+    schedule = moving(first, moved)
     loss = temper.loss(record["name"], **{name: first}).scheduled(name, schedule)
     for step in (0, 2):
-        value = float(schedule(step))
+        value = round(schedule(step)) if isinstance(first, int) else float(schedule(step))
         expected = call(temper.loss(record["name"], **{name: value}), inputs, wrt)
         for result, other in zip(call(loss.at(step), inputs, wrt), expected):
             np.testing.assert_allclose(result, other, rtol=1e-12, atol=1e-14)
+
+
+def test_a_whole_number_goes_from_one_to_the_next_half_way():
+    loss = temper.loss("taylor_cross_entropy", order=2).scheduled("order", moving(2, 5))
+    for step, order in enumerate((2, 4, 5)):  # 3.5 between them
+        for logits in ([[0.3, 1.0]], [[-2.0, 1.0]]):
+            assert loss.at(step)(logits, [0]) == temper.loss("taylor_cross_entropy", order=order)(logits, [0])
 
 
 ON_LOGITS = [record for record in LOSSES if any(

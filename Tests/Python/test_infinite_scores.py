@@ -37,7 +37,6 @@ LEFT_OUT = {
 # Slopes that are not those of the limit, and why.
 NO_SLOPE = {
     "ctc_loss": "a sample that no path can explain has no gradient, as in PyTorch with zero_infinity",
-    "ldr_kl_loss": "gaps to a masked target, 1e30, leave no differences of the other classes",
     "quantized_softmax": "the slope of what is rounded goes straight through",
 }
 

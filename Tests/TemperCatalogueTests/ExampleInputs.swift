@@ -108,6 +108,7 @@ enum Domain {
     "attention_entropy_regularization.thresholds": .unit, "orthograd.weight": .any,
     "closed_form_concept_edit.weight": .any,
     "soft_match_distribution_loss.scores": .unit, "tweedie.targets": .positive, "gamma.targets": .positive,
+    "poisson_nll.targets": .positive,
     "listnet.targets": .positive, "listmle.targets": .positive, "lambda_rank.targets": .positive,
     "approx_ndcg.targets": .positive, "auc_margin.scores": .unit, "orpo.policy_chosen_logps": .belowZero,
     "orpo.policy_rejected_logps": .belowZero, "entmax.alpha": .aboveOne, "entmax_loss.alpha": .aboveOne,

@@ -1,32 +1,41 @@
 import TemperCore
 
 extension Expression {
-  /// Elements of what stands between that are held at once.
-  private static let blockElements = 1 << 20
+  /// Elements of what stands between that are held at once: as a rule, and where rows are so wide that products of few of
+  /// them would read what is shared again and again.
+  private static let (blockElements, wideBlockElements) = (1 << 20, 1 << 23)
+  private static let fewRows = 64
 
   /// Values by row of a formula over arrays `rows` (N, ...), of which it sees some rows at a time, and arrays `shared`, of
   /// which it sees all: (N, ...). Between them stand about `width` numbers for each row, scores of all pairs for instance:
   /// these are computed for some rows, used, and computed again for the gradient. Where all of them fit in `limit`
-  /// elements it is the formula itself.
+  /// elements it is the formula itself. Rows where `chosen` (N, 1) is 0 give 0 and are not computed.
   package static func byRowBlocks(
-    rows: [Expression], shared: [Expression], width: Int, limit: Int = blockElements,
+    rows: [Expression], shared: [Expression], width: Int, limit: Int = blockElements, chosen: Expression? = nil,
     _ value: @escaping @Sendable (_ rows: [Expression], _ shared: [Expression]) -> Expression
   ) -> Expression {
-    if let broken = (rows + shared).first(where: { $0.error != nil }) { return broken }
+    let cut = rows + (chosen.map { [$0] } ?? [])
+    if let broken = (cut + shared).first(where: { $0.error != nil }) { return broken }
     let count = rows.first?.shape.sizes.first ?? 0
-    guard count > 0, count * width > limit else { return value(rows, shared) }
-    let blocks = RowBlocks(cut: rows.count, size: max(limit / width, 1), value: value)
-    return Expression.custom(blocks.operation(), rows + shared)[0]
+    let size = max(limit / max(width, 1), min(fewRows, wideBlockElements / max(width, 1)), 1)
+    let blocks = RowBlocks(cut: cut.count, isChoosing: chosen != nil, size: size, value: value)
+    guard count > 0, count * width > limit else { return blocks.plain(cut + shared) }
+    return Expression.custom(blocks.operation(), cut + shared)[0]
   }
 }
 
 private struct RowBlocks: Sendable {
-  /// How many of the inputs are cut.
+  /// How many of the inputs are cut; the last of them may say which rows count.
   let cut: Int
+  let isChoosing: Bool
   let size: Int
   let value: @Sendable ([Expression], [Expression]) -> Expression
 
-  private func plain(_ x: [Expression]) -> Expression { value(Array(x[..<cut]), Array(x[cut...])) }
+  func plain(_ x: [Expression]) -> Expression {
+    let shared = Array(x[cut...])
+    guard isChoosing else { return value(Array(x[..<cut]), shared) }
+    return .select(x[cut - 1], value(Array(x[..<(cut - 1)]), shared), .constant(0))
+  }
 
   /// For each input that can have one, its gradient; the last of `x` is dy.
   private func plainGradients(_ x: [Expression]) -> [Expression] {
@@ -60,18 +69,71 @@ private struct RowBlocks: Sendable {
     }
   }
 
+  /// Some rows of arrays: neighbours, or those of these numbers, of which the last stands `padding` times more.
+  private enum Rows {
+    case neighbours(Range<Int>)
+    case chosen([Int], padding: Int)
+
+    var count: Int {
+      switch self {
+      case .neighbours(let range): range.count
+      case .chosen(let rows, let padding): rows.count + padding
+      }
+    }
+
+    func cut(_ tensor: Tensor) throws(TemperError) -> Tensor {
+      switch self {
+      case .neighbours(let range): try tensor.slice(range)
+      case .chosen(let rows, let padding):
+        try tensor.rows(rows + Array(repeating: rows[rows.count - 1], count: padding))
+      }
+    }
+
+    /// What weighs rows: those that stand there once more weigh nothing.
+    func weights(_ tensor: Tensor) throws(TemperError) -> Tensor {
+      let part = try cut(tensor)
+      if case .chosen(let rows, _) = self { try part.slice(rows.count..<count).fill(0) }
+      return part
+    }
+
+    /// Where a result by row is written; `put` brings it to its place.
+    func room(in tensor: Tensor) throws(TemperError) -> Tensor {
+      if case .neighbours(let range) = self { return try tensor.slice(range) }
+      return try Tensor(zeros: Shape([count] + tensor.shape.sizes.dropFirst()), tensor.dtype)
+    }
+
+    func put(_ part: Tensor, in tensor: Tensor) throws(TemperError) {
+      if case .chosen(let rows, _) = self { try tensor.put(part, at: rows) }
+    }
+  }
+
   /// Calls `body` with the rows of each block and the arrays of its inputs.
   private func forEachBlock(
-    _ x: [Tensor], _ body: (Range<Int>, [String: Tensor]) throws(TemperError) -> Void
+    _ x: [Tensor], _ body: (Rows, [String: Tensor]) throws(TemperError) -> Void
   ) throws(TemperError) {
     var arrays: [String: Tensor] = [:]
     for (index, tensor) in x.enumerated() { arrays[name(index)] = tensor }
     let count = x[0].shape[0]
-    for start in stride(from: 0, to: count, by: size) {
-      let block = start..<min(start + size, count)
-      for index in 0..<cut { arrays[name(index)] = try x[index].slice(block) }
-      try body(block, arrays)
+    let chosen = isChoosing ? try places(x[cut - 1]) : nil
+    for start in stride(from: 0, to: chosen?.count ?? count, by: size) {
+      let block = start..<min(start + size, chosen?.count ?? count)
+      let rows: Rows =
+        chosen.map { .chosen(Array($0[block]), padding: padding(block.count)) } ?? .neighbours(block)
+      for index in 0..<cut { arrays[name(index)] = try rows.cut(x[index]) }
+      try body(rows, arrays)
     }
+  }
+
+  /// The rows that count.
+  private func places(_ mask: Tensor) throws(TemperError) -> [Int] {
+    try mask.array(of: Double.self).enumerated().filter { $0.element != 0 }.map(\.offset)
+  }
+
+  /// What brings a number of rows up to one of few: a plan is made for each. Four of them lie between powers of two.
+  private func padding(_ count: Int) -> Int {
+    if count == size { return 0 }
+    let step = max((1 << (Int.bitWidth - 1 - count.leadingZeroBitCount)) / 4, 1)
+    return min((count + step - 1) / step * step, size) - count
   }
 
   private func valueBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
@@ -80,8 +142,11 @@ private struct RowBlocks: Sendable {
       guard let output = outputs[0] else { return }
       let known = plans ?? TilePlans<Int>(type, workers) { n in [Output(plain(blockInputs(x, n: n)))] }
       plans = known
-      try forEachBlock(x) { (block, arrays) throws(TemperError) in
-        try known.run(block.count, arrays, [0: try output.slice(block)])
+      if isChoosing { try output.fill(0) }
+      try forEachBlock(x) { (rows, arrays) throws(TemperError) in
+        let part = try rows.room(in: output)
+        try known.run(rows.count, arrays, [0: part])
+        try rows.put(part, in: output)
       }
     }
   }
@@ -107,20 +172,21 @@ private struct RowBlocks: Sendable {
       var results: [Tensor] = []
       for (number, index) in real.enumerated() {
         let result = try (number < outputs.count ? outputs[number] : nil).orZeros(x[index].shape, type)
-        if index >= cut { try result.fill(0) }
+        if index >= cut || isChoosing { try result.fill(0) }
         results.append(result)
       }
-      try forEachBlock(x) { (block, arrays) throws(TemperError) in
+      try forEachBlock(x) { (rows, arrays) throws(TemperError) in
         var (arrays, targets) = (arrays, [Int: Tensor]())
-        arrays["dy"] = try dy.slice(block)
+        arrays["dy"] = try rows.weights(dy)
         for (number, index) in real.enumerated() {
           if index < cut {
-            targets[number] = try results[number].slice(block)
+            targets[number] = try rows.room(in: results[number])
           } else {
             arrays["sum \(index)"] = results[number]
           }
         }
-        try known.run(block.count, arrays, targets)
+        try known.run(rows.count, arrays, targets)
+        for (number, part) in targets { try rows.put(part, in: results[number]) }
       }
     }
   }

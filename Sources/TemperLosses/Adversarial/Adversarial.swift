@@ -71,7 +71,7 @@ extension Losses {
     parameters: [.real("b", 1, in: .nonNegative, "The factor of the mixed part.")],
     inputs: [
       .logits, .targets, Input("mixed_logits", [.init(["N", "C"])], "Scores of the mixed inputs."),
-      Input("mix", [.init(["N"])], isDifferentiable: false, "The sample's share of each mix."),
+      Input("mix", [.init(["N"])], isDifferentiable: false, in: .unit, "The sample's share of each mix, 0 to 1."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in

@@ -63,10 +63,10 @@ extension Losses {
     reference: Reference(
       "Guo, Pleiss, Sun and Weinberger", 2017, "On Calibration of Modern Neural Networks", arXiv: "1706.04599"),
     inputs: [
-      .logits, .targets, Input("temperature", [.init([]), .init(["N"])], "For all samples, or for each; above 0."),
+      .logits, .targets,
+      Input("temperature", [.init([]), .init(["N"])], in: .positive, "For all samples, or for each; above 0."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
-    check: elements(of: "temperature", are: "above 0") { $0 > 0 },
     implementation: .loss { x in
       let (z, t) = (x.logits, x["temperature"])
       // The slope by t of a masked class is that of a finite one: its probability is 0.
@@ -109,7 +109,9 @@ extension Losses {
     inputs: [
       .logits, .classIds,
       Input("other_targets", [.init(["N"], .index(below: "C"))], "The class ids of the samples mixed in."),
-      Input("mix", [.init([]), .init(["N"])], isDifferentiable: false, "The share of `targets`, for all or for each."),
+      Input(
+        "mix", [.init([]), .init(["N"])], isDifferentiable: false, in: .unit,
+        "The share of `targets`, 0 to 1, for all or for each."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in

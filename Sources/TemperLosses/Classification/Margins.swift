@@ -77,10 +77,9 @@ extension Losses {
       }
       x.update("lambdas", to: lambda)
       let (margin, inverse) = (x.real("margin"), reciprocal(lambda))
-      let gaps =
-        (f - f.pick(x.targets).bounded + margin) * inverse
-        + .place(-margin * inverse, at: x.targets, columns: x.classes)
-      return lambda * (gaps.logSumExp() - log(Expression.constant(Double(x.classes)))) - penalty
+      let scores = (f + margin) * inverse + .place(-margin * inverse, at: x.targets, columns: x.classes)
+      let worst = lambda * (scores.logSumExp() - log(Expression.constant(Double(x.classes))))
+      return worst - f.pick(x.targets).bounded - penalty
     })
 
   /// Softmax cross-entropy of scale * cos over the classes sampled and those of the batch, with a margin at the
@@ -115,19 +114,23 @@ extension Losses {
         return softplus(others - target)
       }
       // Columns: the sampled classes, then each class of the batch once if it was not sampled.
-      let sampled = x["sampled_classes"].reshaped([1, x["sampled_classes"].shape[0]])
-      let batch = y.reshaped([1, n])
-      let isSampled = (y .== sampled).maximum()
-      let isRepeat = ((y .== batch) .& (Expression.iota([n, n], axis: 1) .< .iota([n, n], axis: 0))).maximum()
-      let isNew = not(isSampled .| isRepeat).reshaped([1, n])
+      let (sampled, scale) = (x["sampled_classes"].reshaped([1, x["sampled_classes"].shape[0]]), x.real("scale"))
+      let (batch, width) = (y.reshaped([1, n]), sampled.shape.last + n)
+      let isKnown = Expression.byRowBlocks(
+        rows: [y, .iota([n, 1], axis: 0)], shared: [sampled, batch], width: width
+      ) { row, all in
+        (row[0] .== all[0]).maximum() .| ((row[0] .== all[1]) .& (.iota([1, n]) .< row[1])).maximum()
+      }
+      let isNew = not(isKnown.stopGradient).reshaped([1, n])
       let drawn = table.gatherRows(x["sampled_classes"]).reshaped([sampled.shape.last, d]).normalizedRows()
-      let scores =
-        x.real("scale")
-        * Expression.concatenate(
-          [.matmul(features, drawn, transposeB: true), .matmul(features, own, transposeB: true)], axis: 1)
-      let counts = Expression.concatenate(
-        [y .!= sampled, (y .!= batch) .& isNew.broadcast(to: [n, n])], axis: 1)
-      return softplus(scores.logSumExp(where: counts) - target)
+      let others = Expression.byRowBlocks(
+        rows: [features, y], shared: [drawn, own, sampled, batch, isNew], width: width
+      ) { row, all in
+        let scores = (0..<2).map { scale * Expression.matmul(row[0], all[$0], transposeB: true) }
+        let counts = [row[1] .!= all[2], (row[1] .!= all[3]) .& all[4]]
+        return Expression.concatenate(scores, axis: 1).logSumExp(where: .concatenate(counts, axis: 1))
+      }
+      return softplus(others - target)
     })
 }
 

@@ -93,12 +93,22 @@ extension Losses {
     properties: ["batch", "nonnegative"],
     implementation: .loss { x in
       let (alpha, delta) = (x.real("alpha"), x.real("delta"))
-      let s = Expression.matmul(x["proxies"].normalizedRows(), x["features"].normalizedRows(), transposeB: true)
-      let isOwn = Expression.oneHot(x.targets, columns: s.shape[0]).transposed
-      let pull = softplus((-alpha * (s - delta)).logSumExp(where: isOwn))
-      let push = softplus((alpha * (s + delta)).logSumExp(where: 1 - isOwn))
-      let present = isOwn.maximum().sumAll()
-      return (pull.sumAll() / present + push.meanAll()).reshaped([1, 1])
+      let (proxies, features) = (x["proxies"].normalizedRows(), x["features"].normalizedRows())
+      let (classes, n) = (proxies.shape[0], features.shape[0])
+      // By proxy: what pulls, what pushes, and whether there are samples.
+      let terms = Expression.byRowBlocks(
+        rows: [proxies, .iota([classes, 1], axis: 0)], shared: [features, x.targets.reshaped([1, n])], width: n
+      ) { row, all in
+        let s = Expression.matmul(row[0], all[0], transposeB: true)
+        let isOwn = row[1] .== all[1]
+        return .concatenate(
+          [
+            softplus((-alpha * (s - delta)).logSumExp(where: isOwn)),
+            softplus((alpha * (s + delta)).logSumExp(where: not(isOwn))), isOwn.maximum(),
+          ], axis: 1)
+      }
+      let sums = (0..<3).map { terms.slice($0..<($0 + 1), axis: 1).sumAll() }
+      return (sums[0] / sums[2].stopGradient + sums[1] / Double(classes)).reshaped([1, 1])
     })
 }
 

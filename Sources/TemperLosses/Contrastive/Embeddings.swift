@@ -23,24 +23,31 @@ extension Losses {
       Input("features", [.init(["N", "D"])], "Features, normalised inside."),
       Input("targets", [.init(["N"])], isDifferentiable: false, "Labels."),
       Input("predictions", [.init(["N"])], isDifferentiable: false, "Predictions."),
-      Input("density_weights", [.init(["N"])], isOptional: true, isDifferentiable: false, "Inverse label density."),
+      Input(
+        "density_weights", [.init(["N"])], isOptional: true, isDifferentiable: false, in: .nonNegative,
+        "Inverse label density, 0 or more."),
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in
       let q = x["features"].normalizedRows()
       let n = q.shape[0]
-      let s = Expression.matmul(q, q, transposeB: true) / x.real("T")
-      func gaps(_ name: String) -> Expression { abs(x[name] - x[name].reshaped([1, n])) }
-      let (labels, w) = (gaps("targets"), x.real("w"))
-      let isNear = (labels .<= w) .& not(.identity(n))
-      let isConfused = (labels .> w) .& (gaps("predictions") .<= w)
+      let (temperature, w, e) = (x.real("T"), x.real("w"), x.real("e"))
       let eta = x.has("density_weights") ? x["density_weights"] : .constant(1, [n, 1])
-      let pushed = Expression.select(isConfused, s + log(eta) + x.real("e") * labels, s)
-      let count = isNear.sum()
-      let mean = Expression.select(isNear, s, .constant(0)).sum() / maximum(count, 1)
-      let isActive = (count .> 0) .& (isConfused.sum() .> 0)
-      let every = Expression.select(isActive, pushed.logSumExp(where: isNear .| isConfused), .constant(0))
-      return .select(isActive, eta * (every - mean), .constant(0))
+      let own = [x["targets"], x["predictions"]]
+      return .byRowBlocks(
+        rows: [q, .iota([n, 1], axis: 0), eta] + own, shared: [q] + own.map { $0.reshaped([1, n]) }, width: n
+      ) { row, all in
+        let (s, eta) = (Expression.matmul(row[0], all[0], transposeB: true) / temperature, row[2])
+        let labels = abs(row[3] - all[1])
+        let isNear = (labels .<= w) .& (row[1] .!= .iota([1, n]))
+        let isConfused = (labels .> w) .& (abs(row[4] - all[2]) .<= w)
+        let pushed = Expression.select(isConfused, s + log(eta) + e * labels, s)
+        let count = isNear.sum()
+        let mean = Expression.select(isNear, s, .constant(0)).sum() / maximum(count, 1)
+        let isActive = (count .> 0) .& (isConfused.sum() .> 0)
+        let every = Expression.select(isActive, pushed.logSumExp(where: isNear .| isConfused), .constant(0))
+        return .select(isActive, eta * (every - mean), .constant(0))
+      }
     })
 
   /// tau_i log u_i + tau_i rho for both anchors of a sample: u is a running mean of g_i = mean over the other samples' views
@@ -60,7 +67,7 @@ extension Losses {
     inputs: [
       Input("features_a", [.init(["N", "D"])], "Features of the first view, normalised inside."),
       Input("features_b", [.init(["N", "D"])], "Features of the second view."),
-      Input("temperatures", [.init(["N"])], "The temperature of each sample."),
+      Input("temperatures", [.init(["N"])], in: .positive, "The temperature of each sample, above 0."),
     ],
     state: [SampleState("u", [], "The running mean of g; 0 at the first visit, which takes g itself.")],
     implementation: .loss { x in
@@ -68,12 +75,15 @@ extension Losses {
       let n = a.shape[0]
       guard n > 1 else { return .invalid(.invalidShape, "Contrast needs at least two samples.") }
       let (old, gamma) = (x.state("u"), x.real("gamma"))
-      let isOther = not(.identity(n))
       let positive = (a * b).sum()
       func anchor(_ own: Expression, _ other: Expression) -> (value: Expression, u: Expression) {
-        let gaps = [own, other].map { (Expression.matmul(own, $0, transposeB: true) - positive) / tau }
-        let sums = gaps.map { exp(Expression.select(isOther, $0, .constant(-.infinity))).sum() }
-        let g = (sums[0] + sums[1]) / Double(2 * (n - 1))
+        let g = Expression.byRowBlocks(
+          rows: [own, .iota([n, 1], axis: 0), positive, tau], shared: [own, other], width: 2 * n
+        ) { row, all in
+          let gaps = all.map { (Expression.matmul(row[0], $0, transposeB: true) - row[2]) / row[3] }
+          let sums = gaps.map { exp(Expression.select(row[1] .!= .iota([1, n]), $0, .constant(-.infinity))).sum() }
+          return (sums[0] + sums[1]) / Double(2 * (n - 1))
+        }
         let u = Expression.select(old .> 0, (1 - gamma) * old + gamma * g, g).stopGradient
         return (tau * (log(u) + (g - g.stopGradient) / u + x.real("rho")), u)
       }
@@ -109,26 +119,33 @@ extension Losses {
       let (s1, s2, isTarget) = (x["salient_1"], x["salient_2"], x["targets"])
       let (n, width) = (c1.shape[0], 2 * x.real("tau"))
       guard n > 1 else { return .invalid(.invalidShape, "Uniformity needs at least two samples.") }
-      func kernel(_ u: Expression) -> Expression { -Expression.squaredDistances(u, u) / width }
-      func uniform(_ u: Expression) -> Expression {
+      // By sample, over the others: the log-sums of both kernels, and over all that of their product.
+      func logSums(_ c: Expression, _ t: Expression) -> [Expression] {
+        let sums = Expression.byRowBlocks(
+          rows: [c, t, .iota([n, 1], axis: 0)], shared: [c, t], width: n * max(c.shape[1], t.shape[1])
+        ) { row, all in
+          let kernels = (0..<2).map { -Expression.squaredDistances(row[$0], all[$0]) / width }
+          let isOther = row[2] .!= .iota([1, n])
+          return .concatenate(
+            kernels.map { $0.logSumExp(where: isOther) } + [(kernels[0] + kernels[1]).logSumExp()], axis: 1)
+        }
+        return (0..<3).map { sums.slice($0..<($0 + 1), axis: 1) }
+      }
+      func uniform(_ logSum: Expression) -> Expression {
         // Pairs i < j are half of those off the diagonal.
-        let mask = not(Expression.identity(n)).reshaped([1, n * n])
-        let pairs = Expression.constant(Double(n * (n - 1)))
-        return kernel(u).reshaped([1, n * n]).logSumExp(where: mask).reshaped([]) - log(pairs)
+        logSum.reshaped([1, n]).logSumExp().reshaped([]) - log(Expression.constant(Double(n * (n - 1))))
       }
       func mean(_ values: Expression, _ mask: Expression) -> Expression {
         (mask * values).sumAll() / maximum(mask.sumAll(), 1)
       }
       func align(_ u: Expression, _ v: Expression) -> Expression { square(u - v).sum() / width }
       let (t1, t2) = (isTarget * s1, isTarget * s2)
-      let common = align(c1, c2).meanAll() + uniform(c1) + uniform(c2)
-      let salient = mean(align(s1, s2), isTarget) + uniform(t1) + uniform(t2)
+      let (first, second) = (logSums(c1, t1), logSums(c2, t2))
+      let common = align(c1, c2).meanAll() + uniform(first[0]) + uniform(second[0])
+      let salient = mean(align(s1, s2), isTarget) + uniform(first[1]) + uniform(second[1])
       let background = 1 - isTarget
       let zero = 0.5 * (mean(square(s1).sum() / width, background) + mean(square(s2).sum() / width, background))
-      func joint(_ c: Expression, _ t: Expression) -> Expression {
-        ((kernel(c) + kernel(t)).logSumExp() - log(Expression.constant(Double(n)))).meanAll()
-      }
-      let leakage = 0.5 * (joint(c1, t1) + joint(c2, t2))
+      let leakage = 0.5 * (first[2] + second[2]).meanAll() - log(Expression.constant(Double(n)))
       let total = common + x.real("b1") * salient + x.real("b2") * zero + x.real("lam") * leakage
       return total.reshaped([1, 1])
     })

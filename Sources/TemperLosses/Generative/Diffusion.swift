@@ -22,7 +22,9 @@ extension Losses {
     ],
     inputs: [
       .prediction, Input("noise", [.init(["N", "..."])], isDifferentiable: false, "The noise that was added."),
-      Input("alpha_bar", [.init(["N"])], isDifferentiable: false, "The share of signal at each sample's step, 0 to 1."),
+      Input(
+        "alpha_bar", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "The share of signal at each sample's step, 0 to 1."),
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
@@ -53,8 +55,8 @@ extension Losses {
       .prediction,
       Input("clean_score", [.init(["N", "..."])], isDifferentiable: false, "The score of the clean density."),
       Input("noise", [.init(["N", "..."])], isDifferentiable: false, "The noise that was added."),
-      Input("alpha", [.init(["N"])], isDifferentiable: false, "The factor of the signal."),
-      Input("sigma", [.init(["N"])], isDifferentiable: false, "The factor of the noise."),
+      Input("alpha", [.init(["N"])], isDifferentiable: false, in: .positive, "The factor of the signal, above 0."),
+      Input("sigma", [.init(["N"])], isDifferentiable: false, in: .positive, "The factor of the noise, above 0."),
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
@@ -103,7 +105,9 @@ extension Losses {
     inputs: [
       Input("errors", [.init(["N", "N"])], "The error of each sample under each text."),
       Input("scale", [.init([])], isOptional: true, "The largest logit; 4 without it."),
-      Input("temperature", [.init([])], isOptional: true, "Errors are divided by this; 0.07 without it."),
+      Input(
+        "temperature", [.init([])], isOptional: true, in: .positive,
+        "Errors are divided by this, above 0; 0.07 without it."),
     ],
     properties: ["smooth"],
     implementation: .loss { x in

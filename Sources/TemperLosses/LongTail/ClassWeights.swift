@@ -17,8 +17,7 @@ extension Losses {
       .choice("form", ["softmax", "sigmoid", "focal"], "The loss that is weighted."),
       .real("gamma", 2, in: .nonNegative, "The exponent of the focal form."),
     ],
-    inputs: [.logits, .targets, .classCounts], properties: ["nonnegative"],
-    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
+    inputs: [.logits, .targets, .classCounts(in: .positive)], properties: ["nonnegative"],
     implementation: .loss { x in
       let beta = x.real("beta")
       let effective =

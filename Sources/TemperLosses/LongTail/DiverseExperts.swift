@@ -17,15 +17,10 @@ extension Losses {
       Input("logits_forward", [.init(["N", "C"])], "Scores of the first head."),
       Input("logits_uniform", [.init(["N", "C"])], "Scores of the second head."),
       Input("logits_backward", [.init(["N", "C"])], "Scores of the third head."),
-      .targets, .classPriors,
+      // Above 0: the third head leans to rare classes.
+      .targets, .classPriors(in: .positive),
     ],
     properties: ["smooth"],
-    check: { (inputs, _) throws(TemperError) in
-      if let bad = try inputs["class_priors"]?.array(of: Double.self).firstIndex(where: { !($0 > 0) }) {
-        throw TemperError(
-          .outOfRange, "class_priors must be above 0: the third head leans to rare classes; class \(bad) is not.")
-      }
-    },
     implementation: .loss { x in
       let prior = x["class_priors"]
       let (k, log1) = (prior.shape[0], log(prior))
@@ -77,6 +72,10 @@ extension Losses {
       guard let ids = inputs["targets"], let cuts = inputs["thresholds"] else { return }
       if let bad = try ids.array(of: Int32.self).first(where: { $0 > cuts.count }) {
         throw TemperError(.outOfRange, "With \(cuts.count) thresholds the classes are 0 to \(cuts.count); \(bad) came.")
+      }
+      let values = try cuts.array(of: Double.self)
+      if let bad = values.indices.dropFirst().first(where: { values[$0] < values[$0 - 1] }) {
+        throw TemperError(.outOfRange, "thresholds must be increasing; element \(bad) is below the one before it.")
       }
     },
     implementation: .loss { x in

@@ -19,7 +19,7 @@ extension Losses {
         "gamma", 0.9, in: .belowOne, "How often a rare class is spared; without `spared` the share by which it is."),
     ],
     inputs: [
-      .logits, .classIds, .classCounts,
+      .logits, .classIds, .classCounts(in: .nonNegative),
       Input(
         "spared", [.init(["N", "C"], .mask)], isOptional: true,
         "1 where a rare class is spared: draws with probability gamma."),
@@ -54,8 +54,7 @@ extension Losses {
       .real("gamma", 0.3, in: .nonNegative, "The exponent of the factors; 0 leaves the logits' scale."),
       .real("tau", 1, in: .nonNegative, "The factor of the log-priors added."),
     ],
-    inputs: [.logits, .targets, .classCounts, .classWeights], properties: ["smooth"],
-    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
+    inputs: [.logits, .targets, .classCounts(in: .positive), .classWeights], properties: ["smooth"],
     implementation: .loss { x in
       let counts = x["class_counts"]
       let factors = pow(counts / counts.maximum(), x.real("gamma"))

@@ -15,8 +15,7 @@ extension Losses {
       .real("max_margin", 0.5, in: .nonNegative, "The margin of the rarest class."),
       .real("scale", 30, in: .positive, "The factor of the logits."),
     ],
-    inputs: [.logits, .classIds, .classCounts], properties: ["smooth", "shift_invariant"],
-    check: elements(of: "class_counts", are: "above 0") { $0 > 0 },
+    inputs: [.logits, .classIds, .classCounts(in: .positive)], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
       let counts = x["class_counts"]
       let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)
@@ -36,7 +35,8 @@ extension Losses {
     ],
     inputs: [
       .logits, Input("targets", [.init(["N", "C"])], isDifferentiable: false, "0 or 1 for each label."),
-      Input("class_counts", [.init(["C"])], isDifferentiable: false, "How many positives each label has."),
+      Input(
+        "class_counts", [.init(["C"])], isDifferentiable: false, in: .nonNegative, "How many positives each label has."),
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
@@ -54,7 +54,7 @@ extension Losses {
       "Menon, Jayasumana, Rawat, Jain, Veit and Kumar", 2021, "Long-tail learning via logit adjustment",
       arXiv: "2007.07314"),
     parameters: [.real("tau", 1, in: .nonNegative, "How much of the prior is counted.")],
-    inputs: [.logits, .targets, .classPriors], properties: ["smooth", "shift_invariant"],
+    inputs: [.logits, .targets, .classPriors(in: .nonNegative)], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in x.crossEntropy(x.logits + x.real("tau") * log(x["class_priors"])) })
 
   /// CE(z + log n). Ren et al., 2020.
@@ -63,13 +63,19 @@ extension Losses {
     summary: "Cross-entropy of logits raised by the log of the class counts.",
     reference: Reference(
       "Ren et al.", 2020, "Balanced Meta-Softmax for Long-Tailed Visual Recognition", arXiv: "2007.10740"),
-    inputs: [.logits, .targets, .classCounts], properties: ["smooth", "shift_invariant"],
+    inputs: [.logits, .targets, .classCounts(in: .nonNegative)], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in x.crossEntropy(x.logits + log(x["class_counts"])) })
 }
 
 extension Input {
-  static let classCounts = Input(
-    "class_counts", [.init(["C"])], isDifferentiable: false, "How many training samples each class has.")
-  static let classPriors = Input(
-    "class_priors", [.init(["C"])], isDifferentiable: false, "The share of each class in the training set.")
+  static func classCounts(in domain: Interval) -> Input {
+    Input(
+      "class_counts", [.init(["C"])], isDifferentiable: false, in: domain,
+      "How many training samples each class has, \(domain.words).")
+  }
+  static func classPriors(in domain: Interval) -> Input {
+    Input(
+      "class_priors", [.init(["C"])], isDifferentiable: false, in: domain,
+      "The share of each class in the training set, \(domain.words).")
+  }
 }

@@ -36,7 +36,7 @@ extension Losses {
     reference: positiveUnlabelled.reference,
     inputs: [
       Input("mixed_logits", [.init(["N", "L"])], "Scores of the mixed inputs."),
-      Input("mixed_targets", [.init(["N", "L"])], isDifferentiable: false, "Their mixed targets, 0 to 1."),
+      Input("mixed_targets", [.init(["N", "L"])], isDifferentiable: false, in: .unit, "Their mixed targets, 0 to 1."),
     ],
     properties: ["batch", "smooth", "nonnegative"],
     implementation: .loss { x in

@@ -69,7 +69,7 @@ extension Losses {
     inputs: [
       .logits, .targets,
       Input(
-        "class_priors", [.init(["C"])], isOptional: true, isDifferentiable: false,
+        "class_priors", [.init(["C"])], isOptional: true, isDifferentiable: false, in: .nonNegative,
         "The share of each class; equal shares without it."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],

@@ -247,9 +247,10 @@ extension Formula {
 }
 
 extension Input {
-  static func logps(_ model: String, _ answer: String) -> Input {
+  static func logps(_ model: String, _ answer: String, in domain: Interval = .any) -> Input {
     Input(
-      "\(model)_\(answer)_logps", [.init(["N"])], "Log-probability of the \(answer) answer under the \(model).")
+      "\(model)_\(answer)_logps", [.init(["N"])], in: domain,
+      "Log-probability of the \(answer) answer under the \(model).")
   }
 
   fileprivate static func reward(_ name: String, _ answer: String) -> Input {

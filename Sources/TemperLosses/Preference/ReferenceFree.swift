@@ -56,12 +56,11 @@ extension Losses {
       arXiv: "2403.07691"),
     parameters: [.real("lam", 0.1, in: .nonNegative, "The factor of the odds ratio.").named(also: "beta")],
     inputs: [
-      .logps("policy", "chosen"), .logps("policy", "rejected"), .answerLength("chosen"), .answerLength("rejected"),
+      // Where odds are finite.
+      .logps("policy", "chosen", in: .negative), .logps("policy", "rejected", in: .negative), .answerLength("chosen"),
+      .answerLength("rejected"),
     ],
     properties: ["smooth", "nonnegative"],
-    check: elements(of: "policy_chosen_logps", "policy_rejected_logps", are: "below 0, where odds are finite") {
-      $0 < 0
-    },
     implementation: .loss { x in
       let (chosen, rejected) = (x.meanLogp("chosen"), x.meanLogp("rejected"))
       func logOdds(_ m: Expression) -> Expression { m - log(-expm1(m)) }
@@ -80,7 +79,7 @@ extension Formula {
 extension Input {
   fileprivate static func answerLength(_ answer: String) -> Input {
     Input(
-      "\(answer)_lengths", [.init(["N"])], isOptional: true, isDifferentiable: false,
+      "\(answer)_lengths", [.init(["N"])], isOptional: true, isDifferentiable: false, in: .positive,
       "Tokens of the \(answer) answer; without them log-probabilities come as means over tokens.")
   }
 }

@@ -40,7 +40,7 @@ extension Losses {
     [
       .real("sigma", 1, in: .positive, "The slope of the logistic curve."),
       .choice("weighting", ["ndcg", "none"], "What a pair is worth: its effect on NDCG, or 1."),
-    ], properties: ["shift_invariant", "nonnegative"]
+    ], properties: ["shift_invariant", "nonnegative"], relevance: .nonNegative
   ) { x, scores, relevance, isDocument in
     let s = scores.bounded
     let (sigma, isWeighted) = (x.real("sigma"), x.text("weighting") == "ndcg")
@@ -70,7 +70,7 @@ extension Losses {
       "Qin, Liu and Li", 2010,
       "A General Approximation Framework for Direct Optimization of Information Retrieval Measures"),
     [.real("temperature", 1, in: .positive, "The smaller, the nearer the ranks are to whole numbers.")],
-    properties: ["smooth", "shift_invariant", "nonnegative"]
+    properties: ["smooth", "shift_invariant", "nonnegative"], relevance: .nonNegative
   ) { x, scores, relevance, isDocument in
     let (s, temperature) = (scores.bounded, x.real("temperature"))
     // A document is half in front of itself.
@@ -86,7 +86,7 @@ extension Losses {
 
   private static func listLoss(
     _ name: String, aliases: [String] = [], _ summary: String, _ reference: Reference, _ parameters: [Parameter] = [],
-    properties: Set<String>,
+    properties: Set<String>, relevance domain: Interval = .any,
     _ value: @escaping @Sendable (Formula, Expression, Expression, Expression) -> Expression
   ) -> Method {
     Method(
@@ -95,8 +95,8 @@ extension Losses {
       inputs: [
         Input("scores", [.init(["N", "L"])], "The model's score of every document of a list."),
         Input(
-          "targets", aliases: ["relevance"], [.init(["N", "L"])], isDifferentiable: false,
-          "How relevant each is, 0 or more."),
+          "targets", aliases: ["relevance"], [.init(["N", "L"])], isDifferentiable: false, in: domain,
+          "How relevant each is" + (domain == .any ? "." : ", \(domain.words).")),
         Input("mask", [.init(["N", "L"], .mask)], isOptional: true, "0 for padding."),
       ],
       properties: properties,

@@ -30,27 +30,53 @@ extension Losses {
     properties: ["batch"],
     implementation: .loss { x in
       let form = x.text("form")
-      let features = x.kernel("sigma_x", x["features"], x["features"], of: x["features"])
-      var value = Expression.constant(0, [1, 1])
-      if form != "information" {
-        let (y, p) = (x["targets"], x["predictions"])
-        let l1 = x.kernel("sigma_y", y, y, of: y)
-        let l2 = x.kernel("sigma_y", p, p, of: y)
-        let l21 = x.kernel("sigma_y", p, y, of: y)
-        let weights = x.text("denominator") == "squared_sum" ? square(features.sum()) : square(features).sum()
-        func correlation(_ l: Expression) -> Expression {
-          form == "marginal" ? log(l.meanAll()) : log(((features * l).sum() / weights).sumAll())
-        }
-        value = value + correlation(l1) + correlation(l2) - 2 * correlation(l21)
+      let (isConditional, isInformation) = (form != "information", form == "information" || form == "objective")
+      guard !isInformation || x.has("codes") else {
+        return .invalid(.invalidArgument, "The form \"\(form)\" measures information in codes: pass the input codes.")
       }
-      if form == "information" || form == "objective" {
-        guard x.has("codes") else {
-          return .invalid(.invalidArgument, "The form \"\(form)\" measures information in codes: pass the input codes.")
+      var (arrays, factors) = ([x["features"]], [x.kernelFactor("sigma_x", of: x["features"])])
+      if isConditional {
+        arrays += [x["targets"], x["predictions"]]
+        factors.append(x.kernelFactor("sigma_y", of: x["targets"]))
+      }
+      if isInformation {
+        arrays.append(x["codes"])
+        factors.append(x.kernelFactor("sigma_t", of: x["codes"]))
+      }
+      let (count, isMarginal, isSquared) = (
+        arrays.count, form == "marginal", x.text("denominator") == "squared_sum"
+      )
+      let n = arrays[0].shape[0]
+      // By sample: the terms of c(L1), c(L2) and c(L21), then the means of K, Q and K Q.
+      let width = n * (arrays.map(\.shape.last).max() ?? 1)
+      let terms = Expression.byRowBlocks(rows: arrays, shared: arrays + factors, width: width) { row, all in
+        func kernel(_ a: Int, _ b: Int, _ factor: Int) -> Expression {
+          exp(all[count + factor] * Expression.squaredDistances(row[a], all[b]))
         }
-        let codes = x.kernel("sigma_t", x["codes"], x["codes"], of: x["codes"])
-        let shared = (features.mean() * codes.mean()).meanAll()
+        let k = kernel(0, 0, 0)
+        var columns: [Expression] = []
+        if isConditional {
+          let weights = isSquared ? square(k.sum()) : square(k).sum()
+          columns += [kernel(1, 1, 1), kernel(2, 2, 1), kernel(2, 1, 1)].map {
+            isMarginal ? $0.mean() / Double(n) : (k * $0).sum() / weights
+          }
+        }
+        if isInformation {
+          let q = kernel(count - 1, count - 1, all.count - count - 1)
+          columns += [k.mean(), q.mean(), (k * q).mean()]
+        }
+        return .concatenate(columns, axis: 1)
+      }
+      let columns = (0..<terms.shape[1]).map { terms.slice($0..<($0 + 1), axis: 1) }
+      var value = Expression.constant(0, [1, 1])
+      if isConditional {
+        let logs = columns[..<3].map { log($0.sumAll()) }
+        value = value + logs[0] + logs[1] - 2 * logs[2]
+      }
+      if isInformation {
+        let last = Array(columns.suffix(3))
         let information =
-          log((features * codes).meanAll()) + log(features.meanAll() * codes.meanAll()) - 2 * log(shared)
+          log(last[2].meanAll()) + log(last[0].meanAll() * last[1].meanAll()) - 2 * log((last[0] * last[1]).meanAll())
         value = value + (form == "objective" ? x.real("beta") : 1) * information
       }
       return value
@@ -67,10 +93,9 @@ extension Parameter {
 }
 
 extension Formula {
-  /// exp(-|a_i - b_j|^2 / (2 width^2)); without a width the median distance between rows of `reference`.
-  fileprivate func kernel(_ width: String, _ a: Expression, _ b: Expression, of reference: Expression) -> Expression {
-    let distances = Expression.squaredDistances(a, b)
-    if let sigma = optionalReal(width) { return exp(-distances / (2 * sigma * sigma)) }
+  /// -1 / (2 width^2), (1, 1); without a width that of the median distance between rows of `reference`, as a constant.
+  fileprivate func kernelFactor(_ width: String, of reference: Expression) -> Expression {
+    if let sigma = optionalReal(width) { return .constant(-1 / (2 * sigma * sigma), [1, 1]) }
     let n = reference.shape[0]
     guard n > 1 else { return .invalid(.invalidShape, "The median distance needs at least two samples.") }
     // The distances of rows to themselves are the n smallest; the others come in equal pairs.
@@ -79,6 +104,6 @@ extension Formula {
     let middle = n * (n - 1) / 2
     let median = 0.5 * others.slice((middle - 1)..<(middle + 1), axis: 1).sum()
     let safe = Expression.select(median .== 0, .constant(1), median).stopGradient
-    return exp(-distances / (2 * square(safe)))
+    return -0.5 / square(safe)
   }
 }

@@ -14,11 +14,10 @@ extension Losses {
       "On the Identifiability and Estimation of Causal Location-Scale Noise Models", arXiv: "2210.09054"),
     inputs: [
       Input("eta1", [.init(["N"])], "Mean over variance."),
-      Input("eta2", [.init(["N"])], "-1 over twice the variance, below 0."),
+      Input("eta2", [.init(["N"])], in: .negative, "-1 over twice the variance, below 0."),
       Input("targets", [.init(["N"])], "What was observed."),
     ],
     properties: ["smooth"],
-    check: elements(of: "eta2", are: "below 0") { !($0 >= 0) },
     implementation: .loss { x in
       let (e1, e2, y) = (x["eta1"], x["eta2"], x["targets"])
       let half = 0.5 * log(2 * Expression.constant(.pi))

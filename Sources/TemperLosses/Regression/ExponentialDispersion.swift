@@ -18,8 +18,7 @@ extension Losses {
         "The variance grows like the mean to this power."),
       .elements,
     ],
-    inputs: [.logMeans, .observed("Amounts, 0 or more.")], properties: ["smooth"],
-    check: elements(of: "targets", are: "0 or more") { $0 >= 0 },
+    inputs: [.logMeans, .observed("Amounts, 0 or more.", in: .nonNegative)], properties: ["smooth"],
     implementation: .loss { x in
       let (f, y, p) = (x["predictions"], x["targets"], x.real("p"))
       return x.overElements(exp((2 - p) * f) / (2 - p) - y * exp((1 - p) * f) / (1 - p))
@@ -31,8 +30,7 @@ extension Losses {
     summary: "The negative log-likelihood of positive amounts whose deviation grows with their mean.",
     reference: Reference("Nelder and Wedderburn", 1972, "Generalized Linear Models"),
     parameters: [.real("shape", 1, in: .positive, "The shape k; 1 is the exponential distribution."), .elements],
-    inputs: [.logMeans, .observed("Amounts above 0.")], properties: ["smooth"],
-    check: elements(of: "targets", are: "above 0") { $0 > 0 },
+    inputs: [.logMeans, .observed("Amounts above 0.", in: .positive)], properties: ["smooth"],
     implementation: .loss { x in
       let (f, y, k) = (x["predictions"], x["targets"], x.real("shape"))
       let shape = Expression.constant(k)
@@ -43,7 +41,7 @@ extension Losses {
 
 extension Input {
   fileprivate static let logMeans = Input("predictions", [.init(["N", "..."])], "Logarithms of the means.")
-  fileprivate static func observed(_ summary: String) -> Input {
-    Input("targets", [.init(["N", "..."])], isDifferentiable: false, summary)
+  fileprivate static func observed(_ summary: String, in domain: Interval) -> Input {
+    Input("targets", [.init(["N", "..."])], isDifferentiable: false, in: domain, summary)
   }
 }

@@ -63,7 +63,7 @@ extension Losses {
     parameters: [.elements],
     inputs: [
       Input("predictions", [.init(["N", "..."])], "Logarithms of the rates."),
-      Input("targets", [.init(["N", "..."])], isDifferentiable: false, "Counts."),
+      Input("targets", [.init(["N", "..."])], isDifferentiable: false, in: .nonNegative, "Counts, 0 or more."),
     ],
     properties: ["smooth"],
     implementation: .loss { x in x.overElements(exp(x["predictions"]) - x["targets"] * x["predictions"]) })
@@ -78,7 +78,7 @@ extension Losses {
     inputs: [
       Input("predictions", [.init(["N", "..."])], "Means."),
       Input("targets", [.init(["N", "..."])], "What was observed."),
-      Input("variances", [.init(["N", "..."])], "Variances, above 0."),
+      Input("variances", [.init(["N", "..."])], in: .nonNegative, "Variances, 0 or more; at least eps counts."),
     ],
     implementation: .loss { x in
       let v = maximum(x["variances"], x.real("eps"))

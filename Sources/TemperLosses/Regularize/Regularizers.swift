@@ -18,7 +18,7 @@ extension Losses {
       .choice("reduction", ["average", "sum"], "The entropy averaged over queries, or deviations summed over them."),
     ],
     inputs: [
-      Input("attention", [.init(["L", "H", "T", "U"])], "Attention weights by layer and head."),
+      Input("attention", [.init(["L", "H", "T", "U"])], in: .nonNegative, "Attention weights by layer and head."),
       Input("thresholds", [.init(["L", "H"])], "The share of the largest entropy that each head aims at."),
     ],
     properties: ["batch", "nonnegative"],

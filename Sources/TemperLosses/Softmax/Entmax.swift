@@ -12,7 +12,7 @@ extension Losses {
     reference: entmax15.reference,
     parameters: [.entmaxAlpha],
     inputs: [Input("x", [.init(["...", "D"])], "Rows along the axis."), .entmaxAlpha],
-    properties: ["shift_invariant", "simplex"], check: Losses.checkAlpha,
+    properties: ["shift_invariant", "simplex"],
     implementation: .operation { x in x.entmax(x["x"]).probabilities })
 
   /// (p - t) . z + H(p) - H(t), p = entmax(z), H(p) = sum_c (p_c - p_c^alpha) / (alpha (alpha - 1)). Its gradient is p - t.
@@ -22,7 +22,7 @@ extension Losses {
     reference: Reference(
       "Blondel, Martins and Niculae", 2019, "Learning with Fenchel-Young Losses", arXiv: "1901.02324"),
     parameters: [.entmaxAlpha], inputs: [.logits, .targets, .entmaxAlpha],
-    properties: ["shift_invariant", "nonnegative"], check: Losses.checkAlpha,
+    properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
       guard let alpha = x.entmaxAlpha else {
         // alpha = 1: cross-entropy less the entropy of the targets.
@@ -69,8 +69,6 @@ extension Losses {
     "Laha, Chemmengath, Agrawal, Khapra, Sankaranarayanan and Ramaswamy", 2018,
     "On Controllable Sparse Alternatives to Softmax",
     arXiv: "1810.11975")
-
-  private static let checkAlpha = elements(of: "alpha", are: "above 1 as an input") { $0 > 1 }
 }
 
 extension Parameter {
@@ -80,7 +78,8 @@ extension Parameter {
 
 extension Input {
   fileprivate static let entmaxAlpha = Input(
-    "alpha", [.init([])], isOptional: true, "In place of the parameter, with a gradient; above 1.")
+    "alpha", [.init([])], isOptional: true, in: Interval(1, .infinity, includesLower: false),
+    "In place of the parameter, with a gradient; above 1.")
 }
 
 extension Formula {

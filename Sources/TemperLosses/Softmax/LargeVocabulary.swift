@@ -58,8 +58,8 @@ extension Losses {
     })
 
   /// log p(c) of a frequent class is its log-softmax among those and one entry for each cluster of rare ones; of a rare
-  /// class, that of its cluster plus its log-softmax there, from features projected to fewer dimensions. Every cluster is
-  /// computed for every sample: the shapes of a plan do not depend on the targets.
+  /// class, that of its cluster plus its log-softmax there, from features projected to fewer dimensions. Where a cluster
+  /// is large it is computed for its own samples alone, some at a time.
   static let adaptiveSoftmax = Method(
     "adaptive_softmax", aliases: ["adaptive_log_softmax"], kind: .loss, area: "softmax",
     summary: "Cross-entropy over classes sorted by frequency: rare ones share clusters with few dimensions.",
@@ -103,15 +103,19 @@ extension Losses {
       let id = x.targets
       var logp = head.pick(.select(id .< Double(first), id, .constant(-1)))
       for (position, tail) in tails.enumerated() {
-        let rows = x["tail_\(tail)"]
-        let inner = Expression.matmul(
-          .matmul(f, x["projection_\(tail)"], transposeB: true), rows, transposeB: true
-        ).logSoftmax()
+        let (projection, rows) = (x["projection_\(tail)"], x["tail_\(tail)"])
         let place = id - Double(first)
         let isHere = (place .>= 0) .& (place .< Double(rows.shape[0]))
+        let inner = Expression.byRowBlocks(
+          rows: [f, .select(isHere, place, .constant(-1))], shared: [projection, rows], width: rows.shape[0],
+          chosen: isHere
+        ) { row, all in
+          let scores = Expression.matmul(.matmul(row[0], all[0], transposeB: true), all[1], transposeB: true)
+          return scores.pick(row[1]) - scores.logSumExp()
+        }
         let cluster = head.slice(
           (head.shape.last - tails.count + position)..<(head.shape.last - tails.count + position + 1), axis: 1)
-        logp = logp + .select(isHere, cluster + inner.pick(.select(isHere, place, .constant(-1))), .constant(0))
+        logp = logp + .select(isHere, cluster, .constant(0)) + inner
         first += rows.shape[0]
       }
       return -logp

@@ -71,7 +71,7 @@ extension Losses {
       return (p * values).sum()
     })
 
-  /// plain: x softmax(x). normalized: (x - a) / (b - a) softmax(x), a = min(min x, 0), b = max(max x + eps, 0) + eps.
+  /// plain: x softmax(x). normalized: (x - a + bias) / (b - a) softmax(x), a = min(min x, 0), b = max(max x + eps, 0) + eps.
   /// Entries of -inf give 0 and leave the range.
   static let selfAdjust = rowOperator(
     "self_adjust_softmax", "Softmax weighted by the scores themselves, so that gradients survive saturation.",
@@ -79,6 +79,7 @@ extension Losses {
     [
       .choice("variant", ["normalized", "plain"], "Scores brought to 0 to 1, or as they are."),
       .real("eps", 1e-10, in: .nonNegative, "Added to the upper end of the range."),
+      .real("numerator_bias", 0, "Added to the scores over the lower end of the range."),
       .boolean("detach_range", false, "The range is a constant for gradients."),
     ], properties: []
   ) { x, z in
@@ -89,7 +90,7 @@ extension Losses {
     var low = minimum(values.minimum(), 0)
     var high = maximum(values.maximum() + eps, 0) + eps
     if x.boolean("detach_range") { (low, high) = (low.stopGradient, high.stopGradient) }
-    return (values - low) / (high - low) * z.softmax()
+    return (values - low + x.real("numerator_bias")) / (high - low) * z.softmax()
   }
 
   /// max(exp(x_i) - 1, 0) / (sum_j |exp(x_j) - 1| + eps), with both sides divided by exp(m), m = max(0, max x). Entries
@@ -199,7 +200,7 @@ extension Losses {
     inputs: [
       Input("x", [.init(["N", "D"])], "Inputs."), Input("weights", [.init(["D", "K"])], "A column for each expert."),
       Input("bias", [.init(["K"])], isOptional: true, "A bias for each expert."),
-      Input("tau", [.init([])], isOptional: true, "The temperature; 1 without it."),
+      Input("tau", [.init([])], isOptional: true, in: .positive, "The temperature, above 0; 1 without it."),
     ],
     properties: ["smooth"],
     implementation: .operation { x in

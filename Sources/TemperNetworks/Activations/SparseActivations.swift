@@ -62,7 +62,7 @@ extension Activations {
       "SAU: Smooth activation function using convolution with approximate identities", arXiv: "2109.13210"),
     inputs: [
       .anyArray, .number("a", "The slope far below 0; 0.25 without it."),
-      .number("b", "The inverse width, above 0; 5 without it."),
+      .number("b", in: .positive, "The inverse width, above 0; 5 without it."),
     ],
     properties: ["smooth"],
     implementation: .operation { x in
@@ -80,7 +80,7 @@ extension Activations {
 
 extension Input {
   fileprivate static let anyArray = Input("x", [.init(["..."])], "Any array.")
-  fileprivate static func number(_ name: String, _ summary: String) -> Input {
-    Input(name, [.init([])], isOptional: true, summary)
+  fileprivate static func number(_ name: String, in domain: Interval = .any, _ summary: String) -> Input {
+    Input(name, [.init([])], isOptional: true, in: domain, summary)
   }
 }

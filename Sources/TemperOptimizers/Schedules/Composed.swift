@@ -94,7 +94,9 @@ extension Optimizers {
     Method(
       name, aliases: aliases, kind: .schedule, area: "optim", summary: summary,
       parameters: [
-        .real("learning_rate", 1, in: .nonNegative, "A factor of the whole.").named(also: "lr"),
+        .real(
+          "learning_rate", 1, "A factor of the whole; below 0 for parameters of losses that are below 0."
+        ).named(also: "lr"),
         .text("schedules", initial, "The parts, as a list in JSON."),
       ],
       implementation: .scheduleOf { (x, catalogue) throws(TemperError) in

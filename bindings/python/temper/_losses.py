@@ -110,7 +110,8 @@ class Loss(Method):
         """This loss with a parameter that follows a schedule of the steps, or epochs, done while a Trainer trains.
 
         Calls of its own, and the measuring of validation and test sets, take the value that the loss was made with. The
-        weights of a sum move at no cost; where another parameter moves, the trainer makes its plan anew.
+        weights of a sum move at no cost; where another parameter moves, the trainer makes its plan anew. A whole number
+        goes from one to the next half-way.
         """
         if by not in _CLOCKS:
             raise errors.InvalidArgument(f"A schedule goes by {' or '.join(_CLOCKS)}; {by!r} came.")
