@@ -2,7 +2,6 @@
 without their memory."""
 
 import resource
-import time
 
 import numpy as np
 import pytest
@@ -198,15 +197,11 @@ def test_adaptive_softmax_computes_the_samples_of_each_cluster(rng, share):
         np.testing.assert_allclose(gradients[key], tensor.grad, rtol=1e-8, atol=1e-12, err_msg=key)
 
 
-def test_adaptive_softmax_costs_what_its_targets_need(rng):
-    """Frequent classes alone, as most words are, cost a part of what rare ones do."""
+def test_adaptive_softmax_looks_at_the_clusters_of_its_targets_alone(rng):
+    """What no target needs is not read: frequent classes alone, as most words are, cost a part of what rare ones do."""
     arrays = {key: array.astype(np.float32) for key, array in clusters(rng, 1024, (20000,)).items()}
-    loss, seconds = temper.loss("adaptive_softmax"), []
-    for targets in (np.arange(1024) % 20, 20 + np.arange(1024)):
-        turns = []
-        for _ in range(3):
-            start = time.perf_counter()
-            loss.value_and_grad(targets=targets, **arrays, wrt=list(arrays))
-            turns.append(time.perf_counter() - start)
-        seconds.append(min(turns))
-    assert seconds[1] > 2 * seconds[0], seconds
+    arrays["tail_1"][:] = np.nan
+    loss = temper.loss("adaptive_softmax")
+    for targets, is_seen in ((np.arange(1024) % 20, False), (20 + np.arange(1024), True)):
+        value, gradients = loss.value_and_grad(targets=targets, **arrays, wrt=["features"])
+        assert np.isnan(value) == np.isnan(gradients["features"]).any() == is_seen
