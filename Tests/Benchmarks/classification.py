@@ -20,6 +20,8 @@ OTHERS = {
     "visible": lambda random, rows, classes: np.ones((rows, classes), bool),
     "temperatures": lambda random, rows, classes: random.uniform(0.5, 2, rows).astype(np.float32),
     "temperature": lambda random, rows, classes: np.float32(1.5),
+    "mix": lambda random, rows, classes: random.random(rows).astype(np.float32),
+    "mixed_targets": lambda random, rows, classes: random.random((rows, classes)).astype(np.float32),
     "ema_targets": lambda random, rows, classes: np.full((rows, classes), 1 / classes, np.float32),
 }
 
