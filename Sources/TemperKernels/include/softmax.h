@@ -1,27 +1,13 @@
-// Softmax, log-softmax and softmax cross-entropy of rows.
+// The largest probabilities of a softmax, and the thresholds of entmax.
 #ifndef TEMPER_SOFTMAX_H
 #define TEMPER_SOFTMAX_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "row_program.h"
 #include "variant.h"
 
 // Strides are in elements; the elements of a row are contiguous. F32 or F64.
-typedef struct temper_softmax_job {
-  temper_element element;
-  temper_variant variant;
-  bool logarithm;   // of the softmax
-  int64_t classes;  // at least 1
-  const void *logits;
-  int64_t row_stride;
-  void *out;  // in place if it is `logits`, with the same stride
-  int64_t out_row_stride;
-} temper_softmax_job;
-
-// Does the rows [begin, end).
-void temper_softmax(const temper_softmax_job *job, int64_t begin, int64_t end);
 
 // The k largest probabilities of each row, falling, and where they are; of equals the first. The other probabilities are
 // never written, and a row is read once.
@@ -53,24 +39,5 @@ typedef struct temper_threshold_job {
 
 // Does the rows [begin, end).
 void temper_threshold(const temper_threshold_job *job, int64_t begin, int64_t end);
-
-// With p = softmax(logits) and y the target: loss = -log p_y, gradient_k = scale (p_k - [k = y]). A row whose target is
-// outside [0, classes) is left out: loss and gradient are 0.
-typedef struct temper_softmax_cross_entropy_job {
-  temper_element element;
-  temper_variant variant;
-  int64_t classes;  // at least 1
-  const void *logits;
-  int64_t row_stride;
-  const int32_t *targets;
-  void *loss;      // one per row
-  void *gradient;  // or NULL; not `logits`
-  int64_t gradient_row_stride;
-  const void *row_scales;  // factor of each row's gradient, or NULL for 1
-  double scale;            // factor of all
-} temper_softmax_cross_entropy_job;
-
-// Does the rows [begin, end).
-void temper_softmax_cross_entropy(const temper_softmax_cross_entropy_job *job, int64_t begin, int64_t end);
 
 #endif

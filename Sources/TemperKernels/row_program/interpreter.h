@@ -168,7 +168,10 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
         streams ahead = {.count = 0};
         const bool same_phase = next < column_end, same_row = same_phase || end < program->instruction_count;
         const int64_t then = same_phase ? next : column_begin, left = column_end - then;
-        if (asks && (same_row || row + rows < row_end))
+        int32_t loops = 0;
+        for (int32_t i = begin; i < end; ++i) loops += !plan->steps[i].idle;
+        // One loop: the processor sees its memory come by itself, and what it does is not held up.
+        if (asks && loops > 1 && (same_row || row + rows < row_end))
           find_streams(&ahead, plan,
                        program->instructions[same_phase ? begin
                                              : same_row ? end

@@ -1,6 +1,9 @@
 // Template over REAL: softmax.h, thresholds. Newton's method on the 1/s-norm of the powers: it is nearly a line in the
 // threshold, and convex or concave such that every step ends before the root. Few classes: many rows at a time.
 
+// Rows of up to FEW classes, TOGETHER of them at a time.
+enum { FEW = 32, TOGETHER = 64 };
+
 // u^(1/s) and what the sum of it changes by, but for a factor: u^(1/s - 1).
 typedef struct power_terms {
   REAL value, slope;

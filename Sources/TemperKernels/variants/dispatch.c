@@ -58,7 +58,5 @@ DEFINE_ROW_PROGRAM_SWEEP(f64)
       CHOOSE(resolved, name##_f64)(job, begin, end);                      \
   }
 
-DEFINE_KERNEL(temper_softmax, temper_softmax_job)
-DEFINE_KERNEL(temper_softmax_cross_entropy, temper_softmax_cross_entropy_job)
 DEFINE_KERNEL(temper_softmax_topk, temper_softmax_topk_job)
 DEFINE_KERNEL(temper_threshold, temper_threshold_job)

@@ -30,7 +30,6 @@
 #include "../row_program/reductions.h"
 #include "../row_program/interpreter.h"
 #include "../row_program/sweep.h"
-#include "../rows/softmax_kernels.h"
 #include "../rows/softmax_topk_kernel.h"
 #include "../rows/threshold_kernel.h"
 // clang-format on
