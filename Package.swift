@@ -2,7 +2,8 @@
 import PackageDescription
 
 // Every Swift module: language mode 6, strict memory safety, no warning let through. Regular expressions, which no room
-// uses, are not imported: their parser is a tenth of the library. The linker drops and folds functions by their sections.
+// uses, are not imported: their parser is a tenth of the library. The linker drops and folds functions by their
+// sections.
 let strict: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .strictMemorySafety(),

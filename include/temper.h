@@ -1245,10 +1245,11 @@ typedef struct temper_robust_report {
 
 /* Trains on data as they are: tries a few ways, plain ones and such that do not trust every label, on parts of the data,
  * takes the one that does best on samples it did not learn from (plain training, or a way made for wrong labels or rare
- * classes where that does better, unless another is clearly better; where more than a fifth of the labels look wrong, plain
- * training only if it is clearly better), and trains a model with it that standardizes its inputs itself. Where every
- * class counts alike and one has fewer than ten samples, scores say nothing and logit adjustment is taken. x (N, D) floats; y (N,) class ids below `class_count`, or with class_count 0 numbers. The model gives
- * logits (N, class_count), calibrated, or numbers (N, 1).
+ * classes where that does better, unless another is clearly better; where more than a fifth of the labels look wrong,
+ * plain training only if it is clearly better), and trains a model with it that standardizes its inputs itself. Where
+ * every class counts alike and one has fewer than ten samples, scores say nothing and logit adjustment is taken.
+ * x (N, D) floats; y (N,) class ids below `class_count`, or with class_count 0 numbers. The model gives logits
+ * (N, class_count), calibrated, or numbers (N, 1).
  * `report` may be NULL; so may `details`: "suspicion" (N,), how probable it is that a sample's label or number is wrong;
  * "believed" (N,), the class or number that the model believes; "losses" (N,); "remoteness" (N,), how many robust
  * deviations a sample's distance to its neighbours lies above the median (outliers: above 6), empty for few samples; of
