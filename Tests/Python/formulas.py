@@ -1,0 +1,163 @@
+"""What the pages of methods say, in NumPy, with every parameter: an oracle that shares no code with what it judges.
+
+A formula is a function of the parameters `p`, the inputs `x` and the inputs `held`, which are the same but constant for
+gradients. Values and slopes (central differences of the formula) are compared for every way to call the method, every
+choice of its parameters, and numbers drawn around their defaults.
+"""
+
+import itertools
+import types
+
+import numpy as np
+import pytest
+import samples
+
+import temper
+
+ALL = {}
+
+
+def formula(*names, **ranges):
+    """Registers a function as the formula of these methods. ranges: where a parameter is drawn from."""
+
+    def add(function):
+        for name in names:
+            ALL[name] = (function, ranges)
+        return function
+
+    return add
+
+
+class Inputs(types.SimpleNamespace):
+    """Inputs by name; None for those that did not come."""
+
+    def __getattr__(self, name):
+        return None
+
+
+def log_softmax(z, axis=-1):
+    z = z - z.max(axis, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis, keepdims=True))
+
+
+def softmax(z, axis=-1):
+    return np.exp(log_softmax(z, axis))
+
+
+def logsumexp(z, axis=-1):
+    top = z.max(axis)
+    return top + np.log(np.exp(z - np.expand_dims(top, axis)).sum(axis))
+
+
+def softplus(z):
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def sigmoid(z):
+    return np.exp(-softplus(-z))
+
+
+def log_sigmoid(z):
+    return -softplus(-z)
+
+
+def one_hot(targets, classes):
+    return np.eye(classes)[targets] if targets.ndim == 1 else targets
+
+
+def cross_entropy(z, targets):
+    return -(one_hot(targets, z.shape[-1]) * log_softmax(z)).sum(-1)
+
+
+def unit(x):
+    return x / np.sqrt((x * x).sum(-1, keepdims=True))
+
+
+def over_elements(p, values):
+    """(N, ...) put together by sample as the parameter `elements` says."""
+    flat = values.reshape(len(values), -1)
+    return flat.sum(1) if p.elements == "sum" else flat.mean(1)
+
+
+def by_sample(numbers, like):
+    """(N,) beside (N, ...)."""
+    return numbers.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def squared(x):
+    return (x.reshape(len(x), -1) ** 2).sum(1)
+
+
+def _draw(rng, entry, ranges):
+    if entry["optional"] and rng.random() < 0.4:
+        return None
+    if entry["name"] in ranges:
+        low, high = ranges[entry["name"]]
+        value = rng.uniform(low, high)
+    else:
+        around = entry["default"] or 0.3
+        value = float(np.clip(rng.uniform(0.6, 1.6) * around, entry.get("minimum", -np.inf), entry.get("maximum", np.inf)))
+    return round(value) if entry["type"] == "integer" else value
+
+
+def settings(record, ranges, rng):
+    """The defaults, then every combination of choices, with numbers drawn anew for each."""
+    yield {}
+    parts = []
+    for entry in record["parameters"]:
+        if entry["type"] == "choice":
+            parts.append(entry["choices"])
+        elif entry["type"] == "boolean":
+            parts.append([False, True])
+        else:
+            parts.append([None])
+    for chosen in itertools.product(*parts):
+        yield {
+            entry["name"]: choice if choice is not None else _draw(rng, entry, ranges)
+            for entry, choice in zip(record["parameters"], chosen)
+            if choice is not None or ranges.get(entry["name"]) != ()
+        }
+
+
+def cases(kinds):
+    """(record, variant) of every way to call every method that has a formula."""
+    records = [record for kind in kinds for record in temper.catalog(kind) if record["name"] in ALL]
+    return [pytest.param(record, variant, id=name) for record, variant, name in samples.cases(records)]
+
+
+def _slope(function, arrays, name, direction, step=1e-6):
+    low, high = ({**arrays, name: arrays[name] + sign * step * direction} for sign in (-1, 1))
+    return (function(high) - function(low)) / (2 * step)
+
+
+def check(record, variant, rng, prepare=None):
+    function, ranges = ALL[record["name"]]
+    make = temper.loss if record["kind"] == "loss" else temper.op
+    defaults = {entry["name"]: entry["default"] for entry in record["parameters"]}
+    for chosen in settings(record, ranges, rng):
+        arrays = samples.inputs(rng, record, variant)
+        if prepare:
+            prepare(rng, arrays)
+        p, held = types.SimpleNamespace(**{**defaults, **chosen}), Inputs(**arrays)
+        try:
+            expected = function(p, held, held)
+        except NotImplementedError:
+            continue
+        method = make(record["name"], **chosen)
+        np.testing.assert_allclose(method(**arrays), expected, rtol=1e-8, atol=1e-10, err_msg=str(chosen))
+        wrt = samples.differentiable(variant)
+        if not wrt:
+            continue
+        weights = rng.normal(size=np.shape(expected)) if record["kind"] != "loss" else 1.0
+        if record["kind"] == "loss":
+            gradients = method.value_and_grad(**arrays, reduction="sum", wrt=wrt)[1]
+        else:
+            gradients = method.vjp(dy=weights, **arrays)
+            gradients = gradients if isinstance(gradients, dict) else {wrt[0]: gradients}
+        for name in wrt:
+            direction = rng.normal(size=arrays[name].shape)
+            slope = _slope(
+                lambda moved: (function(p, Inputs(**moved), held) * weights).sum(), arrays, name, direction
+            )
+            found = (gradients[name] * direction).sum()
+            assert found == pytest.approx(slope, rel=2e-5, abs=2e-6), (name, chosen)
