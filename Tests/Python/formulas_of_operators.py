@@ -1,8 +1,10 @@
 """The operators and activations of the pages, and those that everyone expects, as formulas of NumPy."""
 
-import numpy as np
-from formulas import formula, log_softmax, logsumexp, sigmoid, softmax, softplus, unit
 from math import erf
+
+import numpy as np
+
+from formulas import formula, log_softmax, logsumexp, sigmoid, softmax, softplus, unit
 
 _erf = np.vectorize(erf)
 
@@ -137,9 +139,14 @@ def _(p, x, held):
     return log_softmax(x.x)
 
 
-@formula("online_softmax_topk")
+@formula("online_softmax_topk", k=(1, 7))
 def _(p, x, held):
     return -np.sort(-softmax(x.x), axis=-1)[..., : p.k]
+
+
+@formula("online_softmax_topk_positions", k=(1, 7))
+def _(p, x, held):
+    return np.argsort(-x.x, axis=-1, kind="stable")[..., : p.k]
 
 
 @formula("adaptive_temperature_softmax", entropy_threshold=(0.8, 1.3), min_beta=(0.5, 1.6))
@@ -313,12 +320,9 @@ def _(p, x, held):
     return x.x * np.minimum(1, p.tau / norm)
 
 
-@formula("smooth_labels", num_classes=())
+@formula("smooth_labels", num_classes=(5, 5))
 def _(p, x, held):
-    if x.targets.ndim == 1:
-        targets = np.eye(len(x.prior))[x.targets]
-    else:
-        targets = x.targets
+    targets = np.eye(len(x.prior))[x.targets] if x.targets.ndim == 1 else x.targets
     share = 1 / targets.shape[1] if x.prior is None else x.prior
     return (1 - p.smoothing) * targets + p.smoothing * share
 
@@ -426,6 +430,20 @@ def _(p, x, held):
     for j in x.draws:
         product = product + rest / len(x.draws) / q[j] * np.outer(x.x[:, j], x.y[j])
     return product
+
+
+@formula("majority_vote")
+def _(p, x, held):
+    counts = (x.votes[..., None] == np.arange(int(x.num_classes))).sum(1)
+    return counts / counts.sum(1, keepdims=True)
+
+
+@formula("kv_token_infusion")
+def _(p, x, held):
+    rows = x.rows.astype(bool)[:, None]
+    keys = np.where(rows & (p.replace != "values"), x.custom_keys, x.base_keys)
+    values = np.where(rows & (p.replace != "keys"), x.custom_values, x.base_values)
+    return softmax(x.queries @ keys.T / np.sqrt(keys.shape[1])) @ values
 
 
 @formula("coordinate_median")

@@ -1,9 +1,13 @@
 """Methods against what their pages say, for every parameter: see formulas.py."""
 
-import formulas
-import formulas_of_losses  # noqa: F401  (registers)
-import formulas_of_operators  # noqa: F401
 import pytest
+
+import formulas
+import formulas_of_comparisons  # noqa: F401  (registers)
+import formulas_of_generative_losses  # noqa: F401
+import formulas_of_losses  # noqa: F401
+import formulas_of_operators  # noqa: F401
+import formulas_of_robust_losses  # noqa: F401
 
 
 @pytest.mark.parametrize("record, variant", formulas.cases(["loss"]))
