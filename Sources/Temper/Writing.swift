@@ -69,7 +69,7 @@ extension Tensor {
 
   /// Whether two elements may share memory: sorted by step, each axis must step over all of those before it.
   private var sharesElements: Bool {
-    guard count > 1 else { return false }
+    guard count > 1, !isDense else { return false }
     var reach = 0
     let axes = zip(shape.sizes, strides).filter { $0.0 > 1 }.map { (size: $0.0, step: Swift.abs($0.1)) }
     for axis in axes.inOrder({ $0.step < $1.step }) {
@@ -83,8 +83,8 @@ extension Tensor {
   var bytes: Range<UInt> {
     guard count > 0 else { return 0..<0 }
     var (low, high) = (0, dtype.byteCount)
-    for (size, step) in zip(shape.sizes, strides) {
-      let reach = (size - 1) * step * dtype.byteCount
+    for axis in 0..<shape.rank {
+      let reach = (shape[axis] - 1) * strides[axis] * dtype.byteCount
       if reach < 0 { low += reach } else { high += reach }
     }
     let start = unsafe UInt(bitPattern: pointer)

@@ -31,7 +31,7 @@ package enum Int8Product {
     unsafe (product.b_row_stride, product.b_column_stride) = (Int64(b.strides[0]), Int64(b.strides[1]))
     unsafe product.c = c.pointer.assumingMemoryBound(to: Int32.self)
     unsafe product.c_row_stride = Int64(c.strides[0])
-    var plan = unsafe temper_int8_plan_make(&product)
+    var plan = unsafe temper_int8_plan_make(&product, Int64(workers.count))
     let scratch = try workers.scratch(Int(plan.scratch_bytes))
     unsafe withUnsafePointer(to: &product) { product in
       unsafe withUnsafePointer(to: &plan) { plan in

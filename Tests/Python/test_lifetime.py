@@ -1,6 +1,5 @@
 """Handles are given back, memory stays as long as someone looks at it, and the end of the process is quiet."""
 
-import collections
 import gc
 import subprocess
 import sys
@@ -19,7 +18,12 @@ from temper._library import library
 def counted(monkeypatch, name):
     """The pointers that are freed from now on."""
     freed, free = [], getattr(library, name)
-    monkeypatch.setattr(library, name, lambda pointer: (freed.append(pointer.value), free(pointer))[1])
+
+    def note(pointer):
+        freed.append(getattr(pointer, "value", pointer))
+        free(pointer)
+
+    monkeypatch.setattr(library, name, note)
     return freed
 
 
@@ -33,7 +37,7 @@ def test_objects_give_their_handles_back(monkeypatch):
 
 
 def test_calls_leave_few_tensors_behind(monkeypatch):
-    resting = collections.OrderedDict()
+    resting = {}
     monkeypatch.setattr(_arrays, "_resting", resting)
     monkeypatch.setattr(_arrays, "_MOST_RESTING", 3)
     freed = counted(monkeypatch, "tensor_free")
@@ -46,8 +50,8 @@ def test_calls_leave_few_tensors_behind(monkeypatch):
             loss.value_and_grad(x, [0, 7])
         with pytest.raises(temper.Error):
             loss(x, [0, 1], out=np.zeros(9))
-    assert len(made) > 6 and len(resting) == 3
-    assert sorted(freed + [pointer.value for pointer in resting.values()]) == sorted(made)
+    assert len(made) > 6 and 2 <= len(resting) <= 3
+    assert sorted([*freed, *resting.values()]) == sorted(made)
 
 
 def test_handles_of_arrays_are_used_again(monkeypatch):
@@ -84,10 +88,32 @@ def test_another_look_at_the_same_memory_is_another_tensor():
         temper.matmul_int8(one[:2, :2], one[:2, :2], out=locked)
 
 
-def test_an_array_twice_in_one_call():
-    x = np.arange(4, dtype=np.int8).reshape(2, 2)
-    for _ in range(3):
-        np.testing.assert_array_equal(temper.matmul_int8(x, x), x.astype(int) @ x)
+def test_an_array_twice_in_one_call(monkeypatch):
+    made, borrow = [], library.tensor_borrow
+    monkeypatch.setattr(library, "tensor_borrow", lambda out, *rest: (borrow(out, *rest), made.append(out._obj.value)))
+    x, out = np.arange(4, dtype=np.int8).reshape(2, 2), np.zeros((2, 2), np.int32)
+    for right in (x, x.T):
+        for _ in range(3):
+            np.testing.assert_array_equal(temper.matmul_int8(x, right, out=out), x.astype(int) @ right)
+    assert len(made) == 3  # x, out, and x by columns
+
+
+def test_the_handle_of_an_array_in_use_is_not_another_calls():
+    """A callback uses arrays of the call that it comes from, and so many others that handles are given back."""
+    x, y = np.random.default_rng(0).standard_normal((32, 4), np.float32), np.zeros(32, int)
+    loss, seen = temper.loss("cross_entropy"), []
+
+    def callback(numbers):
+        seen.append(loss(x, y))
+        for _ in range(300):
+            loss(x.copy(), y)
+
+    model = temper.Model([{"dense": 4}], input=4, seed=0)
+    temper.Trainer(model, batch_size=32).fit(x, y, epochs=2, callback=callback)
+    plain = temper.Model([{"dense": 4}], input=4, seed=0)
+    temper.Trainer(plain, batch_size=32).fit(x, y, epochs=2)
+    assert seen and all((values == seen[0]).all() for values in seen)
+    np.testing.assert_array_equal(model.predict(x), plain.predict(x))
 
 
 def test_threads_share_an_array():

@@ -36,13 +36,16 @@ private struct Product: CustomStringConvertible {
     return Array(UnsafeBufferPointer(start: start, count: m * (n + 1)))
   }
 
-  func planned(_ variant: temper_variant, backward: Bool = false) -> [Int32] {
+  /// On one thread in order, or as several may come to it: from the last piece to the first.
+  func planned(_ variant: temper_variant, threads: Int64) -> [Int32] {
     run { product in
       product.variant = variant
-      var plan = temper_int8_plan_make(&product)
+      var plan = temper_int8_plan_make(&product, threads)
       let scratch = GuardedMemory(bytes: Int(plan.scratch_bytes))
       let pieces = Array(0..<plan.piece_count)
-      for piece in backward ? pieces.reversed() : pieces { temper_int8_run_piece(&product, &plan, piece, scratch.base) }
+      for piece in threads > 1 ? pieces.reversed() : pieces {
+        temper_int8_run_piece(&product, &plan, piece, scratch.base)
+      }
       #expect(scratch.isIntact, "\(self) wrote beyond its scratch memory")
     }
   }
@@ -51,8 +54,8 @@ private struct Product: CustomStringConvertible {
 private let products: [Product] =
   [
     (1, 1, 1), (1, 5, 3), (3, 17, 64), (4, 64, 65), (5, 65, 130), (8, 600, 33), (9, 1, 7), (9, 33, 4), (12, 32, 64),
-    (13, 31, 100), (25, 70, 129), (40, 400, 35), (11, 40, 2100), (2, 40, 4200), (30, 1100, 5), (3, 9, 0), (20, 9, 0),
-    (0, 4, 4), (4, 0, 4),
+    (13, 31, 100), (25, 70, 129), (40, 400, 35), (11, 40, 2100), (150, 260, 520), (2, 40, 4200), (30, 1100, 5),
+    (3, 9, 0), (20, 9, 0), (0, 4, 4), (4, 0, 4),
   ].flatMap { m, n, k in [false, true].map { Product(m: m, n: n, k: k, isTransposed: $0) } }
 
 @Suite struct Int8Tests {
@@ -60,8 +63,8 @@ private let products: [Product] =
     for product in products {
       let expected = product.run { temper_int8_product_reference(&$0) }
       for variant in variants {
-        #expect(product.planned(variant) == expected, "\(product), variant \(variant.rawValue)")
-        #expect(product.planned(variant, backward: true) == expected, "\(product), variant \(variant.rawValue)")
+        #expect(product.planned(variant, threads: 1) == expected, "\(product), variant \(variant.rawValue)")
+        #expect(product.planned(variant, threads: 2) == expected, "\(product), variant \(variant.rawValue)")
       }
     }
   }
@@ -77,7 +80,7 @@ private let products: [Product] =
         var product = temper_int8_product(
           variant: variant, m: Int64(m), n: 1, k: Int64(k), a: a, a_row_stride: Int64(k), b: lowest, b_row_stride: 1,
           b_column_stride: Int64(k), c: &c, c_row_stride: 1)
-        let plan = temper_int8_plan_make(&product)
+        let plan = temper_int8_plan_make(&product, 2)
         let scratch = GuardedMemory(bytes: Int(plan.scratch_bytes))
         a.withUnsafeBufferPointer { a in
           lowest.withUnsafeBufferPointer { b in

@@ -1,7 +1,7 @@
 // Matrix products of 8-bit integers: C = A B, A and B int8, C int32. Every sum is exact modulo 2^32, so all variants
 // and any number of threads give the same bits; with k <= TEMPER_INT8_EXACT_DEPTH no sum can overflow.
 //
-// A plan cuts C into independent pieces by shape alone, as in matmul.h.
+// A plan cuts C into independent pieces; since every sum is exact, it may look at the number of threads too.
 #ifndef TEMPER_INT8_PRODUCT_H
 #define TEMPER_INT8_PRODUCT_H
 
@@ -34,7 +34,7 @@ typedef struct temper_int8_plan {
 } temper_int8_plan;
 
 // Reads shapes and strides, not the pointers' targets.
-temper_int8_plan temper_int8_plan_make(const temper_int8_product *product);
+temper_int8_plan temper_int8_plan_make(const temper_int8_product *product, int64_t threads);
 
 void temper_int8_run_piece(const temper_int8_product *product, const temper_int8_plan *plan, int64_t piece,
                            void *scratch);

@@ -20,6 +20,9 @@ enum { FAR_BYTES = 1 << 20 };
 // Lines this far apart share a set of the first-level cache.
 enum { CACHE_SET_PERIOD = 4096 };
 
+// Pieces are multiples of it: tiles of so many rows or more take as long for a row as the largest.
+enum { ROW_GRAIN = 4 };
+
 enum { FLIP = 0x80, FLIPS = 0x80808080 };
 
 enum way : int32_t { TILES, DOTS, COMBINE };
@@ -75,7 +78,7 @@ static int64_t b_bytes(const int8_kernels *kernels, int64_t depth, int64_t colum
   return round_up(round_up(minimum(columns, WIDTH_BLOCK), tile_columns(kernels)) * round_up(depth, 4), ALIGNMENT);
 }
 
-temper_int8_plan temper_int8_plan_make(const temper_int8_product *product) {
+temper_int8_plan temper_int8_plan_make(const temper_int8_product *product, int64_t threads) {
   const int64_t m = product->m, n = product->n, k = product->k;
   temper_int8_plan plan = {.variant = product->variant, .row_pieces = 1, .column_pieces = 1};
   if (m == 0 || n == 0) return plan;
@@ -89,7 +92,7 @@ temper_int8_plan temper_int8_plan_make(const temper_int8_product *product) {
     plan.scratch_bytes = (size_t)(m * padded_depth(k) + (plan.way == COMBINE ? INT8_DOT_ROWS * columns * 4 : 0));
   } else {
     // Bytes are multiplied four times as fast as floats, and packed no faster.
-    const int64_t wanted = even_pieces(wanted_pieces((double)m * (double)n * (double)k / 8));
+    const int64_t wanted = threads == 1 ? 1 : even_pieces(wanted_pieces((double)m * (double)n * (double)k / 8));
     cut_output(&plan, m, n, wanted, maximum(1, m / (2 * kernels->tile_rows)),
                maximum(1, n / (2 * tile_columns(kernels))));
     const int64_t depth = minimum(k, DEPTH_BLOCK);
@@ -187,7 +190,7 @@ static void multiply_block(const int8_kernels *kernels, const temper_int8_produc
 void temper_int8_run_piece(const temper_int8_product *product, const temper_int8_plan *plan, int64_t piece,
                            void *scratch) {
   const int8_kernels *kernels = temper_int8_kernels(plan->variant);
-  const range rows = part_of(product->m, plan->row_pieces, piece / plan->column_pieces, kernels->tile_rows);
+  const range rows = part_of(product->m, plan->row_pieces, piece / plan->column_pieces, ROW_GRAIN);
   const int64_t grain = plan->way == TILES ? tile_columns(kernels) : plan->way == DOTS ? DOT_COLUMNS : COMBINED_COLUMNS;
   const range columns = part_of(product->n, plan->column_pieces, piece % plan->column_pieces, grain);
   if (rows.begin == rows.end || columns.begin == columns.end) return;

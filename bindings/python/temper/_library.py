@@ -77,19 +77,25 @@ class Library:
         return function
 
     def _checked(self, symbol):
-        make_error, reference = self.header.structs["temper_error"], ctypes.byref
+        """Without an error of its own for every call: that of the last one that failed is this thread's."""
 
         def call(*arguments):
-            error = make_error()
-            status = symbol(*arguments, reference(error))
-            if pending.exceptions:
-                exception = pending.exceptions[0]
-                pending.exceptions.clear()
-                raise exception
-            if status:
-                raise errors._from_status(error)
+            if symbol(*arguments, None) or pending.exceptions:
+                raise self._failure()
 
         return call
+
+    def _failure(self):
+        if not pending.exceptions:
+            return errors._from_status(self._last_error().contents)
+        exception = pending.exceptions[0]
+        pending.exceptions.clear()
+        return exception
+
+    def _last_error(self):
+        function = self._loaded.temper_last_error
+        function.restype = ctypes.POINTER(self.header.structs["temper_error"])
+        return function()
 
     def struct(self, name, /, **fields):
         """A struct of temper.h with these fields and its size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 from typing import TYPE_CHECKING
 
@@ -146,16 +147,12 @@ class Loss(Method):
         loss.parameters = {entry["name"]: entry["default"] for entry in loss.record["parameters"]}
         return loss
 
-    @property
+    @functools.cached_property
     def record(self):
         """The record of the loss, as a dict: also of a composed one, which is in no catalogue."""
-        if self._record is None:
-            self._record = json.loads(
-                library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_JSON"])
-            )
-        return self._record
+        return json.loads(library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_JSON"]))
 
-    _record = _shown = None
+    _shown = None
 
     def _describe(self):
         return library.text(library.loss_describe, self, library.constants["TEMPER_FORMAT_TEXT"])

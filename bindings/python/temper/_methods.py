@@ -1,5 +1,6 @@
 """What all methods of the catalogue have in common: they are made by name, and documented by their record."""
 
+import functools
 import inspect
 
 from ._arrays import words
@@ -25,7 +26,7 @@ class Method(Handle):
         """The name in the catalogue."""
         return self.record["name"]
 
-    @property
+    @functools.cached_property
     def record(self):
         """The record in the catalogue, as a dict."""
         return self._context.record(self._given)
@@ -37,22 +38,30 @@ class Method(Handle):
         settings = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
         return f"temper.{self._kind}({self._given!r}{settings})"
 
+    @functools.cached_property
+    def _input_names(self):
+        return [entry["name"] for entry in self.record["inputs"]]
+
+    @functools.cached_property
+    def _texts(self):
+        return [entry["name"] for entry in self.record["inputs"] if entry.get("text")]
+
     def _named(self, positional, named, call=None):
         """Inputs by name: by position they are in the order of the call (else the record). None stands for no input."""
-        names = call["inputs"] if call else [entry["name"] for entry in self.record["inputs"]]
+        names = call["inputs"] if call else self._input_names
         if len(positional) > len(names):
             what = f"{call['name']} of {self.name}" if call else self.name
             raise TypeError(
                 f"{what} takes at most {len(names)} inputs by position ({', '.join(names)}); {len(positional)} came"
             )
         by_name = dict(zip(names, positional))
-        twice = by_name.keys() & named.keys()
-        if twice:
-            raise TypeError(f"{self.name} got {', '.join(sorted(twice))} by position and by name")
-        by_name.update(named)
-        for entry in self.record["inputs"]:
-            if entry.get("text") and by_name.get(entry["name"]) is not None:
-                by_name[entry["name"]] = words(by_name[entry["name"]])
+        if named:
+            if twice := by_name.keys() & named.keys():
+                raise TypeError(f"{self.name} got {', '.join(sorted(twice))} by position and by name")
+            by_name.update(named)
+        for name in self._texts:
+            if by_name.get(name) is not None:
+                by_name[name] = words(by_name[name])
         return {name: value for name, value in by_name.items() if value is not None}
 
 
