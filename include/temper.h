@@ -871,13 +871,18 @@ typedef struct temper_quantize_step {
  * the same bytes. Any other value stops with TEMPER_ERROR_INVALID_ARGUMENT. [callback] */
 typedef int32_t (*temper_quantize_function)(void *user, const temper_quantize_step *step);
 
-/* Quantizes the weights of a safetensors file, float32, float64, float16 or bfloat16, one after the other into another
- * file: only one is in memory at a time, so the file may be larger than memory. Of a model all weights that
- * temper_quantizer_quantize_model packs, else all of at least two dimensions; the rest is copied. For methods that look
- * at the weights alone. A target that ends in .gguf becomes a GGUF file. The new file appears whole or not at all.
- * `progress` may be NULL. [one-per-handle] */
+/* Quantizes the weights of a safetensors file, float32, float64, float16 or bfloat16, or of a GGUF file, one after the
+ * other into another file: only one is in memory at a time, so the file may be larger than memory. Of a model all
+ * weights that temper_quantizer_quantize_model packs, else all of at least two dimensions; the rest is copied. For
+ * methods that look at the weights alone. A target that ends in .gguf becomes a GGUF file. The new file appears whole
+ * or not at all. `progress` may be NULL. [one-per-handle] */
 int32_t temper_quantizer_quantize_file(temper_quantizer *quantizer, const char *source, const char *target,
                                        temper_quantize_function progress, void *user, temper_error *error);
+
+/* The same; the tensors named in `skip` stay floats. Each must be in the file. [one-per-handle] */
+int32_t temper_quantizer_quantize_file_except(temper_quantizer *quantizer, const char *source, const char *target,
+                                              const char *const *skip, uint64_t skip_count,
+                                              temper_quantize_function progress, void *user, temper_error *error);
 
 /* What quantizing one weight cost and saved. */
 typedef struct temper_quantization_report {

@@ -175,6 +175,8 @@ typedef struct temper_api {
   int32_t (*trainer_state)(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);
   int32_t (*quantizer_quantize_file)(temper_quantizer *quantizer, const char *source, const char *target,
     temper_quantize_function progress, void *user, temper_error *error);
+  int32_t (*quantizer_quantize_file_except)(temper_quantizer *quantizer, const char *source, const char *target,
+    const char *const *skip, uint64_t skip_count, temper_quantize_function progress, void *user, temper_error *error);
   int32_t (*quantizer_run)(temper_model **out, temper_quantizer *quantizer, temper_model *model,
     const temper_quantization_options *options, temper_error *error);
   int32_t (*quantizer_observe)(temper_quantizer *quantizer, temper_model *model, temper_tensor *x, temper_error *error);

@@ -101,13 +101,32 @@ func quantized(_ handle: OpaquePointer?, _ argument: Int32) throws(TemperError) 
   _ handle: OpaquePointer?, _ source: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?,
   _ progress: temper_quantize_function?, _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
 ) -> Int32 {
+  unsafe quantizeFile(handle, source, target, nil, 0, progress, user, error)
+}
+
+@implementation @c public func temper_quantizer_quantize_file_except(
+  _ handle: OpaquePointer?, _ source: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?,
+  _ skip: UnsafePointer<UnsafePointer<CChar>?>?, _ skipCount: UInt64, _ progress: temper_quantize_function?,
+  _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
+  unsafe quantizeFile(handle, source, target, skip, skipCount, progress, user, error)
+}
+
+private func quantizeFile(
+  _ handle: OpaquePointer?, _ source: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?,
+  _ skip: UnsafePointer<UnsafePointer<CChar>?>?, _ skipCount: UInt64, _ progress: temper_quantize_function?,
+  _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<temper_error>?
+) -> Int32 {
   unsafe edge(error) { () throws(TemperError) in
     let handle = unsafe try quantizer(handle, 0)
     let (source, target) = unsafe (try path(source, 1), try path(target, 2))
+    let skip = unsafe try list(skip, skipCount, "skip", 3) { entry throws(TemperError) in
+      unsafe try text(entry, "an entry of skip", 3)
+    }
     let work = FileQuantization(
       handle.quantizer, settings: handle.settings, catalogue: handle.context.catalogue,
       workers: handle.context.workers)
-    try work.run(from: source, to: target) { step throws(TemperError) in
+    try work.run(from: source, to: target, skip: Set(skip)) { step throws(TemperError) in
       guard let progress = unsafe progress else { return }
       var told = unsafe temper_quantize_step()
       unsafe told.struct_size = UInt32(unsafe MemoryLayout<temper_quantize_step>.size)

@@ -111,6 +111,7 @@ static const temper_api api = {
     temper_trainer_network,
     temper_trainer_state,
     temper_quantizer_quantize_file,
+    temper_quantizer_quantize_file_except,
     temper_quantizer_run,
     temper_quantizer_observe,
     temper_quantizer_save,

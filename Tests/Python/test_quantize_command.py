@@ -90,10 +90,12 @@ SIZE, COUNT = (2048, 2048), 4
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Four matrices of 16 MB."""
-    path, weight = tmp_path_factory.mktemp("large") / "in.safetensors", np.random.default_rng(0).standard_normal(SIZE, np.float32)
-    temper.save_file({f"w{i}": weight for i in range(COUNT)}, path, context=CONTEXT)
-    return path
+    """Four matrices of 16 MB, in files of either kind."""
+    folder, weight = tmp_path_factory.mktemp("large"), np.random.default_rng(0).standard_normal(SIZE, np.float32)
+    tensors = {f"w{i}": weight for i in range(COUNT)}
+    temper.save_file(tensors, folder / "in.safetensors", context=CONTEXT)
+    temper.save_file(tensors, folder / "in.gguf", types=dict.fromkeys(tensors, "F16"), context=CONTEXT)
+    return folder
 
 
 def grown(code, *arguments):
@@ -114,13 +116,14 @@ def grown(code, *arguments):
 COMMAND = "sys.argv = ['temper', 'quantize', *sys.argv[1:]]\ncommand.main()"
 
 
-@pytest.mark.parametrize("end, options", [
-    ("safetensors", ("--bits", 4)), ("gguf", ("--bits", 8)), ("gguf", ("--type", "Q8_0")),
-    ("safetensors", ("--method", "float16")),
+@pytest.mark.parametrize("source, end, options", [
+    ("safetensors", "safetensors", ("--bits", 4)), ("safetensors", "gguf", ("--bits", 8)),
+    ("safetensors", "gguf", ("--type", "Q8_0")), ("safetensors", "safetensors", ("--method", "float16")),
+    ("safetensors", "gguf", ("--bits", 4, "--skip", "w[12]")), ("gguf", "gguf", ("--bits", 4)),
 ], ids=str)  # fmt: skip
-def test_memory_is_that_of_the_largest_layer(end, options, large, tmp_path):
+def test_memory_is_that_of_the_largest_layer(source, end, options, large, tmp_path):
     """One matrix after the other: quantizing takes less than two of them beyond what the program has."""
-    assert grown(COMMAND, large, *options, "--out", tmp_path / f"out.{end}") < 2 * 4 * np.prod(SIZE)
+    assert grown(COMMAND, large / f"in.{source}", *options, "--out", tmp_path / f"out.{end}") < 2 * 4 * np.prod(SIZE)
 
 
 def test_calibration_need_not_fit_in_memory(tmp_path):
@@ -200,6 +203,18 @@ def test_plain_tensors(end, tmp_path, rng):
         assert file.metadata["by"] == "test" and "a.codes" in file
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("a ")]
     assert 30 < float(line.split()[-1]) < 60
+
+
+@pytest.mark.parametrize("method", ["round_to_nearest", "gptq"])
+def test_skipped_weights_of_models(model, method, tmp_path, rng):
+    np.save(tmp_path / "x.npy", rng.standard_normal((64, 32)).astype(np.float32))
+    calibration = ("--calibration", tmp_path / "x.npy") if method == "gptq" else ()
+    out = tmp_path / "out.safetensors"
+    result = run(tmp_path / "model.safetensors", "--method", method, "--skip", "2.*", "--out", out, *calibration)
+    assert result.returncode == 0, result.stderr
+    before, after = model.parameters(), temper.load(out, CONTEXT).parameters()
+    np.testing.assert_array_equal(after["2.weight"], before["2.weight"])
+    assert (after["0.weight"] != before["0.weight"]).any()
 
 
 def test_what_cannot_be_done_is_said_and_writes_nothing(model, tmp_path, rng):

@@ -160,6 +160,63 @@ def test_models_become_gguf_a_tensor_at_a_time(tmp_path, layers, shape):
     assert temper.load(tmp_path / "streamed.gguf").parameters().keys() == model.parameters().keys()
 
 
+@pytest.mark.parametrize("end", ["safetensors", "gguf"])
+def test_gguf_files_become_what_their_numbers_become(tmp_path, end):
+    weight = RNG.normal(size=(8, 64)).astype(np.float32)
+    tensors = {name: weight + i for i, name in enumerate(("single", "half", "packed"))}
+    tensors |= {"bias": weight[0], "ids": np.arange(5, dtype=np.int32)}
+    temper.save_file(tensors, tmp_path / "in.gguf", {"general.name": "a", "n": 3}, {"half": "F16", "packed": "Q8_0"})
+    source = temper.open_file(tmp_path / "in.gguf")
+    temper.save_file({name: source[name] for name in source}, tmp_path / "in.safetensors", {"general.name": "a"})
+    quantizer = temper.quantizer("round_to_nearest", bits=4, group_size=32)
+    rows = [{row["name"]: row for row in quantizer.quantize_file(tmp_path / f"in.{kind}", tmp_path / f"from_{kind}.{end}")}
+            for kind in ("gguf", "safetensors")]  # fmt: skip
+    assert rows[0] == rows[1] and [name for name, row in rows[0].items() if row["is_quantized"]] == ["single", "half", "packed"]
+    ours, plain = (temper.open_file(tmp_path / f"from_{kind}.{end}") for kind in ("gguf", "safetensors"))
+    assert ours.metadata == plain.metadata and {*ours} == {*plain}
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], plain[name])
+        assert ours.tensors[name].type == plain.tensors[name].type
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+def test_models_in_gguf_files(tmp_path, kind):
+    """A convolution's windows are stored as a matrix there."""
+    model = temper.Model([{"conv2d": 4}, "batch_norm", "relu", "flatten", {"dense": 5}], input=(32, 6, 6), seed=3)
+    model.save(tmp_path / "in.gguf", type=kind)
+    quantizer = temper.quantizer("round_to_nearest", bits=4, group_size=32)
+    quantizer.quantize_file(tmp_path / "in.gguf", tmp_path / "streamed.safetensors")
+    x = RNG.normal(size=(4, 32, 6, 6)).astype(np.float32)
+    whole = quantizer.quantize_model(temper.load(tmp_path / "in.gguf"))
+    np.testing.assert_array_equal(temper.load(tmp_path / "streamed.safetensors").predict(x), whole.predict(x))
+
+
+def test_a_gguf_file_that_says_a_wrong_shape(tmp_path):
+    temper.Model([{"conv2d": 4}, "flatten", {"dense": 5}], input=(32, 6, 6), seed=3).save(tmp_path / "in.gguf", type="Q8_0")
+    content = (tmp_path / "in.gguf").read_bytes()
+    assert content.count(b"[4, 32, 3, 3]") == 1
+    (tmp_path / "wrong.gguf").write_bytes(content.replace(b"[4, 32, 3, 3]", b"[4, 32, 3, 4]"))
+    with pytest.raises(temper.errors.MalformedFile, match="0.weight"):
+        temper.quantizer("nf4").quantize_file(tmp_path / "wrong.gguf", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_skipped_tensors_stay_floats(tmp_path):
+    tensors = {name: ("F32", [4, 8], RNG.normal(size=(4, 8)).astype(np.float32).tobytes()) for name in "abc"}
+    source, target = written(tmp_path / "in.safetensors", tensors), tmp_path / "out.safetensors"
+    quantizer = temper.quantizer("round_to_nearest", bits=8)
+    rows = quantizer.quantize_file(source, target, skip=["b", "a"])
+    assert [row["is_quantized"] for row in rows] == [False, False, True]
+    held = parts(target)[1]
+    assert held["a"] == tensors["a"][2] and held["b"] == tensors["b"][2] and "c.codes" in held and "c" not in held
+    with pytest.raises(temper.errors.UnknownName, match="d"):
+        quantizer.quantize_file(source, target, skip=["a", "d"])
+    with pytest.raises(temper.errors.Cancelled):
+        quantizer.quantize_file(source, target, skip=["a"], callback=lambda step: step["done"] == 2)
+    quantizer.quantize_file(source, target, skip=["b"])  # what another choice has finished is not taken over
+    assert set(parts(target)[1]) == {"a.codes", "a.scales", "b", "c.codes", "c.scales"}
+
+
 def test_files_that_cannot_be_quantized(tmp_path):
     nan = written(tmp_path / "nan.safetensors", {"w": ("F32", [1, 2], np.array([1, np.nan], np.float32).tobytes())})
     good = written(tmp_path / "good.safetensors", {"w": ("F32", [1, 2], np.ones(2, np.float32).tobytes())})

@@ -96,7 +96,8 @@ extension Losses {
   /// max(exp(x_i) - 1, 0) / (sum_j |exp(x_j) - 1| + eps), with both sides divided by exp(m), m = max(0, max x). Entries
   /// of -inf give 0 and leave the sum.
   static let softpick = rowOperator(
-    "softpick", "A rectified softmax: negative scores get exactly 0, and rows may be all zero.",
+    "softpick",
+    "A rectified softmax: negative scores get exactly 0, and rows may be all zero. In a small transformer it loses less than softmax at 8, 4 and 3 bits, at 2 bits more.",
     Reference(
       "Zuhri, Fuadi and Aji", 2025, "Softpick: No Attention Sink, No Massive Activations with Rectified Softmax",
       arXiv: "2504.20966"),

@@ -2,7 +2,7 @@ import TemperCatalogue
 import TemperCore
 import TemperNetworks
 
-/// The weights of a safetensors file, quantized one after the other: one of them is in memory at a time, and what comes
+/// The weights of a safetensors or GGUF file, quantized one after the other: one of them is in memory at a time, and what comes
 /// of it is written at once. The new file appears whole or not at all; what a run that is cancelled has finished is kept
 /// beside it, and the next such run goes on from there.
 package struct FileQuantization {
@@ -26,38 +26,41 @@ package struct FileQuantization {
   }
 
   /// All that `QuantizedModel` packs, if the file holds a model; else all matrices of floats. The rest is copied. A
-  /// GGUF file comes of its blocks, put aside as safetensors first. `progress` is called after each tensor, and stops
-  /// everything by throwing; tensors that an earlier run has finished are told again.
+  /// GGUF file comes of its blocks, put aside as safetensors first. Tensors in `skip` are copied. `progress` is called
+  /// after each tensor, and stops everything by throwing; tensors that an earlier run has finished are told again.
   package func run(
-    from source: String, to target: String, progress: (Step) throws(TemperError) -> Void
+    from source: String, to target: String, skip: Set<String> = [], progress: (Step) throws(TemperError) -> Void
   ) throws(TemperError) {
     guard !quantizer.needsInputs else { throw quantizer.missingCalibration }
-    let file = try ReadableFile(source)
-    let listing = try SafetensorsListing(reading: file)
-    guard listing.metadata[QuantizedModel.metadataName] == nil else {
+    let file = try WeightFile(source, workers: workers)
+    guard file.metadata[QuantizedModel.metadataName] == nil else {
       throw TemperError(.wrongState, "Its weights are packed already; quantize the float model.").from(source)
     }
+    if let unknown = skip.subtracting(file.entries.map(\.name)).min() {
+      throw TemperError(.unknownName, "The file has no tensor \"\(unknown)\" that could be skipped.").from(source)
+    }
     let aside = target + ".partial"
-    try pack(file, listing, to: aside, asBlocks: StoredTensor.isGGUF(target), progress)
+    try pack(file, skip, to: aside, asBlocks: StoredTensor.isGGUF(target), progress)
     guard StoredTensor.isGGUF(target) else { return try File.rename(aside, to: target) }
     try GGUF.write(try PackedFile(aside), to: target, catalogue: catalogue, workers: workers)
     try File.remove(aside)
   }
 
   private func pack(
-    _ file: ReadableFile, _ listing: SafetensorsListing, to aside: String, asBlocks: Bool,
+    _ file: WeightFile, _ skip: Set<String>, to aside: String, asBlocks: Bool,
     _ progress: (Step) throws(TemperError) -> Void
   ) throws(TemperError) {
-    let isPackable = try chosen(listing, file)
-    let isModel = listing.metadata[Model.metadataName] != nil
+    let packable = try chosen(file).subtracting(skip)
+    let isModel = file.metadata[Model.metadataName] != nil
     // One buffer for all: memory that is taken and given back anew leaves gaps.
-    let largest = listing.entries.reduce(0) { isPackable($1) ? max($0, $1.byteCount) : $0 }
+    let largest = file.entries.reduce(0) { packable.contains($1.name) ? max($0, $1.range.count) : $0 }
     let buffer = try Tensor(zeros: [largest], .uint8)
     // The header comes first in the file and is known last: it gets as much room as it can need.
-    let room = FileQuantization.headerRoom(listing)
-    let key = "\(settings) \(file.byteCount) \(file.modified) \(room)"
-    let count = listing.entries.count
-    let earlier = PartialFile(aside, key: key, listing)
+    let room = FileQuantization.headerRoom(file)
+    let skipped = skip.isEmpty ? "" : " without " + JSON.array(skip.sorted().map { .text($0) }).serialized
+    let key = "\(settings)\(skipped) \(file.file.byteCount) \(file.file.modified) \(room)"
+    let count = file.entries.count
+    let earlier = PartialFile(aside, key: key, file.entries.map(\.shape))
     var stopped: TemperError?
     try File.replace(aside) { writer throws(TemperError) in
       try writer.write([UInt8](repeating: 0x20, count: room))
@@ -65,16 +68,16 @@ package struct FileQuantization {
       do throws(TemperError) {
         if let earlier {
           state = earlier.state
-          try copy(room..<earlier.file.byteCount, of: earlier.file, to: &writer)
+          try writer.copy(room..<earlier.file.byteCount, of: earlier.file)
           for (index, report) in state.reports.enumerated() {
-            try progress(Step(name: listing.entries[index].name, done: index + 1, count: count, report: report))
+            try progress(Step(name: file.entries[index].name, done: index + 1, count: count, report: report))
           }
         }
-        for (index, entry) in listing.entries.enumerated().dropFirst(state.reports.count) {
+        for (index, entry) in file.entries.enumerated().dropFirst(state.reports.count) {
           var quantized: QuantizedWeight?
           do throws(TemperError) {
-            if isPackable(entry) {
-              let weight = try Weight(try entry.tensor(try file.read(entry.range, into: buffer)))
+            if packable.contains(entry.name) {
+              let weight = try Weight(try file.tensor(entry, into: buffer))
               quantized = try quantizer.quantize(weight, inputs: nil, workers: workers)
               if asBlocks { quantized = try quantized?.inBlocks(of: weight, isOfModel: isModel, workers: workers) }
             }
@@ -85,8 +88,7 @@ package struct FileQuantization {
                 try writer.write(tensor)
               }
             } else {
-              state.placed.append(Safetensors.Placed(entry, at: writer.count - room))
-              try copy(entry.range, of: file, to: &writer)
+              state.placed.append(try file.copy(entry, to: &writer, at: writer.count - room))
             }
           } catch {
             throw TemperError(error.code, "\"\(entry.name)\": \(error.message)", origin: error.origin)
@@ -98,7 +100,7 @@ package struct FileQuantization {
         guard error.code == .cancelled else { throw error }
         stopped = error
       }
-      var metadata = listing.metadata
+      var metadata = file.metadata
       metadata[QuantizedModel.metadataName] = QuantizedModel.described(state.descriptions)
       if stopped != nil { metadata[PartialFile.metadataName] = state.text }
       try writer.overwrite(try Safetensors.header(metadata, state.placed, byteCount: room), at: 0)
@@ -106,39 +108,23 @@ package struct FileQuantization {
     if let stopped { throw stopped }
   }
 
-  /// Which tensors are quantized. Of a model only what has one axis is read to know its parameters.
-  private func chosen(
-    _ listing: SafetensorsListing, _ file: ReadableFile
-  ) throws(TemperError) -> (SafetensorsListing.Entry) -> Bool {
-    let matrices = listing.entries.filter { $0.isFloating && $0.shape.rank >= 2 }
-    guard listing.metadata[Model.metadataName] != nil else {
-      let names = Set(matrices.map(\.name))
-      return { names.contains($0.name) }
-    }
-    let names = Set(matrices.map(\.name))
-    var small = Safetensors(metadata: listing.metadata)
-    for entry in listing.entries where !names.contains(entry.name) {
-      small.tensors.append((entry.name, try entry.tensor(try file.read(entry.range))))
+  /// The names of the tensors that are quantized. Of a model only what has one axis is read to know its parameters.
+  private func chosen(_ file: WeightFile) throws(TemperError) -> Set<String> {
+    let names = Set(file.entries.filter { $0.isFloating && $0.shape.rank >= 2 }.map(\.name))
+    guard file.metadata[Model.metadataName] != nil else { return names }
+    var small = Safetensors(metadata: file.metadata)
+    for entry in file.entries where !names.contains(entry.name) {
+      small.tensors.append((entry.name, try file.tensor(entry)))
     }
     let model = try Model(restoring: small, catalogue: catalogue, absent: names)
-    let packable = Set(model.parameters.filter(\.isPackable).map(\.name)).intersection(names)
-    return { packable.contains($0.name) }
-  }
-
-  private func copy(
-    _ range: Range<Int>, of file: ReadableFile, to writer: inout FileWriter
-  ) throws(TemperError) {
-    let step = 1 << 20
-    for start in stride(from: range.lowerBound, to: range.upperBound, by: step) {
-      try writer.write(try file.read(start..<min(start + step, range.upperBound)))
-    }
+    return Set(model.parameters.filter(\.isPackable).map(\.name)).intersection(names)
   }
 
   /// Each tensor may become as many as a weight in a file has, with names a little longer and numbers of 19 digits; what
   /// a cancelled run leaves says some numbers of each.
-  private static func headerRoom(_ listing: SafetensorsListing) -> Int {
-    let texts = listing.metadata.reduce(0) { $0 + 6 * ($1.key.utf8.count + $1.value.utf8.count) + 16 }
-    let entries = listing.entries.reduce(0) { sum, entry in
+  private static func headerRoom(_ file: WeightFile) -> Int {
+    let texts = file.metadata.reduce(0) { $0 + 6 * ($1.key.utf8.count + $1.value.utf8.count) + 16 }
+    let entries = file.entries.reduce(0) { sum, entry in
       // Quoted text takes at most six bytes for one; once more quoted in the metadata, twice that.
       let name = 12 * entry.name.utf8.count + 64
       return sum + (StoredWeight.suffixes.count + 1) * (name + 200 + 21 * entry.shape.rank) + 400
@@ -191,18 +177,16 @@ private struct PartialFile {
   let state: State
 
   /// nil where there is none, or one of another run: that is replaced.
-  init?(_ path: String, key: String, _ source: SafetensorsListing) {
+  init?(_ path: String, key: String, _ shapes: [Shape]) {
     guard let file = try? ReadableFile(path), let listing = try? SafetensorsListing(reading: file),
       let text = listing.metadata[PartialFile.metadataName], let json = try? JSON(parsing: text),
-      json["key"] == .text(key), case .array(let rows)? = json["tensors"], rows.count <= source.entries.count,
+      json["key"] == .text(key), case .array(let rows)? = json["tensors"], rows.count <= shapes.count,
       let described = listing.metadata[QuantizedModel.metadataName], let weights = try? JSON(parsing: described),
       case .object(let members)? = weights["weights"]
     else { return nil }
     var state = State(key: key)
     state.descriptions = members
-    for (row, entry) in zip(rows, source.entries) {
-      state.reports.append(QuantizationReport(row, shape: entry.shape))
-    }
+    for (row, shape) in zip(rows, shapes) { state.reports.append(QuantizationReport(row, shape: shape)) }
     let start = listing.entries.first?.range.lowerBound ?? file.byteCount
     for entry in listing.entries {
       state.placed.append(Safetensors.Placed(entry, at: entry.range.lowerBound - start))

@@ -127,8 +127,6 @@ def _quantize(options):
         if rows is not None:
             pass
         elif "temper.model" in source.metadata or source.format == "onnx":
-            if options.skip:
-                sys.exit("--skip is for files of plain tensors.")
             rows = _model(options, source, quantizer, out, bar)
         else:
             rows = _tensors(options, source, quantizer, out, bar)
@@ -137,9 +135,13 @@ def _quantize(options):
 
 def _may_stream(options, source, quantizer):
     """Whether the library may read, pack and write one tensor after the other."""
-    if options.skip or options.calibration or options.out.endswith(".onnx") or _into(options, quantizer):
+    if options.calibration or options.out.endswith(".onnx") or _into(options, quantizer):
         return False
-    return source.format == "safetensors"
+    return source.format != "onnx"
+
+
+def _skipped(options, names):
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in options.skip)]
 
 
 def _into(options, quantizer):
@@ -154,12 +156,12 @@ def _streamed(options, source, quantizer, out, bar):
         bar.show(step["done"] / step["count"], step["name"])
 
     try:
-        steps = {step["name"]: step for step in quantizer.quantize_file(options.input, out, callback=progress)}
+        done = quantizer.quantize_file(options.input, out, callback=progress, skip=_skipped(options, source.tensors))
     except errors.InvalidArgument as error:
         if "calibration" in str(error):
             return None
         raise
-    stored, rows = open_file(out), []
+    stored, rows, steps = open_file(out), [], {step["name"]: step for step in done}
     for name, entry in source.tensors.items():
         error = steps[name]["relative_error"] if steps[name]["is_quantized"] else None
         rows.append(_Row(name, entry.shape, *_stored(stored, name), error))
@@ -211,7 +213,8 @@ def _packed(options, source, quantizer, model, bar):
             except errors.Error as error:
                 print(f"{error} It begins anew.", file=sys.stderr)
         try:
-            return quantizer.quantize_model(model, calibration, callback=progress)
+            skip = _skipped(options, model.parameters())
+            return quantizer.quantize_model(model, calibration, skip=skip, callback=progress)
         except (KeyboardInterrupt, errors.Cancelled):
             try:
                 quantizer.save_progress(aside)
@@ -257,11 +260,11 @@ def _tensors(options, source, quantizer, out, bar):
     if out.endswith(".onnx"):
         sys.exit("An ONNX file holds a model; this file holds tensors only.")
     tensors, types, errors_of = {}, {}, {}
+    skip = set(_skipped(options, source.tensors))
     for index, (name, entry) in enumerate(source.tensors.items()):
         bar.show(index / len(source.tensors), name)
         weight = source[name]
-        skipped = any(fnmatch.fnmatchcase(name, pattern) for pattern in options.skip)
-        if weight.ndim != 2 or weight.dtype.kind != "f" or skipped:
+        if weight.ndim != 2 or weight.dtype.kind != "f" or name in skip:
             tensors[name] = weight
             continue
         try:

@@ -76,11 +76,15 @@ class Quantizer(Method):
             )
 
     def quantize_file(
-        self, source: Path, target: Path, callback: Callable[[dict], object] | None = None
+        self,
+        source: Path,
+        target: Path,
+        callback: Callable[[dict], object] | None = None,
+        skip: Sequence[str] = (),
     ) -> list[dict]:
-        """Quantizes the weights of a safetensors file into another file, one after the other: only one is in memory at
-        a time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the rest is
-        copied. A target that ends in .gguf becomes a GGUF file.
+        """Quantizes the weights of a safetensors or GGUF file into another file, one after the other: only one is in
+        memory at a time. Of a model all weights that quantize_model packs, else all of at least two dimensions; the
+        rest is copied, and so are the tensors named in skip. A target that ends in .gguf becomes a GGUF file.
 
         For methods that look at the weights alone. Returns a dict for each tensor, of what the new file holds: name,
         is_quantized, byte_count, float_byte_count, relative_error. callback: called with each as it is done, and with done and count; a true
@@ -88,10 +92,13 @@ class Quantizer(Method):
         "target.partial", and the next such call goes on from there, to the same bytes.
         """
         rows: list[dict] = []
+        names = (ctypes.c_char_p * len(skip))(*(name.encode() for name in skip))
         with self._lock, Interrupts() as interrupts:
             receive = library.callback("quantize_function", _rows(interrupts, callback, rows))
             try:
-                library.quantizer_quantize_file(self, os.fsencode(source), os.fsencode(target), receive, None)
+                library.quantizer_quantize_file_except(
+                    self, os.fsencode(source), os.fsencode(target), names, len(skip), receive, None
+                )
             except errors.Cancelled:
                 if not interrupts.came:
                     raise

@@ -103,22 +103,40 @@ extension GGUF {
     return metadata
   }
 
+  /// The shapes of parameters that are stored in other ones.
+  func shapesOfModel() throws(TemperError) -> [String: Shape] {
+    guard case .text(let text)? = self[GGUF.shapesKey], case .object(let members) = try JSON(parsing: text) else {
+      return [:]
+    }
+    var shapes: [String: Shape] = [:]
+    for member in members {
+      guard case .array(let extents) = member.value else { continue }
+      var sizes: [Int] = []
+      for case .integer(let size) in extents { sizes.append(size) }
+      shapes[member.name] = try Shape(validating: sizes)
+    }
+    return shapes
+  }
+
+  /// The metadata that are texts; of a model only its description.
+  var texts: [String: String] {
+    if case .text(let model)? = self[Model.metadataName] { return [Model.metadataName: model] }
+    var texts: [String: String] = [:]
+    for (key, value) in metadata { if case .text(let text) = value { texts[key] = text } }
+    return texts
+  }
+
   /// The model that the file describes, with float parameters.
   package func model(catalogue: Catalogue, workers: Workers) throws(TemperError) -> Model {
     guard case .text(let text)? = self[Model.metadataName] else {
       throw TemperError(
         .malformedFile, "The file holds no Temper model: its metadata has no \"\(Model.metadataName)\".")
     }
-    var shapes: JSON = .object([])
-    if case .text(let text)? = self[GGUF.shapesKey] { shapes = try JSON(parsing: text) }
+    let shapes = try shapesOfModel()
     var contents = Safetensors(metadata: [Model.metadataName: text])
     for entry in tensors {
       var tensor = try tensor(entry, workers: workers)
-      if case .array(let extents)? = shapes[entry.name] {
-        var sizes: [Int] = []
-        for case .integer(let size) in extents { sizes.append(size) }
-        tensor = try tensor.reshaped(try Shape(validating: sizes))
-      }
+      if let shape = shapes[entry.name] { tensor = try tensor.reshaped(shape) }
       contents.tensors.append((entry.name, tensor))
     }
     return try Model(restoring: contents, catalogue: catalogue)
