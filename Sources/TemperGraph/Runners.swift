@@ -58,12 +58,18 @@ import TemperKernels
       perPiece = (max(work, plan.columns / 64) + 1023) / 1024 * 1024
       pieces = (plan.columns + perPiece - 1) / perPiece
     }
+    // Several pieces are large ones, and are run by several threads.
+    if pieces == 1 {
+      let bytes = unsafe temper_row_program_kept(program)
+      unsafe program.pointee.kept = .allocate(byteCount: bytes, alignment: 64)
+    }
   }
 
   deinit {
     unsafe instructions.deallocate()
     unsafe registers.deallocate()
     unsafe slots.deallocate()
+    unsafe program.pointee.kept?.deallocate()
     unsafe program.deallocate()
   }
 
@@ -95,6 +101,7 @@ import TemperKernels
   }
 
   func resolve(_ memory: [Memory]) {
+    unsafe program.pointee.kept?.storeBytes(of: 0, as: UInt8.self)
     for (index, slot) in plan.slots.enumerated() {
       let buffer = memory[slot.view.root]
       unsafe slots[index].base = buffer.pointer(slot.view.offset)

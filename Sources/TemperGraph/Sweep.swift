@@ -43,6 +43,7 @@ import TemperKernels
     slotCount = runner.slotCount
     unsafe program = .allocate(capacity: 1)
     unsafe program.initialize(to: runner.program.pointee)
+    unsafe program.pointee.kept = nil
     unsafe program.pointee.columns = Int64(
       max(Sweep.fewestColumns, executions.compactMap { $0.elementwise?.columns }.max() ?? 0))
     unsafe bases = .allocate(capacity: max(executions.count * slotCount, 1))

@@ -65,6 +65,11 @@ extension ReferenceProgram {
           precondition((size..<size + 64).allSatisfy { scratch.load(fromByteOffset: $0, as: UInt8.self) == 0xAB })
           scratch.deallocate()
         }
+        // Pieces of rows share what the first of them decides.
+        let kept = UnsafeMutableRawPointer.allocate(byteCount: temper_row_program_kept(&program), alignment: 64)
+        kept.storeBytes(of: 0, as: UInt8.self)
+        defer { kept.deallocate() }
+        if !rowCuts.isEmpty && columnCuts.isEmpty { program.kept = kept }
         let rowEnds = rowCuts.filter { $0 < rows } + [rows]
         let columnEnds = columnCuts.filter { $0 < columns } + [columns]
         var row: Int64 = 0

@@ -95,10 +95,17 @@ typedef struct temper_row_program {
   int32_t instruction_count, register_count, slot_count, phase_count;
   const temper_instruction *instructions;
   const uint8_t *registers;  // class of each register
+  // Room in which `run` keeps what it decides before its first block, or NULL: of small programs that run again and again,
+  // that is much of the time. All calls are then over whole rows, with the same slots and scratch, by one thread; with its
+  // first byte 0, as it begins and after a slot has changed, it is decided anew.
+  void *kept;
 } temper_row_program;
 
 // Bytes of scratch that one call of `run` needs (one per thread), for element size 4 or 8.
 size_t temper_row_program_scratch(const temper_row_program *program, size_t element_size);
+
+// Bytes of `kept`, 64-byte aligned.
+size_t temper_row_program_kept(const temper_row_program *program);
 
 // Runs the program on rows [row_begin, row_end) and columns [column_begin, column_end). The column range must be the
 // whole row unless the program has no reduction, PICK or carried register. `scratch` is 64-byte aligned.

@@ -191,6 +191,11 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
 
 void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
                                      int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
+  if (program->kept) {
+    run_blocks(temper_row_program_kept_plan(program, slots, sizeof(REAL), scratch), row_begin, row_end, column_begin,
+               column_end);
+    return;
+  }
   temper_plan plan;
   temper_row_program_plan(&plan, program, slots, column_begin, column_end, sizeof(REAL), scratch);
   run_blocks(&plan, row_begin, row_end, column_begin, column_end);

@@ -33,11 +33,25 @@ static size_t array_bytes(int32_t count, size_t size) {
   return (size_t)round_up(count * (int64_t)size, SCRATCH_ALIGNMENT);
 }
 
+// Of all but the registers' storage.
+static size_t arrays_bytes(const temper_row_program *program) {
+  return array_bytes(program->instruction_count, sizeof(temper_step)) +
+         array_bytes(program->slot_count, sizeof(temper_plan_slot)) +
+         array_bytes(program->register_count, sizeof(void *));
+}
+
+typedef struct kept_plan {
+  bool ready;
+  temper_plan plan;
+} kept_plan;
+
+size_t temper_row_program_kept(const temper_row_program *program) {
+  return array_bytes(1, sizeof(kept_plan)) + arrays_bytes(program);
+}
+
 size_t temper_row_program_scratch(const temper_row_program *program, size_t element_size) {
   temper_block_shape shape = temper_block_shape_of(program->columns);
-  size_t bytes = array_bytes(program->instruction_count, sizeof(temper_step)) +
-                 array_bytes(program->slot_count, sizeof(temper_plan_slot)) +
-                 array_bytes(program->register_count, sizeof(void *));
+  size_t bytes = arrays_bytes(program);
   for (int reg = 0; reg < program->register_count; ++reg) bytes += register_bytes(program, shape, reg, element_size);
   return bytes + (size_t)round_up(shape.rows * shape.columns * (int64_t)element_size, SCRATCH_ALIGNMENT);
 }
@@ -386,9 +400,9 @@ static void find_first_phases(temper_plan *plan) {
   }
 }
 
-void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
-                             int64_t column_begin, int64_t column_end, size_t element_size, void *scratch) {
-  char *next = scratch;
+static void decide(temper_plan *plan, const temper_row_program *program, const temper_slot *slots, int64_t column_begin,
+                   int64_t column_end, size_t element_size, char *arrays, char *storage) {
+  char *next = arrays;
   plan->program = program;
   plan->shape = temper_block_shape_of(program->columns);
   plan->steps = (temper_step *)next;
@@ -396,7 +410,7 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
   plan->slots = (temper_plan_slot *)next;
   next += array_bytes(program->slot_count, sizeof(temper_plan_slot));
   plan->registers = (void **)next;
-  next += array_bytes(program->register_count, sizeof(void *));
+  next = storage;
   for (int reg = 0; reg < program->register_count; ++reg) {
     plan->registers[reg] = next;
     next += register_bytes(program, plan->shape, reg, element_size);
@@ -455,4 +469,20 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
   join_exponentials(plan);
   make_chains(plan);
   find_first_phases(plan);
+}
+
+void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
+                             int64_t column_begin, int64_t column_end, size_t element_size, void *scratch) {
+  decide(plan, program, slots, column_begin, column_end, element_size, scratch,
+         (char *)scratch + arrays_bytes(program));
+}
+
+temper_plan *temper_row_program_kept_plan(const temper_row_program *program, const temper_slot *slots,
+                                          size_t element_size, void *scratch) {
+  kept_plan *kept = program->kept;
+  if (!kept->ready)
+    decide(&kept->plan, program, slots, 0, program->columns, element_size,
+           (char *)program->kept + array_bytes(1, sizeof(kept_plan)), scratch);
+  kept->ready = true;
+  return &kept->plan;
 }

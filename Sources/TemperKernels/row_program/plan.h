@@ -89,6 +89,10 @@ typedef struct temper_plan {
 void temper_row_program_plan(temper_plan *plan, const temper_row_program *program, const temper_slot *slots,
                              int64_t column_begin, int64_t column_end, size_t element_size, void *scratch);
 
+// The plan in program->kept, laid out there if it is not yet; registers are in `scratch`.
+temper_plan *temper_row_program_kept_plan(const temper_row_program *program, const temper_slot *slots,
+                                          size_t element_size, void *scratch);
+
 // Elements from the base of a slot to (row, column 0).
 static inline int64_t temper_slot_offset(const temper_row_program *program, const temper_plan_slot *slot, int64_t row) {
   if (slot->even) return row * slot->row_stride;
