@@ -305,6 +305,70 @@ def test_pages_without_overlap(rng):
         temper.generator("mesh_candidate_bestfit")([[0.001, 0.5]])
 
 
+ROWS = "pairwise_match_then_community_rows"
+
+
+def bag(text, features):
+    """Counts of 3-grams of bytes by their hash, as the record says, of length 1."""
+    counts = np.zeros(features)
+    for cell in text.split(" | "):
+        letters = f" {cell} ".encode() if cell else b""
+        for b0, b1, b2 in zip(letters, letters[1:], letters[2:]):
+            counts[(2654435761 * (b0 + 256 * b1 + 65536 * b2) % 2**32) * features >> 32] += 1
+    return counts / max(np.linalg.norm(counts), 1e-300)
+
+
+def edits(a, b):
+    """Letters put in, left out, replaced or exchanged with the next one (optimal string alignment)."""
+    d = np.add.outer(np.arange(len(a) + 1), np.arange(len(b) + 1))
+    for i, p in enumerate(a, 1):
+        for j, q in enumerate(b, 1):
+            d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (p != q))
+            if i > 1 and j > 1 and p == b[j - 2] and a[i - 2] == q:
+                d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
+    return d[-1, -1]
+
+
+def test_rows_of_a_table():
+    """Copies differ from the first of their group by as many errors and by cells that are empty."""
+    made = temper.generator(ROWS, count=30, copies=3, errors=1, missing=0, features=64)(seed=5)
+    assert len(made["texts"]) == 90 and len(set(made["texts"][::3])) == 30
+    np.testing.assert_array_equal(made["groups"], np.arange(90) // 3)
+    assert all(text.count(" | ") == 3 for text in made["texts"])
+    for row in range(0, 90, 3):
+        first, *others = made["texts"][row : row + 3]
+        assert [edits(first, other) for other in others] == [1, 1]
+    np.testing.assert_allclose(made["x"], [bag(text, 64) for text in made["texts"]], atol=1e-12)
+    views = np.array([bag(text, 64) for text in made["view_texts"]]).reshape(90, 2, 64)
+    np.testing.assert_allclose(made["views"], views, atol=1e-12)
+    holes = temper.generator(ROWS, count=100, copies=5, errors=0, missing=0.3)(seed=5)["texts"]
+    assert within(sum(cell == "" for text in holes for cell in text.split(" | ")) / 1600, 0.3, 1600)
+    assert all(any(text.split(" | ")) for text in holes)
+
+
+def test_altered_rows():
+    """Each alteration alone, at its chance, of rows of one's own."""
+    rows = ["anna maria|berlin 12|x7", "Ünal |  12345|", "b|c|d"] * 100
+    none = {"drop": 0, "shuffle": 0, "typo": 0, "case": 0, "views": 1}
+
+    def forms(**changes):
+        made = temper.generator(ROWS, **{**none, **changes})(texts=rows, seed=3)
+        assert "groups" not in made
+        return [(a.split(" | "), b.split(" | ")) for a, b in zip(made["texts"], made["view_texts"])]
+
+    assert all(a == b for a, b in forms()) and forms()[1][0] == ["Ünal", "12345", ""]
+    dropped = forms(drop=0.3)
+    assert within(sum(a != b for a, b in dropped) / 300, 0.3, 300)
+    assert all(sum(p != q for p, q in zip(a, b)) <= 1 for a, b in dropped)
+    assert all(sorted(a) == sorted(b) for a, b in forms(shuffle=1)) and any(a != b for a, b in forms(shuffle=1))
+    assert all(edits(" | ".join(a), " | ".join(b)) == 1 for a, b in forms(typo=1))
+    capitals = forms(case=1)
+    assert all([p.lower() for p in a] == [q.lower() for q in b] for a, b in capitals)
+    assert within(sum(a != b for a, b in forms(typo=0.5)) / 300, 0.5, 300)
+    with pytest.raises(temper.Error, match="too many"):
+        temper.generator(ROWS, count=100_000, copies=1000)()
+
+
 @pytest.mark.parametrize("record", temper.catalog("generator"), ids=lambda record: record["name"])
 def test_generators_depend_on_their_seed_alone(record):
     (call,) = record["calls"]
