@@ -1,5 +1,6 @@
 """Experiments: their records, their parameters, the command line."""
 
+import re
 import subprocess
 import sys
 
@@ -163,6 +164,14 @@ def test_behaviour_of_curation_is_measured():
     findings = list(temper.experiment("curation_behaviour_study")(seeds=1, epochs=6))
     assert len(findings) == 10 and all("less" in finding.measured for finding in findings)
     assert "rcal" in findings[0].measured and "pushed" in findings[5].measured and "tram" in findings[7].measured
+
+
+def test_behaviour_of_data_is_measured():
+    findings = list(temper.experiment("data_behaviour_study")(seeds=1, epochs=4))
+    assert len(findings) == 13 and all(re.search("less|above", finding.measured) for finding in findings)
+    assert "50 wrong" in findings[0].measured and "tabasco" in findings[10].measured
+    # These need no long training.
+    assert findings[4].holds and findings[5].holds and findings[8].holds
 
 
 def test_words_with_typing_errors():
