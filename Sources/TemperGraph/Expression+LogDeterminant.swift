@@ -1,5 +1,5 @@
-import Glibc
 import TemperCore
+import TemperKernels
 
 extension Expression {
   /// log det of a square matrix, (1, 1); NaN where the determinant is not positive. The slope is the transposed inverse,
@@ -22,43 +22,31 @@ extension Expression {
 }
 
 private enum LogDeterminant {
-  /// log det A, or the weighted sum over its blocks, then A^-1 row after row.
-  static let operation = CustomOperation(name: "log_determinant") { (inputs, output, _) throws(TemperError) in
-    let n = inputs[0].shape[0]
-    let weights = inputs.count > 1 ? try inputs[1].array(of: Double.self) : [Double](repeating: 1, count: n)
-    try output.assign(
-      from: try Tensor(eliminate(try inputs[0].array(of: Double.self), n, weights), shape: output.shape))
+  /// log det A, or the weighted sum over its blocks, then A^-1 row after row; NaN throughout where there is none.
+  static let operation = CustomOperation(name: "log_determinant") { _, _ throws(TemperError) in
+    var rooms: (result: Tensor, pivots: Tensor, weights: Tensor)?
+    return { (inputs, outputs) throws(TemperError) in
+      guard let output = outputs[0] else { return }
+      let n = inputs[0].shape[0]
+      if rooms == nil {
+        rooms = (
+          try Tensor(zeros: [n * n + 1], .float64), try Tensor(zeros: [n], .int32), try Tensor(zeros: [n, 1], .float64)
+        )
+      }
+      guard let (result, pivots, weights) = rooms else { return }
+      try result.slice(1..<n * n + 1).reshaped([n, n]).assign(from: inputs[0])
+      if inputs.count > 1 { try weights.assign(from: inputs[1]) }
+      let hasInverse = unsafe temper_inverse(
+        result.doubles + 1, Int64(n), inputs.count > 1 ? weights.doubles : nil,
+        pivots.pointer.assumingMemoryBound(to: Int32.self), result.doubles)
+      if !hasInverse { try result.fill(.nan) }
+      try output.assign(from: result)
+    }
   }
+}
 
-  /// Gauss and Jordan, with the largest pivot of each column, which lies in the column's block.
-  static func eliminate(_ matrix: [Double], _ n: Int, _ weights: [Double]) -> [Double] {
-    let width = 2 * n
-    var a = [Double](repeating: 0, count: n * width)
-    for row in 0..<n {
-      for column in 0..<n { a[row * width + column] = matrix[row * n + column] }
-      a[row * width + n + row] = 1
-    }
-    var (sum, isNegative) = (0.0, false)
-    for k in 0..<n {
-      var top = k
-      for row in k..<n where Swift.abs(a[row * width + k]) > Swift.abs(a[top * width + k]) { top = row }
-      if top != k {
-        isNegative.toggle()
-        for column in 0..<width { a.swapAt(k * width + column, top * width + column) }
-      }
-      let pivot = a[k * width + k]
-      guard pivot != 0, pivot.isFinite else { return [Double](repeating: .nan, count: n * n + 1) }
-      if pivot < 0 { isNegative.toggle() }
-      sum += weights[k] * Glibc.log(Swift.abs(pivot))
-      for column in k..<width { a[k * width + column] /= pivot }
-      for row in 0..<n where row != k {
-        let factor = a[row * width + k]
-        if factor == 0 { continue }
-        for column in k..<width { a[row * width + column] -= factor * a[k * width + column] }
-      }
-    }
-    var result = [isNegative ? .nan : sum]
-    for row in 0..<n { result += a[row * width + n..<(row + 1) * width] }
-    return result
+extension Tensor {
+  @unsafe fileprivate var doubles: UnsafeMutablePointer<Double> {
+    unsafe pointer.assumingMemoryBound(to: Double.self)
   }
 }

@@ -65,17 +65,21 @@ extension Tensor {
   /// self <- self + share * (other - self), element by element; both dense and of one real type and shape.
   func move(toward other: Tensor, by share: Double) {
     precondition(dtype == other.dtype && shape == other.shape && isDense && other.isDense && dtype.isFloating)
-    if dtype == .float64 {
-      let (to, from) = unsafe (
-        pointer.assumingMemoryBound(to: Double.self), other.pointer.assumingMemoryBound(to: Double.self)
+    if dtype == .float64 { move(Double.self, other, share) } else { move(Float.self, other, Float(share)) }
+  }
+
+  private func move<T: BinaryFloatingPoint & SIMDScalar>(_ type: T.Type, _ other: Tensor, _ share: T) {
+    let (to, from) = unsafe (pointer.assumingMemoryBound(to: T.self), other.pointer.assumingMemoryBound(to: T.self))
+    let lanes = 16
+    let whole = count / lanes * lanes
+    for at in stride(from: 0, to: whole, by: lanes) {
+      let (old, new) = unsafe (
+        UnsafeRawPointer(to + at).loadUnaligned(as: SIMD16<T>.self),
+        UnsafeRawPointer(from + at).loadUnaligned(as: SIMD16<T>.self)
       )
-      for index in 0..<count { unsafe to[index] += share * (from[index] - to[index]) }
-    } else {
-      let (to, from) = unsafe (
-        pointer.assumingMemoryBound(to: Float.self), other.pointer.assumingMemoryBound(to: Float.self)
-      )
-      for index in 0..<count { unsafe to[index] += Float(share) * (from[index] - to[index]) }
+      unsafe UnsafeMutableRawPointer(to + at).storeBytes(of: old + share * (new - old), as: SIMD16<T>.self)
     }
+    for at in whole..<count { unsafe to[at] += share * (from[at] - to[at]) }
   }
 
   /// 0 where a mask of the same type and number of elements is 0; both dense.

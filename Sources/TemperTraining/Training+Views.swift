@@ -5,19 +5,18 @@ import TemperNetworks
 /// What hooks see of networks from outside a step.
 extension Training {
   /// A network's outputs and what its last layer takes (the features), each (N, …), as it is now, in inference mode: for all
-  /// samples, or for `x`. With `noise` every number of x first gets a normal one of this deviation; calls between the same
+  /// samples, for those of some ids, or for `x`. With `noise` every number of x first gets a normal one of this deviation; calls between the same
   /// two steps draw alike for one `draw`, and otherwise for others.
   package func view(
-    _ network: Int = 0, of x: Tensor? = nil, noise: Double = 0, draw: UInt32 = 0
+    _ network: Int = 0, of x: Tensor? = nil, ids: [Int]? = nil, noise: Double = 0, draw: UInt32 = 0
   ) throws(TemperError) -> (outputs: Tensor, features: Tensor) {
     let model = networks[network].model
     let mask = x == nil ? samples.rows["mask"]?.tensor : nil
     let key = "\(network) \(noise) \(draw)"
     let plans = views[key] ?? Training.plans(model, noise, draw, workers)
     views[key] = plans
-    setClock()
     try model.refreshNoise()
-    let count = x?.shape[0] ?? sampleCount
+    let count = x?.shape[0] ?? ids?.count ?? sampleCount
     let outputs = try Tensor(zeros: Shape([count] + model.output.sizes), model.dtype)
     let features = try Tensor(zeros: Shape([count] + Training.featureShape(model).sizes), model.dtype)
     var given = model.noise
@@ -25,8 +24,14 @@ extension Training {
     for variable in model.trained + model.kept { given[variable.name] = variable.tensor }
     for start in stride(from: 0, to: count, by: 256) {
       let range = start..<min(start + 256, count)
-      if let x { given["x"] = try x.slice(range) } else { given["x"] = try inputs(range) }
-      if let mask { given["mask"] = try mask.slice(range) }
+      setClock(part: start / 256)
+      if let ids {
+        given["x"] = try inputs(Array(ids[range]))
+        given["mask"] = try mask?.rows(Array(ids[range]))
+      } else {
+        if let x { given["x"] = try x.slice(range) } else { given["x"] = try inputs(range) }
+        given["mask"] = try mask?.slice(range)
+      }
       try plans.run(range.count, given, [0: try outputs.slice(range), 1: try features.slice(range)])
     }
     return (outputs, features)

@@ -84,11 +84,16 @@ package final class Training {
 
   /// x of some samples, as the models take it; read where it is not in memory.
   package func inputs(_ range: Range<Int>) throws(TemperError) -> Tensor {
+    if case .array(let x) = samples.x { return try x.slice(range) }
+    return try inputs(Array(range))
+  }
+
+  package func inputs(_ ids: [Int]) throws(TemperError) -> Tensor {
     switch samples.x {
-    case .array(let x): return try x.slice(range)
+    case .array(let x): return try x.rows(ids)
     case .rows(let rows):
-      let part = try Tensor(zeros: Shape([range.count] + rows.shape.sizes.dropFirst()), rows.dtype)
-      try rows.read(range.map(Int32.init), from: 0, into: part)
+      let part = try Tensor(zeros: Shape([ids.count] + rows.shape.sizes.dropFirst()), rows.dtype)
+      try rows.read(ids.map(Int32.init), from: 0, into: part)
       return part
     }
   }
@@ -119,8 +124,9 @@ package final class Training {
     try declare(name, shape, initial, isByRow: false)
   }
 
-  /// Random numbers inside the plan are a function of the seed and the step.
-  func setClock() { clock.setWords(clockKey, UInt64(position.steps)) }
+  /// Random numbers inside the plan are a function of the seed, the step, and the part of the samples where hooks look at
+  /// all of them.
+  func setClock(part: Int = 0) { clock.setWords(clockKey, UInt64(position.steps) | UInt64(part) << 40) }
 
   private func declare(
     _ name: String, _ shape: Shape, _ initial: Double, isByRow: Bool

@@ -31,7 +31,7 @@ MORE = {
     "elr_plus": "a forward in each average", "enhanced_meta_label_correction": "two networks, forward derivatives",
     "erase": "log det of each class", "imbalanced_semi_self": None,
     "learning_to_reweight": "a tried step and its slopes", "meta_weight_net": "a tried step and its slopes",
-    "linear_separation_alternating": "two views, and three of all samples after each epoch",
+    "linear_separation_alternating": "two views; after each epoch all samples, and those in doubt three times",
     "mono_forward": "layer by layer", "nested_co_teaching": "a forward of the half where the other one chooses",
     "pairwise_match_then_community": "two views, twice", "policy_gradient_noise_mask": "its own draws",
     "rcal_representation_calibration": "mixed and plain samples, and drawn ones",

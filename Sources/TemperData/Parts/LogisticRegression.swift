@@ -1,4 +1,3 @@
-import Glibc
 import TemperCore
 
 /// P(1 | x) = 1 / (1 + exp(-(w x + b))), by Newton's method. The small ridge keeps the fit finite where the two sides can
@@ -7,40 +6,31 @@ package struct LogisticRegression: Sendable {
   package private(set) var weights: [Double]
   package private(set) var bias = 0.0
 
-  /// `targets` in [0, 1]; each row counts by its weight.
+  /// Weights and, last, the bias.
+  package init(_ values: [Double]) { (weights, bias) = (Array(values.dropLast()), values.last ?? 0) }
+
+  /// `targets` in [0, 1]; each row counts by its weight. From `start` on, a fit of similar targets.
   package init(
     _ x: Matrix, _ targets: [Double], weights shares: [Double]? = nil, hasBias: Bool = true, ridge: Double = 1e-4,
-    iterations: Int = 25, workers: Workers
+    iterations: Int = 25, start: LogisticRegression? = nil, workers: Workers
   ) throws(TemperError) {
     let (rows, width) = (x.rows, x.columns + (hasBias ? 1 : 0))
     var whole = x
     if hasBias {
       var values: [Double] = []
       values.reserveCapacity(rows * width)
-      for row in 0..<rows { values += x[row] + [1] }
+      for row in 0..<rows {
+        values += x[row]
+        values.append(1)
+      }
       whole = Matrix(values, rows: rows, columns: width)
     }
-    let shares = shares ?? [Double](repeating: 1, count: rows)
-    let a = try whole.tensor()
-    let square = try Tensor(zeros: [width, width], .float64)
+    let pass = try LogisticPass(whole, targets, shares ?? [Double](repeating: 1, count: rows), ridge, workers)
     var beta = [Double](repeating: 0, count: width)
-    var scores = [Double](repeating: 0, count: rows)
-    var value = LogisticRegression.value(scores, targets, shares, beta, ridge)
+    if let start, start.weights.count == x.columns { beta = start.weights + (hasBias ? [start.bias] : []) }
+    var value = pass.run(beta)
     for _ in 0..<iterations {
-      var gradient = beta.map { -ridge * $0 }
-      var scaled = whole
-      for row in 0..<rows {
-        let p = 1 / (1 + exp(-scores[row]))
-        let (error, curvature) = (shares[row] * (targets[row] - p), shares[row] * p * (1 - p))
-        for column in 0..<width {
-          gradient[column] += error * whole.values[row * width + column]
-          scaled.values[row * width + column] *= curvature
-        }
-      }
-      try MatrixProduct.run(try scaled.tensor().permuted([1, 0]), a, into: square, workers: workers)
-      var hessian = try Matrix(square)
-      for column in 0..<width { hessian[column, column] += ridge }
-      let step = hessian.solved(gradient)
+      let (gradient, step) = (pass.gradient, try pass.newtonStep())
       // So near to the end the whole step leads there, and what it gains is lost in rounding.
       if zip(gradient, step).reduce(0, { $0 + $1.0 * $1.1 }) < 2e-10 * Double(rows) {
         for column in 0..<width { beta[column] += step[column] }
@@ -48,33 +38,19 @@ package struct LogisticRegression: Sendable {
       }
       // The whole step, or the largest half of a half that goes down.
       var length = 1.0
-      var next = (beta: beta, scores: scores, value: value)
+      var next = beta
+      var nextValue = value
       while length > 1e-6 {
-        next.beta = zip(beta, step).map { $0 + length * $1 }
-        next.scores = (0..<rows).map { row in
-          (0..<width).reduce(0.0) { $0 + whole.values[row * width + $1] * next.beta[$1] }
-        }
-        next.value = LogisticRegression.value(next.scores, targets, shares, next.beta, ridge)
-        if next.value < value { break }
+        next = zip(beta, step).map { $0 + length * $1 }
+        nextValue = pass.run(next)
+        if nextValue < value { break }
         length /= 2
       }
-      let gain = value - next.value
-      guard gain > 0 else { break }
-      (beta, scores, value) = next
+      guard nextValue < value else { break }
+      (beta, value) = (next, nextValue)
     }
     if hasBias { bias = beta.removeLast() }
     weights = beta
-  }
-
-  /// sum of share (log(1 + e^z) - t z) + ridge / 2 |beta|^2
-  private static func value(
-    _ scores: [Double], _ targets: [Double], _ shares: [Double], _ beta: [Double], _ ridge: Double
-  ) -> Double {
-    var sum = beta.reduce(0) { $0 + $1 * $1 } * ridge / 2
-    for (row, z) in scores.enumerated() {
-      sum += shares[row] * (max(z, 0) + log1p(exp(-abs(z))) - targets[row] * z)
-    }
-    return sum
   }
 
   /// w x + b of each row.
@@ -85,22 +61,47 @@ package struct LogisticRegression: Sendable {
   }
 }
 
-extension Matrix {
-  /// The solution of self s = right, for a symmetric positive definite matrix, by Cholesky's factors.
-  package func solved(_ right: [Double]) -> [Double] {
-    let factor = choleskyFactor
-    var s = right
-    for i in 0..<rows {
-      for j in 0..<i { s[i] -= factor[i, j] * s[j] }
-      s[i] /= factor[i, i]
-    }
-    for i in stride(from: rows - 1, through: 0, by: -1) {
-      for j in (i + 1)..<max(rows, i + 1) { s[i] -= factor[j, i] * s[j] }
-      s[i] /= factor[i, i]
-    }
-    return s
+/// The objective sum of share (log(1 + e^z) - t z) + ridge / 2 |beta|^2, its gradient downhill and its curvature, in memory
+/// that all steps share.
+final class LogisticPass {
+  private let x: Tensor
+  private let scaled: Tensor
+  private let square: Tensor
+  private let targets: [Double]
+  private let shares: [Double]
+  private let ridge: Double
+  private let workers: Workers
+  private(set) var gradient: [Double]
+
+  init(_ x: Matrix, _ targets: [Double], _ shares: [Double], _ ridge: Double, _ workers: Workers) throws(TemperError) {
+    precondition(targets.count == x.rows && shares.count == x.rows)
+    self.x = try x.tensor()
+    scaled = try Tensor(zeros: self.x.shape, .float64)
+    square = try Tensor(zeros: [x.columns, x.columns], .float64)
+    gradient = [Double](repeating: 0, count: x.columns)
+    (self.targets, self.shares, self.ridge, self.workers) = (targets, shares, ridge, workers)
   }
 
+  /// The value at beta; the rest is then of there.
+  func run(_ beta: [Double]) -> Double {
+    let value = x.logisticPass(targets, shares, beta, gradient: &gradient, scaled: scaled)
+    for column in beta.indices { gradient[column] -= ridge * beta[column] }
+    return value + beta.reduce(0) { $0 + $1 * $1 } * ridge / 2
+  }
+
+  /// H^-1 gradient, H = X^T diag(share p (1 - p)) X + ridge I.
+  func newtonStep() throws(TemperError) -> [Double] {
+    try MatrixProduct.run(try scaled.permuted([1, 0]), x, into: square, workers: workers)
+    var hessian = try Matrix(square)
+    let width = hessian.columns
+    // A column of zeros has no curvature of its own.
+    for column in 0..<width { hessian[column, column] += max(ridge, 1e-12) }
+    guard hessian.invert() else { return [Double](repeating: 0, count: width) }
+    return (0..<width).map { row in zip(hessian[row], gradient).reduce(0) { $0 + $1.0 * $1.1 } }
+  }
+}
+
+extension Matrix {
   /// L with L Lᵀ = self, lower; a pivot that rounding left at or below 0 is taken for tiny.
   package var choleskyFactor: Matrix {
     var l = Matrix(zeros: rows, rows)

@@ -86,6 +86,27 @@ extension Matrix {
     return (ids, squares)
   }
 
+  /// Rows spread along weighted edges between them, two ends after two: a sum over each row's neighbours is added to
+  /// `share` of its own.
+  package func spread(along edges: [Int32], _ weights: [Double], own share: [Double]) -> Matrix {
+    precondition(edges.count == 2 * weights.count && share.count == rows)
+    precondition(edges.allSatisfy { (0..<rows).contains(Int($0)) })
+    var result = self
+    for row in 0..<rows where share[row] != 1 {
+      for column in 0..<columns { result[row, column] *= share[row] }
+    }
+    unsafe temper_edges_add(&result.values, values, edges, weights, Int64(weights.count), Int64(columns))
+    return result
+  }
+
+  /// Becomes its inverse; false where there is none.
+  mutating func invert() -> Bool {
+    precondition(rows == columns)
+    var pivots = [Int32](repeating: 0, count: rows)
+    var logDeterminant = 0.0
+    return unsafe temper_inverse(&values, Int64(rows), nil, &pivots, &logDeterminant)
+  }
+
   /// The sums of the rows of each id below `count`.
   func sums(by ids: [Int32], count: Int) -> Matrix {
     precondition(ids.count == rows && ids.allSatisfy { (0..<count).contains(Int($0)) })
@@ -101,5 +122,38 @@ extension Matrix {
       }
     }
     return sums
+  }
+}
+
+extension [Double] {
+  /// The part of each value that belongs to each of two normal distributions with log densities
+  /// offset + factor (x - mean)^2, two after two; the sum of the log densities.
+  func shares(
+    ofNormals means: [Double], _ offsets: [Double], _ factors: [Double], into shares: inout [Double]
+  ) -> Double {
+    precondition(means.count == 2 && offsets.count == 2 && factors.count == 2 && shares.count == 2 * count)
+    return unsafe temper_two_normals(&shares, self, Int64(count), offsets, factors, means)
+  }
+
+  /// Of two parts of each value: the sums of share, share (x - centre), share (x - centre)^2.
+  func moments(of shares: [Double], around centres: [Double]) -> [(size: Double, sum: Double, squares: Double)] {
+    precondition(centres.count == 2 && shares.count == 2 * count)
+    var sums = [Double](repeating: 0, count: 6)
+    unsafe temper_share_moments(&sums, shares, self, Int64(count), centres)
+    return [(sums[0], sums[1], sums[2]), (sums[3], sums[4], sums[5])]
+  }
+}
+
+extension Tensor {
+  /// A pass of logistic regression over rows of float64: temper_logistic_pass.
+  func logisticPass(
+    _ targets: [Double], _ shares: [Double], _ beta: [Double], gradient: inout [Double], scaled: Tensor
+  ) -> Double {
+    precondition(dtype == .float64 && isDense && scaled.dtype == .float64 && scaled.isDense && scaled.shape == shape)
+    precondition(targets.count == shape[0] && shares.count == shape[0])
+    precondition(beta.count == shape[1] && gradient.count == shape[1])
+    return unsafe temper_logistic_pass(
+      &gradient, scaled.pointer.assumingMemoryBound(to: Double.self), pointer.assumingMemoryBound(to: Double.self),
+      targets, shares, beta, Int64(shape[0]), Int64(shape[1]))
   }
 }

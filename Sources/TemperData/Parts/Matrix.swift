@@ -36,8 +36,13 @@ package struct Matrix: Sendable, Hashable {
     var result = self
     for row in 0..<rows {
       let top = self[row].max() ?? 0
-      let sum = self[row].reduce(0) { $0 + exp(($1 - top) / temperature) }
-      for column in 0..<columns { result[row, column] = exp((self[row, column] - top) / temperature) / sum }
+      let places = row * columns..<(row + 1) * columns
+      var sum = 0.0
+      for place in places {
+        result.values[place] = exp((values[place] - top) / temperature)
+        sum += result.values[place]
+      }
+      for place in places { result.values[place] /= sum }
     }
     return result
   }

@@ -1,7 +1,7 @@
 import Glibc
 import TemperCore
 
-/// A mixture of normal distributions of one variable, fitted by expectation-maximisation.
+/// A mixture of two normal distributions of one variable, fitted by expectation-maximisation.
 package struct GaussianMixture: Sendable, Hashable {
   /// Ascending by mean.
   package private(set) var weights: [Double]
@@ -18,14 +18,12 @@ package struct GaussianMixture: Sendable, Hashable {
   /// Starts from a cut of the sorted values into clusters (one-dimensional k-means from quantiles). Ends when the mean log
   /// likelihood changes by less than `tolerance`. `floor` is added to variances.
   package init(
-    fitting values: [Double], components: Int = 2, iterations: Int = 100, tolerance: Double = 1e-3,
-    floor: Double = 1e-6
+    fitting values: [Double], iterations: Int = 100, tolerance: Double = 1e-3, floor: Double = 1e-6
   ) throws(TemperError) {
-    guard values.count >= components, components >= 1 else {
-      throw TemperError(
-        .outOfRange, "A mixture of \(components) components needs as many values; \(values.count) came.")
+    guard values.count >= 2 else {
+      throw TemperError(.outOfRange, "A mixture of 2 components needs as many values; \(values.count) came.")
     }
-    var shares = GaussianMixture.clusters(ascending(values), components, values)
+    var shares = GaussianMixture.clusters(values)
     (weights, means, variances) = ([], [], [])
     maximise(values, shares, floor)
     for iteration in 1...Swift.max(iterations, 1) {
@@ -48,77 +46,49 @@ package struct GaussianMixture: Sendable, Hashable {
 
   /// r_ik ~ weight_k N(x_i; mean_k, variance_k); the mean log likelihood.
   private func expect(_ values: [Double], into shares: inout [Double]) -> Double {
-    let components = means.count
-    let factors = variances.map { -0.5 / $0 }
     let offsets = weights.indices.map { log(weights[$0]) - 0.5 * log(2 * Double.pi * variances[$0]) }
-    var total = 0.0
-    for (i, value) in values.enumerated() {
-      var top = -Double.infinity
-      for k in 0..<components {
-        let difference = value - means[k]
-        shares[i * components + k] = offsets[k] + factors[k] * difference * difference
-        top = Swift.max(top, shares[i * components + k])
-      }
-      var sum = 0.0
-      for k in 0..<components {
-        shares[i * components + k] = exp(shares[i * components + k] - top)
-        sum += shares[i * components + k]
-      }
-      for k in 0..<components { shares[i * components + k] /= sum }
-      total += top + log(sum)
-    }
-    return total / Double(values.count)
+    return values.shares(ofNormals: means, offsets, variances.map { -0.5 / $0 }, into: &shares) / Double(values.count)
   }
 
   private mutating func maximise(_ values: [Double], _ shares: [Double], _ floor: Double) {
-    let components = shares.count / values.count
-    var (sizes, sums) = (
-      [Double](repeating: 10 * Double.ulpOfOne, count: components), [Double](repeating: 0, count: components)
-    )
-    for (i, value) in values.enumerated() {
-      for k in 0..<components {
-        sizes[k] += shares[i * components + k]
-        sums[k] += shares[i * components + k] * value
-      }
-    }
-    means = (0..<components).map { sums[$0] / sizes[$0] }
-    var squares = [Double](repeating: 0, count: components)
-    for (i, value) in values.enumerated() {
-      for k in 0..<components {
-        let difference = value - means[k]
-        squares[k] += shares[i * components + k] * difference * difference
-      }
-    }
-    variances = (0..<components).map { squares[$0] / sizes[$0] + floor }
+    let first = values.moments(of: shares, around: [0, 0])
+    let sizes = first.map { $0.size + 10 * Double.ulpOfOne }
+    means = (0..<2).map { first[$0].sum / sizes[$0] }
+    let second = values.moments(of: shares, around: means)
+    variances = (0..<2).map { second[$0].squares / sizes[$0] + floor }
     let whole = sizes.reduce(0, +)
     weights = sizes.map { $0 / whole }
   }
 
-  /// One-hot shares by Lloyd's iterations from the quantiles' midpoints.
-  private static func clusters(_ sorted: [Double], _ components: Int, _ values: [Double]) -> [Double] {
-    var centres = (0..<components).map { sorted[(2 * $0 + 1) * sorted.count / (2 * components)] }
-    if Set(centres).count < components, let low = sorted.first, let high = sorted.last {
-      centres = (0..<components).map { low + (high - low) * (Double($0) + 0.5) / Double(components) }
+  /// One-hot shares by Lloyd's iterations from the middles of the lower and the upper half.
+  private static func clusters(_ values: [Double]) -> [Double] {
+    let sorted = ascending(values)
+    var sums = [0.0]
+    sums.reserveCapacity(sorted.count + 1)
+    for value in sorted { sums.append(sums[sums.count - 1] + value) }
+    let count = sorted.count
+    var centres = [sorted[count / 4], sorted[3 * count / 4]]
+    if centres[0] == centres[1] {
+      let (low, width) = (sorted[0], sorted[count - 1] - sorted[0])
+      centres = [low + 0.25 * width, low + 0.75 * width]
     }
+    func isOfSecond(_ value: Double) -> Bool { abs(value - centres[1]) < abs(value - centres[0]) }
     for _ in 0..<100 {
-      var (sums, sizes) = ([Double](repeating: 0, count: components), [Double](repeating: 0, count: components))
-      var nearest = 0
-      for value in sorted {
-        while nearest + 1 < components, abs(value - centres[nearest + 1]) < abs(value - centres[nearest]) {
-          nearest += 1
-        }
-        sums[nearest] += value
-        sizes[nearest] += 1
+      // The first that is nearer to the second centre.
+      var (cut, end) = (0, count)
+      while cut < end {
+        let middle = (cut + end) / 2
+        if isOfSecond(sorted[middle]) { end = middle } else { cut = middle + 1 }
       }
-      let next = (0..<components).map { sizes[$0] > 0 ? sums[$0] / sizes[$0] : centres[$0] }
+      let next = [
+        cut > 0 ? sums[cut] / Double(cut) : centres[0],
+        cut < count ? (sums[count] - sums[cut]) / Double(count - cut) : centres[1],
+      ]
       if next == centres { break }
       centres = next
     }
-    var shares = [Double](repeating: 0, count: values.count * components)
-    for (i, value) in values.enumerated() {
-      let nearest = centres.indices.reduce(0) { abs(value - centres[$1]) < abs(value - centres[$0]) ? $1 : $0 }
-      shares[i * components + nearest] = 1
-    }
+    var shares = [Double](repeating: 0, count: 2 * values.count)
+    for (i, value) in values.enumerated() { shares[2 * i + (isOfSecond(value) ? 1 : 0)] = 1 }
     return shares
   }
 }

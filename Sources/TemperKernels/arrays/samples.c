@@ -72,6 +72,16 @@ void temper_nearest_centre(int32_t *ids, double *squares, const double *samples,
 }
 
 TEMPER_CLONES
+void temper_edges_add(double *next, const double *now, const int32_t *edges, const double *weights, int64_t count,
+                      int64_t columns) {
+  for (int64_t e = 0; e < count; ++e) {
+    const int64_t a = edges[2 * e] * columns, b = edges[2 * e + 1] * columns;
+    TEMPER_VECTORISED for (int64_t c = 0; c < columns; ++c) next[a + c] += weights[e] * now[b + c];
+    TEMPER_VECTORISED for (int64_t c = 0; c < columns; ++c) next[b + c] += weights[e] * now[a + c];
+  }
+}
+
+TEMPER_CLONES
 void temper_sums_by_id(double *sums, const double *samples, const int32_t *ids, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r, samples += columns) {
     double *sum = sums + ids[r] * columns;

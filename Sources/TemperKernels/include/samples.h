@@ -21,6 +21,10 @@ void temper_squares_lower(double *squares, const double *samples, const double *
 void temper_nearest_centre(int32_t *ids, double *squares, const double *samples, const double *centres, int64_t rows,
                            int64_t columns, int64_t count);
 
+// next[a] += weight now[b] and next[b] += weight now[a] for each edge (a, b) = edges[2 e], edges[2 e + 1].
+void temper_edges_add(double *next, const double *now, const int32_t *edges, const double *weights, int64_t count,
+                      int64_t columns);
+
 // sums[ids[r]] += samples[r], row by row.
 void temper_sums_by_id(double *sums, const double *samples, const int32_t *ids, int64_t rows, int64_t columns);
 

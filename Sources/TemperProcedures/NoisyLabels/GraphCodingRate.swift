@@ -43,6 +43,12 @@ final class GraphCodingRate: RecordedProcedure {
     ], replaces: [.objective], GraphCodingRate.self)
 
   let arguments: Arguments
+  /// Of the data, and made of them anew in each call of `fit`: all edges, and the class that each node counts for in class
+  /// means, one-hot, none for nodes without a label.
+  private var edges = Edges([], count: 0)
+  private var members = Tensor?.none
+  private var likeness = TilePlans<Int>?.none
+
   init(_ arguments: Arguments) { self.arguments = arguments }
 
   func check(_ model: Model, _ loss: LossInstance) throws(TemperError) {
@@ -54,16 +60,33 @@ final class GraphCodingRate: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     try keepState(training)
     let (classes, ids) = (training.networks[0].model.output.last, try training.classIds(for: self))
-    var labels = [Double](repeating: 0, count: ids.count * classes)
-    for (node, id) in ids.enumerated() where (0..<classes).contains(id) { labels[node * classes + id] = 1 }
+    var labels = Matrix(zeros: ids.count, classes)
+    for (node, id) in ids.enumerated() where (0..<classes).contains(id) { labels[node, id] = 1 }
     let known = ids.map { (0..<classes).contains($0) }
-    let edges = try self.edges(training).filter { known[$0.0] && known[$0.1] }
-    try training.kept("smoothed").assign(
-      from: try Tensor(smoothed(labels, edges, classes), shape: [ids.count, classes]))
+    let pairs = try pairs(training)
+    edges = Edges(pairs, count: ids.count)
+    let smoothed = smoothed(labels, Edges(pairs.filter { known[$0.0] && known[$0.1] }, count: ids.count))
+    try training.kept("smoothed").assign(from: try smoothed.tensor())
+    var members = Matrix(zeros: ids.count, classes)
+    for node in ids.indices where known[node] { members[node, GraphCodingRate.largest(smoothed[node])] = 1 }
+    self.members = try members.tensor().copy(as: training.networks[0].type)
+    likeness = plans(training)
+  }
+
+  /// softmax(beta Y + (1 - beta) |cos(z, class mean)|), from features.
+  private func plans(_ training: Training) -> TilePlans<Int> {
+    let (network, beta) = (training.networks[0], arguments.real("beta"))
+    let (count, classes) = (training.sampleCount, network.model.output.last)
+    return TilePlans(network.type, training.workers) { width in
+      let z = Expression.input("features", [count, width]).unitRows
+      let means = Expression.matmul(.input("members", [count, classes]), z, transposeA: true).unitRows
+      let cosines = abs(Expression.matmul(z, means, transposeB: true))
+      return [Output((beta * .input("smoothed", [count, classes]) + (1 - beta) * cosines).softmax())]
+    }
   }
 
   /// Each pair once, without loops.
-  private func edges(_ training: Training) throws(TemperError) -> [(Int, Int)] {
+  private func pairs(_ training: Training) throws(TemperError) -> [(Int, Int)] {
     let flat = try training.samples.whole["edges"]?.tensor.array(of: Int32.self) ?? []
     let count = training.sampleCount
     let keys = ascending(
@@ -76,26 +99,30 @@ final class GraphCodingRate: RecordedProcedure {
     }
   }
 
-  /// A = D^(-1/2) (edges) D^(-1/2); nodes without neighbours keep what they have.
-  private func smoothed(_ labels: [Double], _ edges: [(Int, Int)], _ classes: Int) -> [Double] {
-    let alpha = arguments.real("alpha")
-    var degrees = [Double](repeating: 0, count: labels.count / classes)
-    for (a, b) in edges {
-      degrees[a] += 1
-      degrees[b] += 1
-    }
-    var now = labels
-    for _ in 0..<arguments.integer("T") {
-      var next = now.indices.map { degrees[$0 / classes] > 0 ? alpha * now[$0] : now[$0] }
-      for (a, b) in edges {
-        let weight = (1 - alpha) / (degrees[a] * degrees[b]).squareRoot()
-        for c in 0..<classes {
-          next[a * classes + c] += weight * now[b * classes + c]
-          next[b * classes + c] += weight * now[a * classes + c]
-        }
+  /// Pairs of nodes, as D^(-1/2) (pairs) D^(-1/2) weighs them.
+  private struct Edges {
+    let ends: [Int32]
+    let weights: [Double]
+    let hasNeighbours: [Bool]
+
+    init(_ pairs: [(Int, Int)], count: Int) {
+      var degrees = [Double](repeating: 0, count: count)
+      for (a, b) in pairs {
+        degrees[a] += 1
+        degrees[b] += 1
       }
-      now = next
+      ends = pairs.flatMap { [Int32($0.0), Int32($0.1)] }
+      weights = pairs.map { 1 / (degrees[$0.0] * degrees[$0.1]).squareRoot() }
+      hasNeighbours = degrees.map { $0 > 0 }
     }
+  }
+
+  /// Nodes without neighbours keep what they have.
+  private func smoothed(_ labels: Matrix, _ edges: Edges) -> Matrix {
+    let alpha = arguments.real("alpha")
+    let (own, weights) = (edges.hasNeighbours.map { $0 ? alpha : 1 }, edges.weights.map { (1 - alpha) * $0 })
+    var now = labels
+    for _ in 0..<arguments.integer("T") { now = now.spread(along: edges.ends, weights, own: own) }
     return now
   }
 
@@ -104,32 +131,17 @@ final class GraphCodingRate: RecordedProcedure {
   func epochWillBegin(_ training: Training) throws(TemperError) {
     if training.position.epoch == arguments.integer("representation_epochs") + 1 { try training.forgetMoments() }
     guard phase(training.position) == 0 else { return }
-    let classes = training.networks[0].model.output.last
-    var z = try Matrix(try training.view().features)
-    for row in 0..<z.rows {
-      let length = max(z[row].reduce(0) { $0 + $1 * $1 }.squareRoot(), 1e-12)
-      for column in 0..<z.columns { z[row, column] /= length }
-    }
-    let known = try training.kept("smoothed").array(of: Double.self)
-    let (ids, beta) = (try training.classIds(for: self), arguments.real("beta"))
-    var means = Matrix(zeros: classes, z.columns)
-    for row in 0..<z.rows where (0..<classes).contains(ids[row]) {
-      let k = GraphCodingRate.largest(known[row * classes..<(row + 1) * classes])
-      for column in 0..<z.columns { means[k, column] += z[row, column] }
-    }
-    let lengths = (0..<classes).map { max(means[$0].reduce(0) { $0 + $1 * $1 }.squareRoot(), 1e-12) }
-    var mixed = known
-    for row in 0..<z.rows {
-      for k in 0..<classes {
-        let cosine = zip(z[row], means[k]).reduce(0.0) { $0 + $1.0 * $1.1 } / lengths[k]
-        mixed[row * classes + k] = beta * mixed[row * classes + k] + (1 - beta) * abs(cosine)
-      }
-    }
-    let spread = smoothed(Matrix(mixed, rows: z.rows, columns: classes).softmax().values, try edges(training), classes)
+    guard let members, let likeness else { return }
+    let (features, smoothed) = (try training.view().features, try training.kept("smoothed"))
+    let shares = try Tensor(zeros: smoothed.shape, smoothed.dtype)
+    let width = features.count / training.sampleCount
+    try likeness.run(
+      width,
+      ["features": try features.reshaped([training.sampleCount, width]), "smoothed": smoothed, "members": members],
+      [0: shares])
+    let spread = self.smoothed(try Matrix(shares), edges)
     try training.kept("class").assign(
-      from: try Tensor(
-        (0..<z.rows).map { Double(GraphCodingRate.largest(spread[$0 * classes..<($0 + 1) * classes])) },
-        shape: [z.rows, 1]))
+      from: try Tensor((0..<spread.rows).map { Double(GraphCodingRate.largest(spread[$0])) }, shape: [spread.rows, 1]))
   }
 
   private static func largest(_ row: ArraySlice<Double>) -> Int {

@@ -77,8 +77,12 @@ final class LinearSeparation: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
     try keepState(training)
-    guard pretraining > 0 else { return }
-    for network in 0..<networkCount { try stage(training, network).prepare(training) }
+    let width = try features(training).count / training.sampleCount
+    for network in 0..<networkCount {
+      // The last one, from which the next fit begins.
+      try training.keep("plane.\(network)", [width + 1])
+      if pretraining > 0 { try stage(training, network).prepare(training) }
+    }
   }
 
   private func stage(_ training: Training, _ network: Int) -> ContrastiveStage {
@@ -137,55 +141,61 @@ final class LinearSeparation: RecordedProcedure {
       let mixture = try GaussianMixture(fitting: losses, iterations: 100, tolerance: 1e-6, floor: 5e-4)
       let posteriors = mixture.posteriors(losses)
       var noisy = losses.indices.map { posteriors[2 * $0 + 1] > arguments.real("gmm_threshold") }
-      if takesPlane { noisy = try parted(training, noisy) }
+      if takesPlane { noisy = try parted(training, noisy, network) }
       // With two networks, what is found in one is for the other.
       try keep(training, noisy, for: networkCount - 1 - network)
     }
   }
 
+  /// What the plane lies in.
+  private func features(_ training: Training) throws(TemperError) -> Tensor {
+    if let known = training.samples.rows["features"]?.tensor ?? (try? training.kept("frozen")) { return known }
+    return try training.inputs(0..<training.sampleCount)
+  }
+
   /// The verdict of the plane that best parts the two sides, if there are two.
-  private func parted(_ training: Training, _ noisy: [Bool]) throws(TemperError) -> [Bool] {
+  private func parted(_ training: Training, _ noisy: [Bool], _ network: Int) throws(TemperError) -> [Bool] {
     let count = noisy.count { $0 }
     guard count > 0, count < noisy.count else { return noisy }
-    let features: Tensor
-    if let known = training.samples.rows["features"]?.tensor ?? (try? training.kept("frozen")) {
-      features = known
-    } else {
-      features = try training.inputs(0..<training.sampleCount)
-    }
-    let x = try Matrix(features).standardized
+    let x = try Matrix(try features(training)).standardized
     let (sides, whole) = ([Double(noisy.count - count), Double(count)], Double(noisy.count))
+    let last = try training.kept("plane.\(network)")
     let plane = try LogisticRegression(
-      x, noisy.map { $0 ? 1 : 0 }, weights: noisy.map { whole / (2 * sides[$0 ? 1 : 0]) }, workers: training.workers)
+      x, noisy.map { $0 ? 1 : 0 }, weights: noisy.map { whole / (2 * sides[$0 ? 1 : 0]) },
+      start: LogisticRegression(try last.array(of: Double.self)), workers: training.workers)
+    try last.assign(from: try Tensor(plane.weights + [plane.bias], shape: last.shape))
     return plane.scores(x).map { $0 > 0 }
   }
 
   /// Labels or guesses, and their weights.
   private func keep(_ training: Training, _ noisy: [Bool], for network: Int) throws(TemperError) {
     let (classes, noise) = (training.networks[0].model.output.last, arguments.real("noise"))
+    let doubted = noisy.indices.filter { noisy[$0] }
     func probabilities(_ draw: UInt32) throws(TemperError) -> [Double] {
-      try Matrix(training.view(network, noise: noise, draw: draw).outputs).softmax().values
+      try Matrix(training.view(network, ids: doubted, noise: noise, draw: draw).outputs).softmax().values
     }
-    let (first, second, fresh) = (try probabilities(0), try probabilities(1), try probabilities(2))
-    let labels = try training.classIds(for: self)
-    var targets = [Double](repeating: 0, count: first.count)
+    let first = try probabilities(0)
+    let (second, fresh) = noise > 0 ? (try probabilities(1), try probabilities(2)) : (first, first)
+    let (labels, gamma) = (try training.classIds(for: self), arguments.real("gamma"))
+    var targets = [Double](repeating: 0, count: labels.count * classes)
     var weights = [Double](repeating: 1, count: labels.count)
+    for (sample, label) in labels.enumerated() where !noisy[sample] { targets[sample * classes + label] = 1 }
     var against: [Double] = []
-    for (sample, label) in labels.enumerated() {
-      let row = sample * classes..<(sample + 1) * classes
-      guard noisy[sample] else {
-        targets[row.lowerBound + label] = 1
-        continue
+    for (at, sample) in doubted.enumerated() {
+      let row = at * classes..<(at + 1) * classes
+      let powers = row.map { power((first[$0] + second[$0]) / 2, gamma) }
+      let whole = max(powers.reduce(0, +), 1e-300)
+      var entropy = 0.0
+      for (label, place) in row.enumerated() {
+        targets[sample * classes + label] = powers[label] / whole
+        entropy -= powers[label] / whole * logarithm(max(fresh[place], 1e-12))
       }
-      for place in row { targets[place] = power((first[place] + second[place]) / 2, arguments.real("gamma")) }
-      let whole = max(targets[row].reduce(0, +), 1e-300)
-      for place in row { targets[place] /= whole }
-      against.append(row.reduce(0.0) { $0 - targets[$1] * logarithm(max(fresh[$1], 1e-12)) })
+      against.append(entropy)
     }
     if against.count > 1 {
       let mixture = try GaussianMixture(fitting: against, iterations: 100, tolerance: 1e-6, floor: 1e-6)
       let posteriors = mixture.posteriors(against)
-      for (at, sample) in noisy.indices.filter({ noisy[$0] }).enumerated() { weights[sample] = posteriors[2 * at] }
+      for (at, sample) in doubted.enumerated() { weights[sample] = posteriors[2 * at] }
     }
     for (name, values) in [("noisy", noisy.map { $0 ? 1.0 : 0 }), ("weight", weights), ("target", targets)] {
       let tensor = try training.kept("\(name).\(network)")

@@ -160,23 +160,21 @@ final class RepresentationCalibration: RecordedProcedure {
     let missing = counts.enumerated().flatMap { [Int](repeating: $0, count: (counts.max() ?? 0) - $1) }
     var random = training.random("drawn features").stream(training.position.epoch)
     let order = random.permutation(missing.count)
-    let (means, factors) = (
-      try training.kept("means").array(of: Double.self), try training.kept("factors").array(of: Double.self)
-    )
-    let room = drawn.count / d
-    var values = [Double](repeating: 0, count: drawn.count)
-    var ids = [Double](repeating: -1, count: room)
-    for (place, at) in order.prefix(room).enumerated() {
-      let k = missing[at]
-      ids[place] = Double(k)
-      let normal = (0..<d).map { _ in random.normal() }
-      for i in 0..<d {
-        var value = means[k * d + i]
-        for j in 0...i { value += factors[(k * d + i) * d + j] * normal[j] }
-        values[place * d + i] = value
-      }
+    let (means, factors) = (try training.kept("means"), try training.kept("factors"))
+    let normals = try Tensor((0..<missing.count * d).map { _ in random.normal() }, shape: [missing.count, d])
+      .copy(as: drawn.dtype)
+    let rows = try drawn.reshaped([drawn.count / d, d])
+    var ids = [Double](repeating: -1, count: rows.shape[0])
+    var placesOf = [[Int]](repeating: [], count: classes)
+    for (place, at) in order.enumerated() { placesOf[missing[at]].append(place) }
+    for (k, places) in placesOf.enumerated() where !places.isEmpty {
+      for place in places { ids[place] = Double(k) }
+      let own = try means.slice(k..<k + 1).broadcast(to: [places.count, d]).copy()
+      try MatrixProduct.run(
+        try normals.rows(places), try factors.slice(k..<k + 1).reshaped([d, d]).permuted([1, 0]), into: own,
+        accumulate: true, workers: training.workers)
+      try rows.put(own, at: places)
     }
-    try drawn.assign(from: try Tensor(values, shape: drawn.shape))
     let kept = try training.kept("drawn class")
     try kept.assign(from: try Tensor(ids, shape: kept.shape))
   }

@@ -116,7 +116,7 @@ PROCEDURES = {
     ),
     "linear_separation_alternating": (
         lambda rate, epochs: temper.procedure("linear_separation_alternating", warmup_epochs=_tenth(epochs)),
-        "6+2",  # two views, and all samples four times after each epoch
+        "4+2",  # two views; after each epoch all samples, and those in doubt, some four in ten, three times
     ),
     "rotation_consistency_decoupling": (
         lambda rate, epochs: temper.procedure("rotation_consistency_decoupling", ramp=max(3 * epochs // 10, 1)),
@@ -144,7 +144,7 @@ PROCEDURES = {
 # Multiplications of a method's own, for each sample of an epoch (the mean over the epochs), by features and classes:
 # layers beside the network, three products each; products of a batch's samples; what is fitted to all samples.
 OWN = {
-    "linear_separation_alternating": lambda width, classes: 0.9 * 3 * runs.BATCH * runs.HIDDEN + 0.45 * 8 * width**2,
+    "linear_separation_alternating": lambda width, classes: 0.9 * 3 * runs.BATCH * runs.HIDDEN + 0.45 * 5 * width**2,
     "rotation_consistency_decoupling": lambda width, classes: 4 * 3 * (runs.HIDDEN * 64 + 64 * 4),
     "rcal_representation_calibration": lambda width, classes: (
         0.5 * 2 * 3 * (runs.HIDDEN * 64 + 64 * 64 + 2 * runs.BATCH * 64)
