@@ -51,7 +51,7 @@ let package = Package(
     room("TemperGraph", ["TemperCore", "TemperKernels"], isSmall: true),
     room("TemperCatalogue", ["TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperNetworks", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
-    room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore"], isSmall: true),
+    room("TemperLosses", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperOptimizers", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room("TemperData", ["TemperCatalogue", "TemperGraph", "TemperCore", "TemperKernels"], isSmall: true),
     room(

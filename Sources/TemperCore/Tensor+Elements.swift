@@ -1,3 +1,4 @@
+import TemperKernels
 /// The only file of the core that turns tensors into pointers.
 extension Tensor {
   /// The first element. Valid while the tensor's storage lives.
@@ -160,32 +161,15 @@ extension Tensor {
     let source = try dense()
     switch dtype {
     case .float32:
-      let (least, greatest) = unsafe Tensor.extremes(source.pointer.assumingMemoryBound(to: Float.self), count)
+      var (least, greatest) = (Float.infinity, -Float.infinity)
+      unsafe temper_extremes_f32(source.pointer.assumingMemoryBound(to: Float.self), Int64(count), &least, &greatest)
       return (Double(least), Double(greatest))
-    case .float64: return unsafe Tensor.extremes(source.pointer.assumingMemoryBound(to: Double.self), count)
+    case .float64:
+      var (least, greatest) = (Double.infinity, -Double.infinity)
+      unsafe temper_extremes_f64(source.pointer.assumingMemoryBound(to: Double.self), Int64(count), &least, &greatest)
+      return (least, greatest)
     default: return try copy(as: .float64).extremes()
     }
-  }
-
-  /// In sixteen lanes: the comparison with a NaN is false, and so it is passed over.
-  @unsafe private static func extremes<T: BinaryFloatingPoint & SIMDScalar>(
-    _ values: UnsafePointer<T>, _ count: Int
-  ) -> (T, T) {
-    var least = SIMD16<T>(repeating: .infinity)
-    var greatest = SIMD16<T>(repeating: -.infinity)
-    let lanes = 16
-    let whole = count / lanes * lanes
-    for at in stride(from: 0, to: whole, by: lanes) {
-      let part = unsafe UnsafeRawPointer(values + at).loadUnaligned(as: SIMD16<T>.self)
-      least.replace(with: part, where: part .< least)
-      greatest.replace(with: part, where: part .> greatest)
-    }
-    for at in whole..<count {
-      let value = unsafe values[at]
-      if value < least[0] { least[0] = value }
-      if value > greatest[0] { greatest[0] = value }
-    }
-    return (least.min(), greatest.max())
   }
 
   /// The rows of these numbers along the first axis, in the elements' own type.

@@ -373,3 +373,19 @@ private func same<T: Real>(_ a: T, _ b: T) -> Bool { a == b || (a.isNaN && b.isN
     }
   }
 }
+
+@Suite struct ExtremesTests {
+  @Test(arguments: [0, 1, 63, 64, 65, 131, 1000])
+  func areThoseOfSortedNumbers(count: Int) {
+    var numbers = Numbers(count + 1)
+    var floats = (0..<count).map { _ in Float(numbers.between(-9, 9)) }
+    for at in stride(from: 3, to: count, by: 7) { floats[at] = .nan }
+    let sorted = floats.filter { !$0.isNaN }.sorted()
+    var (least, greatest) = (Float.nan, Float.nan)
+    temper_extremes_f32(floats, Int64(count), &least, &greatest)
+    #expect(least == sorted.first ?? .infinity && greatest == sorted.last ?? -.infinity)
+    var (low, high) = (Double.nan, Double.nan)
+    temper_extremes_f64(floats.map(Double.init), Int64(count), &low, &high)
+    #expect(low == Double(least) && high == Double(greatest))
+  }
+}

@@ -6,6 +6,7 @@
 #include "batch.h"
 #include "cholesky.h"
 #include "column_reduce.h"
+#include "extremes.h"
 #include "fits.h"
 #include "gather.h"
 #include "gguf_blocks.h"

@@ -13,7 +13,9 @@ extension Losses {
     parameters: [.choice("direction", ["forward", "reverse"], "KL(targets || p), or KL(p || targets).")],
     inputs: [
       .logits,
-      Input("targets", [.init(["N", "C"])], isDifferentiable: false, "A probability for each class."),
+      Input(
+        "targets", [.init(["N", "C"])], isDifferentiable: false, in: .nonNegative,
+        "A probability for each class, 0 or more."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
@@ -55,7 +57,7 @@ extension Losses {
       .real("t2", 1.2, in: Interval(1, .infinity, includesUpper: false), "Above 1 the tails are heavy."),
       .real("label_smoothing", 0, in: .belowOne, "The share of the target that goes to the other classes."),
     ],
-    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .shareTargets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let (t1, t2, smoothing) = (x.real("t1"), x.real("t2"), x.real("label_smoothing"))
       let (logp, power) = x.logits.logTemperedSoftmax(t2)
@@ -122,4 +124,11 @@ extension Expression {
     let u = s * (z - threshold)
     return (TemperGraph.log(u) / s, { u.power($0 / s) })
   }
+}
+
+extension Input {
+  /// Targets of losses that take logarithms or powers of them.
+  static let shareTargets = Input(
+    "targets", targets.forms, isDifferentiable: false, in: .nonNegative,
+    "Class ids, or a probability for each class, 0 or more.")
 }

@@ -103,7 +103,7 @@ extension Losses {
       "Lee et al.", 2025, "Aligning Text to Image in Diffusion Models is Easier Than You Think", arXiv: "2503.08250"),
     parameters: [.real("dweight", 0, in: .nonNegative, "The factor of the own error.")],
     inputs: [
-      Input("errors", [.init(["N", "N"])], "The error of each sample under each text."),
+      Input("errors", [.init(["N", "N"])], in: .nonNegative, "The error of each sample under each text, 0 or more."),
       Input("scale", [.init([])], isOptional: true, "The largest logit; 4 without it."),
       Input(
         "temperature", [.init([])], isOptional: true, in: .positive,

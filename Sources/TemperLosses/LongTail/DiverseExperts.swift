@@ -52,7 +52,7 @@ extension Losses {
       return x.text("similarity") == "cosine" ? -(a.normalizedRows() * b.normalizedRows()).sum() : -(a * b).sum()
     })
 
-  /// -log(F_y - F_{y-1}), F_k = sigmoid(a_k + x . b_k), plus lam (sum |b_1| + sum |b_k - b_{k-1}|) for every sample.
+  /// -log(F_y - F_{y-1}), infinite where cuts cross, F_k = sigmoid(a_k + x . b_k), plus lam (sum |b_1| + sum |b_k - b_{k-1}|) for every sample.
   static let proportionalOdds = Method(
     "presto_ordinal", aliases: ["presto"], kind: .loss, area: "imbalance",
     summary: "Ordered classes with a weight vector for each cut, drawn towards a common one.",
@@ -84,11 +84,12 @@ extension Losses {
       let eta = Expression.matmul(x["features"], b, transposeB: true) + x["thresholds"]
       let upper = Expression.concatenate([eta, .constant(.infinity, [n, 1])], axis: 1).pick(x.targets)
       let lower = Expression.concatenate([.constant(-.infinity, [n, 1]), eta], axis: 1).pick(x.targets)
-      // On the side of the smaller probabilities nothing cancels.
-      let isHigh = upper + lower .> 0
-      let p = Expression.select(isHigh, sigmoid(-lower) - sigmoid(-upper), sigmoid(upper) - sigmoid(lower))
+      // F_y - F_{y-1} = sigmoid(u) sigmoid(-l) (1 - exp(l - u)): nothing cancels, nothing vanishes far out.
+      let gap = lower - upper
+      let inside = log(-expm1(.select(gap .< 0, gap, .constant(-1))))
+      let loss = softplus(-upper) + softplus(lower) - .select(gap .< 0, inside, .constant(-.infinity))
       var penalty = cuts > 1 ? abs(b.slice(1..<cuts) - b.slice(0..<(cuts - 1))).sumAll() : .constant(0)
       if x.boolean("penalize_first") { penalty = penalty + abs(b.slice(0..<1)).sumAll() }
-      return x.real("lam") * penalty - log(p)
+      return x.real("lam") * penalty + loss
     })
 }

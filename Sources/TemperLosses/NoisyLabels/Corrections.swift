@@ -63,7 +63,7 @@ extension Losses {
       .real("share", 0.5, in: Interval(0, 1, includesLower: false, includesUpper: false), "The target's share.")
         .named(also: "weight")
     ],
-    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .shareTargets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let w = x.real("share")
       let scale = -(1 - w) * log(Expression.constant(1 - w))
@@ -92,5 +92,6 @@ extension Losses {
 
 extension Input {
   fileprivate static let transition = Input(
-    "transition", [.init(["C", "C"])], isDifferentiable: false, "P(noisy | true), a row for each true class.")
+    "transition", [.init(["C", "C"])], isDifferentiable: false, in: .nonNegative,
+    "P(noisy | true), a row for each true class; 0 or more.")
 }

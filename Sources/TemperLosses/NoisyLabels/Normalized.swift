@@ -35,7 +35,8 @@ extension Losses {
   ) -> Method {
     Method(
       name, aliases: aliases, kind: .loss, area: "noisy-labels", summary: summary, reference: activePassive.reference,
-      parameters: parameters, inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+      parameters: parameters, inputs: [.logits, .shareTargets],
+      properties: ["smooth", "shift_invariant", "nonnegative"],
       implementation: .loss { x in value(x) })
   }
 }

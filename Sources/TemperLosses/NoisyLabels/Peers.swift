@@ -67,7 +67,7 @@ extension Losses {
       .real("beta", 0.8, in: .nonNegative, "The factor of the entropy of each prediction."),
     ],
     inputs: [
-      .logits, .targets,
+      .logits, .shareTargets,
       Input(
         "class_priors", [.init(["C"])], isOptional: true, isDifferentiable: false, in: .nonNegative,
         "The share of each class; equal shares without it."),

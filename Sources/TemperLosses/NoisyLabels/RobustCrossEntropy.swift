@@ -35,7 +35,7 @@ extension Losses {
       .real(
         "A", -4, in: Interval(-.infinity, 0, includesLower: false, includesUpper: false), "What log 0 is taken to be."),
     ],
-    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .shareTargets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       x.real("alpha") * x.crossEntropy + x.real("beta") * x.reverseCrossEntropy
     })
@@ -59,7 +59,7 @@ extension Losses {
       .real("gamma", 0.5, in: .nonNegative, "The exponent of the focal forms."),
       .boolean("halved_mae", false, "MAE as 1 - p_y, as the authors' code has it."),
     ],
-    inputs: [.logits, .targets], properties: ["smooth", "shift_invariant"],
+    inputs: [.logits, .shareTargets], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
       let isFocal = x.text("active") == "nfl" || x.text("active") == "fl"
       let gamma = x.real("gamma")

@@ -1,5 +1,6 @@
 import TemperCore
 import TemperGraph
+import TemperKernels
 
 extension Expression {
   /// s_1 / sum_j s_j of a matrix, s its singular values, largest first. Its derivative is
@@ -9,55 +10,66 @@ extension Expression {
     let function = ExternalFunction(name: "singular values", differentiable: [true]) {
       (inputs, outputs) throws(TemperError) in
       let matrix = try inputs[0].array(of: Double.self)
-      let (values, products) = SingularValues.decompose(matrix, rows, columns)
-      let sum = values.reduce(0, +)
-      let first = values.indices.max { values[$0] < values[$1] } ?? 0
-      let share = sum > 0 ? values[first] / sum : 0
-      if let value = outputs[0] { try value.fill(share) }
-      if outputs.count > 1, let gradient = outputs[1] {
-        var slope = [Double](repeating: 0, count: rows * columns)
-        for (j, product) in products.enumerated() where sum > 0 {
-          let weight = ((j == first ? 1 : 0) - share) / sum
-          for i in slope.indices { slope[i] += weight * product[i] }
-        }
-        try gradient.assign(from: try Tensor(slope, shape: gradient.shape))
-      }
+      // The smaller side, row after row.
+      let isWide = rows < columns
+      let (n, length) = isWide ? (rows, columns) : (columns, rows)
+      let side = isWide ? matrix : SingularValues.transposed(matrix, rows, columns)
+      let (share, factors) = SingularValues.dominantShare(side, n, length)
+      try outputs[0]?.fill(share)
+      guard outputs.count > 1, let gradient = outputs[1] else { return }
+      let slope = SingularValues.product(factors, side, n, length)
+      let placed = isWide ? slope : SingularValues.transposed(slope, n, length)
+      try gradient.assign(from: try Tensor(placed, shape: gradient.shape))
     }
     return .external(function, [reshaped([1, rows * columns])])
   }
 }
 
 enum SingularValues {
-  /// One-sided Jacobi rotations (Hestenes, 1958): columns become orthogonal; their lengths are the singular values. Gives them
-  /// with u_j v_j^T for each, 0 where the value is 0.
-  static func decompose(_ matrix: [Double], _ rows: Int, _ columns: Int) -> (values: [Double], products: [[Double]]) {
-    var a = (0..<columns).map { j in (0..<rows).map { matrix[$0 * columns + j] } }
-    var v = (0..<columns).map { j in (0..<columns).map { $0 == j ? 1.0 : 0 } }
-    func dot(_ x: [Double], _ y: [Double]) -> Double { zip(x, y).reduce(0) { $0 + $1.0 * $1.1 } }
-    for _ in 0..<60 {
-      var isDone = true
-      for p in 0..<columns {
-        for q in 0..<p {
-          let (app, aqq, apq) = (dot(a[p], a[p]), dot(a[q], a[q]), dot(a[p], a[q]))
-          guard abs(apq) > 1e-15 * (app * aqq).squareRoot() else { continue }
-          isDone = false
-          let zeta = (aqq - app) / (2 * apq)
-          let t = (zeta < 0 ? -1 : 1) / (abs(zeta) + (1 + zeta * zeta).squareRoot())
-          let c = 1 / (1 + t * t).squareRoot()
-          let s = c * t
-          func rotate(_ x: inout [[Double]]) {
-            for i in x[p].indices { (x[p][i], x[q][i]) = (c * x[p][i] - s * x[q][i], s * x[p][i] + c * x[q][i]) }
-          }
-          rotate(&a)
-          rotate(&v)
-        }
+  /// Of the n rows of A, no more than there are columns: s_1 / S, and the matrix whose product with A is its derivative,
+  /// sum_j w_j u_j u_j^T / s_j with w_j = ([j = 1] - s_1 / S) / S. The u_j and s_j^2 are those of A A^T; values below 1e-7 of
+  /// the first, rounding's remains there, count as 0.
+  static func dominantShare(_ a: [Double], _ n: Int, _ length: Int) -> (share: Double, factors: [Double]) {
+    var gram = [Double](repeating: 0, count: n * n)
+    for i in 0..<n {
+      for j in 0...i {
+        var sum = 0.0
+        for k in 0..<length { sum += a[i * length + k] * a[j * length + k] }
+        (gram[i * n + j], gram[j * n + i]) = (sum, sum)
       }
-      if isDone { break }
     }
-    let values = a.map { dot($0, $0).squareRoot() }
-    let products = values.indices.map { j in
-      (0..<(rows * columns)).map { values[j] > 0 ? a[j][$0 / columns] / values[j] * v[j][$0 % columns] : 0 }
+    var factors = [Double](repeating: 0, count: n * n)
+    let trace = (0..<n).reduce(0) { $0 + gram[$1 * n + $1] }
+    guard trace.isFinite else { return (.nan, factors.map { _ in .nan }) }
+    guard trace > 0 else { return (0, factors) }
+    var (vectors, squares) = (factors, [Double](repeating: 0, count: n))
+    unsafe temper_symmetric_eigen(&gram, &vectors, &squares, Int64(n))
+    let largest = squares.max() ?? 0
+    let values = squares.map { $0 > 1e-14 * largest ? $0.squareRoot() : 0 }
+    let (sum, first) = (values.reduce(0, +), squares.firstIndex(of: largest) ?? 0)
+    let share = values[first] / sum
+    for j in 0..<n where values[j] > 0 {
+      let factor = ((j == first ? 1 : 0) - share) / (sum * values[j])
+      for i in 0..<n {
+        let left = factor * vectors[j * n + i]
+        for k in 0..<n { factors[i * n + k] += left * vectors[j * n + k] }
+      }
     }
-    return (values, products)
+    return (share, factors)
+  }
+
+  static func product(_ a: [Double], _ b: [Double], _ n: Int, _ length: Int) -> [Double] {
+    var result = [Double](repeating: 0, count: n * length)
+    for i in 0..<n {
+      for j in 0..<n {
+        let left = a[i * n + j]
+        for k in 0..<length { result[i * length + k] += left * b[j * length + k] }
+      }
+    }
+    return result
+  }
+
+  static func transposed(_ a: [Double], _ rows: Int, _ columns: Int) -> [Double] {
+    (0..<(rows * columns)).map { a[$0 % rows * columns + $0 / rows] }
   }
 }

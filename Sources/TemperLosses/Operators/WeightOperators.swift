@@ -74,7 +74,9 @@ extension Losses {
       let (a, b) = (x["x"], x["y"])
       let m = a.shape[1]
       let norms = sqrt(square(a).sum(axis: 0)) * sqrt(square(b).sum()).reshaped([1, m])
-      let p = norms / norms.sum()
+      // Factors that are 0 draw nothing, and their product is 0.
+      let sum = norms.sum()
+      let p = norms / .select(sum .== 0, .constant(1), sum)
       let (mine, others) = (p.reshaped([m, 1]), p)
       let earlier = Expression.iota([m, m], axis: 1) .< .iota([m, m], axis: 0)
       let rank = ((others .> mine) .| ((others .== mine) .& earlier)).sum().reshaped([1, m])
@@ -82,7 +84,7 @@ extension Losses {
       let rest = 1 - (isKept * p).sum()
       let draws = x["draws"]
       let counts = Expression.oneHot(draws, columns: m).sum(axis: 0)
-      let sampled = Expression.select(counts .== 0, .constant(0), rest * counts / (Double(draws.shape[0]) * p))
+      let sampled = Expression.select((counts * p) .== 0, .constant(0), rest * counts / (Double(draws.shape[0]) * p))
       return .matmul(a * (isKept + sampled).stopGradient, b)
     })
 

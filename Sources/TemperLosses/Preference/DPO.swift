@@ -259,6 +259,7 @@ extension Input {
 
   fileprivate static func length(_ name: String, _ answer: String) -> Input {
     Input(
-      name, [.init(["N"])], isOptional: true, isDifferentiable: false, "Tokens of the \(answer) answer.")
+      name, [.init(["N"])], isOptional: true, isDifferentiable: false, in: .positive,
+      "Tokens of the \(answer) answer, above 0.")
   }
 }

@@ -132,9 +132,11 @@ extension Expression {
     }.transposed
   }
 
-  /// 2^relevance - 1, 0 for padding.
+  /// 2^relevance - 1 over 2 to the largest of the list, as only ratios count; 0 for padding.
   fileprivate func gains(_ isDocument: Expression) -> Expression {
-    .select(isDocument, expm1(TemperGraph.log(Expression.constant(2)) * self), .constant(0))
+    let relevance = Expression.select(isDocument, self, .constant(0))
+    let logTwo = TemperGraph.log(Expression.constant(2))
+    return exp(logTwo * (relevance - relevance.maximum())) * -expm1(-logTwo * relevance)
   }
 
   /// The discounted gain of the best order; 1 for lists without gains.

@@ -47,36 +47,39 @@ extension Losses {
         arrays.count, form == "marginal", x.text("denominator") == "squared_sum"
       )
       let n = arrays[0].shape[0]
-      // By sample: the terms of c(L1), c(L2) and c(L21), then the means of K, Q and K Q.
+      // By sample, as logarithms of sums: the terms of c(L1), c(L2) and c(L21), then the means of K, Q and K Q. Far apart
+      // kernels vanish, their logarithms do not.
       let width = n * (arrays.map(\.shape.last).max() ?? 1)
+      let logN = log(Expression.constant(Double(n)))
       let terms = Expression.byRowBlocks(rows: arrays, shared: arrays + factors, width: width) { row, all in
         func kernel(_ a: Int, _ b: Int, _ factor: Int) -> Expression {
-          exp(all[count + factor] * Expression.squaredDistances(row[a], all[b]))
+          all[count + factor] * Expression.squaredDistances(row[a], all[b])
         }
         let k = kernel(0, 0, 0)
         var columns: [Expression] = []
         if isConditional {
-          let weights = isSquared ? square(k.sum()) : square(k).sum()
+          let weights = isSquared ? 2 * k.logSumExp() : (2 * k).logSumExp()
           columns += [kernel(1, 1, 1), kernel(2, 2, 1), kernel(2, 1, 1)].map {
-            isMarginal ? $0.mean() / Double(n) : (k * $0).sum() / weights
+            isMarginal ? $0.logSumExp() - 2 * logN : (k + $0).logSumExp() - weights
           }
         }
         if isInformation {
           let q = kernel(count - 1, count - 1, all.count - count - 1)
-          columns += [k.mean(), q.mean(), (k * q).mean()]
+          columns += [k, q, k + q].map { $0.logSumExp() - logN }
         }
         return .concatenate(columns, axis: 1)
       }
+      func logSum(_ column: Expression) -> Expression { column.reshaped([1, n]).logSumExp() }
       let columns = (0..<terms.shape[1]).map { terms.slice($0..<($0 + 1), axis: 1) }
       var value = Expression.constant(0, [1, 1])
       if isConditional {
-        let logs = columns[..<3].map { log($0.sumAll()) }
+        let logs = columns[..<3].map(logSum)
         value = value + logs[0] + logs[1] - 2 * logs[2]
       }
       if isInformation {
+        // The means over samples are sums over n, whose logarithms cancel.
         let last = Array(columns.suffix(3))
-        let information =
-          log(last[2].meanAll()) + log(last[0].meanAll() * last[1].meanAll()) - 2 * log((last[0] * last[1]).meanAll())
+        let information = logSum(last[2]) + logSum(last[0]) + logSum(last[1]) - 2 * logSum(last[0] + last[1]) - logN
         value = value + (form == "objective" ? x.real("beta") : 1) * information
       }
       return value

@@ -80,7 +80,10 @@ extension Losses {
     inputs: [.rows, .signs, .direction], properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
       let (w, gamma) = (x["weights"], x.real("gamma"))
-      let size = sqrt(square(w).sumAll())
+      // At 0 the length has no slope, and none is needed: d is 0 there.
+      let squares = square(w).sumAll()
+      let isZero = squares .== 0
+      let size = Expression.select(isZero, .constant(0), sqrt(.select(isZero, .constant(1), squares)))
       let margin = x.sign * Expression.matmul(x["features"], w.reshaped([w.shape[0], 1]))
       var (low, high) = (Expression.zeros(margin.shape), (size / (2 * gamma)).broadcast(to: margin.shape))
       for _ in 0..<60 {

@@ -21,7 +21,7 @@ extension Losses {
     summary: "The convex loss whose gradient is entmax(logits) - targets; 0 once the lead is 1 / (alpha - 1).",
     reference: Reference(
       "Blondel, Martins and Niculae", 2019, "Learning with Fenchel-Young Losses", arXiv: "1901.02324"),
-    parameters: [.entmaxAlpha], inputs: [.logits, .targets, .entmaxAlpha],
+    parameters: [.entmaxAlpha], inputs: [.logits, .shareTargets, .entmaxAlpha],
     properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
       guard let alpha = x.entmaxAlpha else {
