@@ -69,6 +69,8 @@ def test_samples_that_all_parts_leave_out_leave_the_mean(inputs):
 def test_logits_through_an_operator(inputs):
     clip = temper.op("logit_clip", tau=0.5)
     loss = temper.loss("focal", gamma=1.0).through(clip)
+    named = temper.loss("focal").through("logit_clip")
+    np.testing.assert_array_equal(named(**inputs), temper.loss("focal").through(temper.op("logit_clip"))(**inputs))
     np.testing.assert_allclose(
         loss(**inputs), temper.loss("focal", gamma=1.0)(clip(inputs["logits"]), inputs["targets"]), rtol=1e-12
     )
@@ -102,6 +104,8 @@ def test_what_does_not_fit_is_an_error(inputs):
     ce = temper.loss("cross_entropy")
     for wrong in (
         lambda: temper.weighted_sum([]),
+        lambda: temper.weighted_sum({"a": "cross_entropy"}),
+        lambda: temper.weighted_sum([ce]),
         lambda: temper.weighted_sum([(float("nan"), ce)]),
         lambda: temper.weighted_sum([(1.0, "mse"), (1.0, "cut_cross_entropy")]),
         lambda: temper.weighted_sum({"": (1.0, ce)}),

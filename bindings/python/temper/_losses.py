@@ -102,8 +102,10 @@ class Loss(Method):
 
     # Composition: each makes a new loss, whose parameters are those of its parts under "part.name".
 
-    def through(self, op: Operator, input: str = "logits") -> Loss:
-        """This loss with one of its inputs changed by an operator first: loss.through(temper.op("logit_clip"))."""
+    def through(self, op: Operator | str, input: str = "logits") -> Loss:
+        """This loss with one of its inputs changed by an operator first: loss.through(temper.op("logit_clip")), or by
+        the name of one: loss.through("logit_clip")."""
+        op = self._context.op(op) if isinstance(op, str) else op
         pointer = library.handle(library.loss_through, self, input.encode(), op)
         return Loss._composed(self._context, pointer, f"{self!r}.through({op!r}, {input!r})")
 
@@ -129,9 +131,13 @@ class Loss(Method):
     def weighted_sum(cls, context, terms: Terms) -> Loss:
         """See temper.weighted_sum."""
         named = terms.items() if hasattr(terms, "items") else [(None, term) for term in terms]
-        parts = [
-            (name, weight, context.loss(loss) if isinstance(loss, str) else loss) for name, (weight, loss) in named
-        ]
+        parts = []
+        for name, term in named:
+            pair = tuple(term) if isinstance(term, (tuple, list)) else ()
+            if len(pair) != 2:
+                raise errors.InvalidArgument(f'A term of a sum is a weight and a loss, as (0.5, "mae"); {term!r} came.')
+            weight, loss = pair
+            parts.append((name, weight, context.loss(loss) if isinstance(loss, str) else loss))
         array, count = library.array(
             "loss_term", [(None if n is None else n.encode(), w, loss._as_parameter_) for n, w, loss in parts]
         )
