@@ -195,3 +195,28 @@ def test_comparisons_in_words():
     assert holds and words.startswith("a 4.0 %, b 1.5 %; a less b 2.5 ± ")
     assert not compared({"a": [1.0], "b": [2.0]}, "a", "b")[1]
     assert compared({"a": [1.0], "b": [2.0]}, "a", "b", "dB", 1.5)[1]
+
+
+def test_weights_of_language_models_are_those_that_attention_uses():
+    """What the second block adds, made again from the weights and the values; and the study of a short text."""
+    from temper.experiments import language_softmax as study
+
+    letters = study.quantization.Letters(6_000)
+    x = letters.held_out(3)[0]
+    for name in ("softmax", "softpick"):
+        model = study.trained(letters, study.MIXERS[name], 2, 1)[0]
+        known, w = model.parameters(), study.weights(model, name, x)
+        parts = []
+        for count in (3, 4):
+            part = temper.Model(study.layers(study.MIXERS[name], len(letters.alphabet))[:count], input=x.shape[1:], seed=0)
+            for key, value in part.parameters().items():
+                value[...] = known[key]
+            parts.append(part.predict(x))
+        mean, deviation = parts[0].mean(-1, keepdims=True), parts[0].std(-1, keepdims=True)
+        normal = (parts[0] - mean) / np.sqrt(deviation**2 + 1e-5) * known["3.0.weight"] + known["3.0.bias"]
+        v = np.split(normal @ known["3.1.in_proj_weight"].T, 3, axis=-1)[2]
+        v = v.reshape(*v.shape[:2], study.HEADS, -1).swapaxes(1, 2)
+        seen = (w @ v).swapaxes(1, 2).reshape(normal.shape)
+        np.testing.assert_allclose(parts[1] - parts[0], seen @ known["3.1.out_proj.weight"].T, atol=1e-5)
+    findings = list(temper.experiment("language_softmax_study")(seeds=1, steps=1, length=6_000))
+    assert len(findings) == 8 and all("beside" in f.measured or "%" in f.measured for f in findings)
