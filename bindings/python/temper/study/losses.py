@@ -6,11 +6,11 @@ test digits after the last epoch, and at the best one: the best is chosen by the
 shows what was reached on the way and not what anyone could have kept.
 Long tail: classes thinned evenly down to 1/50. Accuracy over all digits, and over the three rarest classes.
 
-Every loss of the catalogue for these ends that takes logits and targets, with its default parameters, and a few with
-others; none is tuned. (Those for several labels a sample, for implicit feedback, for ordered classes, or with several
-experts or pre-trained features need other data or networks.) Each seed draws its own labels, or tail, and network;
-intervals are of Student's t over seeds, at 95%. A loss is marked + or - where its difference from cross-entropy, seed
-by seed, is above or below 0 at 95%.
+Every loss of the catalogue for these ends, with its default parameters, and a few with others; none is tuned. What
+those need that read more than logits and targets is in more_inputs.py; the few that judge something else than the class
+of a sample are named with their reasons. Each seed draws its own labels, or tail, and network; intervals are of
+Student's t over seeds, at 95%. A loss is marked + or - where its difference from cross-entropy, seed by seed, is above or
+below 0 at 95%.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ import numpy as np
 
 import temper
 
-from . import digits, picture
+from . import digits, more_inputs, picture
 from .results import Results
 
 NOISE = {
@@ -70,6 +70,12 @@ FURTHER_TAIL = {
     "focal": _named("focal"),
     "cross_entropy, then influence_balanced": _after_cross_entropy("influence_balanced"),
 }
+# Losses of the two areas that take no part.
+LEFT_OUT = {
+    "nbpo": "ranks items for users by votes: digits have neither",
+    "pu_multilabel_loss": "several labels a sample, of which some are missing and none is wrong",
+    "pu_multilabel_loss_consistency": "a part of pu_multilabel_loss",
+}
 
 
 def candidates(area, further, known):
@@ -101,6 +107,19 @@ def train(loss, x, y, known, epochs, seed, tests=None):
     return model, trainer.fit(x, y, epochs=epochs, tests=tests, **more)
 
 
+def noise_labels():
+    return [*candidates("noisy-labels", FURTHER_NOISE, {"transition": 0}), *more_inputs.NOISE]
+
+
+def tail_labels():
+    further = [label for labels in more_inputs.TAIL for label in labels]
+    return [*candidates("imbalance", FURTHER_TAIL, {"class_counts": 0, "class_priors": 0}), *further]
+
+
+def _right(scores, y):
+    return scores.argmax(axis=1) == y
+
+
 def noise(path, epochs, seed, only):
     """Rows of (setting, label, measure, value) for one seed."""
     (x, y), test = digits.load(path)
@@ -113,6 +132,11 @@ def noise(path, epochs, seed, only):
             history = train(make(epochs), x, noisy, known, epochs, seed, {"test": test})[1]
             yield setting, label, "final", history["test_accuracy"][-1]
             yield setting, label, "best", history["test_accuracy"].max()
+        for label, scores in more_inputs.NOISE.items():
+            if not only or label in only:
+                accuracies = [_right(found, test[1]).mean() for found in scores(x, noisy, epochs, seed, test[0])]
+                yield setting, label, "final", accuracies[-1]
+                yield setting, label, "best", max(accuracies)
 
 
 def tail(path, epochs, seed, only):
@@ -120,11 +144,15 @@ def tail(path, epochs, seed, only):
     x, y, classes = digits.with_tail(x, y, 50, np.random.default_rng([seed, 50]))
     counts = np.bincount(y, minlength=digits.CLASSES).astype(np.float32)
     known = {"class_counts": counts, "class_priors": counts / counts.sum()}
+    rows = {}
     for label, make in candidates("imbalance", FURTHER_TAIL, known).items():
-        if only and label not in only:
-            continue
-        model, _ = train(make(epochs), x, y, known, epochs, seed)
-        right = model.predict(test_x).argmax(axis=1) == test_y
+        if not only or label in only:
+            rows[label] = train(make(epochs), x, y, known, epochs, seed)[0].predict(test_x)
+    for labels, scores in more_inputs.TAIL.items():
+        if not only or set(labels) & set(only):
+            rows.update(zip(labels, scores(x, y, known, epochs, seed, test_x)))
+    for label, scores in rows.items():
+        right = _right(scores, test_y)
         yield TAIL, label, "overall", right.mean()
         yield TAIL, label, "rarest 3", right[np.isin(test_y, classes[-3:])].mean()
 
@@ -135,8 +163,7 @@ def run(options):
     seeds, epochs = (2, 10) if options.quick else (options.seeds, options.epochs)
     if epochs < 1:
         sys.exit(f"At least one epoch is needed; {epochs} came.")
-    unknown = set(options.only or ()) - {*candidates("noisy-labels", FURTHER_NOISE, {"transition": 0}), *candidates(
-        "imbalance", FURTHER_TAIL, {"class_counts": 0, "class_priors": 0})}  # fmt: skip
+    unknown = set(options.only or ()) - {*noise_labels(), *tail_labels()}
     if unknown:
         sys.exit(f"The study has no loss {', '.join(sorted(unknown))}.")
     only = options.only and {BASELINE, *options.only}
@@ -156,4 +183,7 @@ def run(options):
     print(f"Accuracy in percent, {seeds} seeds of {epochs} epochs, ± half a 95% interval; + and -: above and below")
     print("cross-entropy at 95%, seed by seed. forward_ and backward_correction know the true share of wrong labels.")
     print("\n".join(results.table(list(NOISE)) + results.table([TAIL])))
+    if not only:
+        print("\nNot here:")
+        print("\n".join(f"  {name}: {reason}." for name, reason in LEFT_OUT.items()))
     print(f"\n{folder / 'losses.csv'} and {folder / 'losses.svg'}; {time.perf_counter() - start:.0f} seconds")
