@@ -16,6 +16,7 @@ _BY_NAME = {name: np.dtype(name) for name in _NAMES}
 # By type and byte order: an array in the other order is not among them.
 _CODES = {dtype: library.constants["TEMPER_" + name.upper()] for name, dtype in _BY_NAME.items()}
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_ndarray = np.ndarray
 _FLOAT64 = _BY_NAME["float64"]
 _Buffer = library.header.structs["temper_buffer"]
 _NamedTensor = library.header.structs["temper_named_tensor"]
@@ -32,7 +33,7 @@ def is_plain(value):
 
 def view(value):
     """A NumPy view of the memory of `value`."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, _ndarray):
         return value
     if hasattr(value, "__dlpack__"):
         if getattr(value, "requires_grad", False):
@@ -51,7 +52,7 @@ def readable(value):
     """An array to read from, in an element type of the library."""
     array = view(value)
     dtype = array.dtype
-    if dtype in _READABLE and _has_whole_steps(array):
+    if dtype in _READABLE and (array.flags.forc or _has_whole_steps(array)):
         return array
     name = dtype.name
     if name == "uint64":
@@ -74,27 +75,30 @@ def words(value):
 
 def _has_whole_steps(array):
     """Whether strides are whole elements, as the library counts them; those of a field of a record may not be."""
-    return array.flags.forc or not any(stride % array.itemsize for stride in array.strides)
+    return not any(stride % array.itemsize for stride in array.strides)
 
 
 def writable(value):
     """An array to write results to: the memory of `value` itself."""
-    if is_plain(value):
+    if isinstance(value, _ndarray):
+        array = value
+    elif is_plain(value):
         raise errors.InvalidType(f"Results are written to an array; a {type(value).__name__} came.")
-    array = view(value)
+    else:
+        array = view(value)
     if array.dtype not in _CODES:
         raise errors.InvalidType(f"Results are written as float32 or float64; an array of {array.dtype} came.")
-    if not _has_whole_steps(array):
+    if not (array.flags.forc or _has_whole_steps(array)):
         raise errors.InvalidShape(f"Results are written in steps of whole elements; strides {array.strides} came.")
     return array
 
 
 def exact(value, name):
     """An array to read from whose elements must be of one type already."""
-    array = view(value)
+    array = value if isinstance(value, _ndarray) else view(value)
     if array.dtype != _BY_NAME[name]:
         raise errors.InvalidType(f"An array of {name} is needed; elements of type {array.dtype} came.")
-    return array if _has_whole_steps(array) else np.ascontiguousarray(array)
+    return array if array.flags.forc or _has_whole_steps(array) else np.ascontiguousarray(array)
 
 
 def gather(values):
