@@ -22,7 +22,7 @@ static void run_exponential(const block *k, temper_step *step) {
   REAL *dst = address(k, step->dst), *sum = step->sum ? address(k, step->sum->dst) : NULL;
   if (!is_transposed(k)) {
     for (int64_t r = 0; r < k->rows; ++r) {
-      const REAL value = exp_and_sum(x + r * k->pitch, shift.values[r * shift.step], dst + r * k->pitch, k->columns);
+      const REAL value = exp_and_sum(x + r * k->pitch, shift.values[r * shift.step], dst + r * k->pitch, k->columns, NULL);
       if (sum) sum[r] = (REAL)(step->state = k->first ? value : step->state + value);
     }
     return;
@@ -191,6 +191,11 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
 
 void VARIANT(temper_row_program_run)(const temper_row_program *program, const temper_slot *slots, int64_t row_begin,
                                      int64_t row_end, int64_t column_begin, int64_t column_end, void *scratch) {
+  temper_streamed_softmax streamed;
+  if (temper_is_streamed_softmax(&streamed, program, slots, sizeof(REAL))) {
+    run_streamed_softmax(program, slots, streamed, row_begin, row_end, scratch);
+    return;
+  }
   if (program->kept) {
     run_blocks(temper_row_program_kept_plan(program, slots, sizeof(REAL), scratch), row_begin, row_end, column_begin,
                column_end);

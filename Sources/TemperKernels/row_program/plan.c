@@ -53,7 +53,9 @@ size_t temper_row_program_scratch(const temper_row_program *program, size_t elem
   temper_block_shape shape = temper_block_shape_of(program->columns);
   size_t bytes = arrays_bytes(program);
   for (int reg = 0; reg < program->register_count; ++reg) bytes += register_bytes(program, shape, reg, element_size);
-  return bytes + (size_t)round_up(shape.rows * shape.columns * (int64_t)element_size, SCRATCH_ALIGNMENT);
+  bytes += (size_t)round_up(shape.rows * shape.columns * (int64_t)element_size, SCRATCH_ALIGNMENT);
+  const size_t streamed = temper_streamed_softmax_scratch(program, element_size);
+  return streamed > bytes ? streamed : bytes;
 }
 
 static temper_plan_slot plan_slot(const temper_row_program *program, const temper_slot *slot) {

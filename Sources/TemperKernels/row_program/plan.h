@@ -93,6 +93,19 @@ void temper_row_program_plan(temper_plan *plan, const temper_row_program *progra
 temper_plan *temper_row_program_kept_plan(const temper_row_program *program, const temper_slot *slots,
                                           size_t element_size, void *scratch);
 
+// softmax or log_softmax that streamed_softmax.h runs: numbers of slots.
+typedef struct temper_streamed_softmax {
+  int16_t x, out;
+  bool is_log;
+} temper_streamed_softmax;
+
+bool temper_is_streamed_softmax(temper_streamed_softmax *found, const temper_row_program *program,
+                                const temper_slot *slots, size_t element_size);
+
+// Bytes of scratch for it, 0 where the program is another; and of one of its two rows.
+size_t temper_streamed_softmax_scratch(const temper_row_program *program, size_t element_size);
+size_t temper_streamed_row_bytes(const temper_row_program *program, size_t element_size);
+
 // Elements from the base of a slot to (row, column 0).
 static inline int64_t temper_slot_offset(const temper_row_program *program, const temper_plan_slot *slot, int64_t row) {
   if (slot->even) return row * slot->row_stride;

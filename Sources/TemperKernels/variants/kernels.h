@@ -28,6 +28,7 @@
 #include "../row_program/chain.h"
 #include "../row_program/memory.h"
 #include "../row_program/reductions.h"
+#include "../row_program/streamed_softmax.h"
 #include "../row_program/interpreter.h"
 #include "../row_program/sweep.h"
 #include "../rows/softmax_topk_kernel.h"
