@@ -63,7 +63,7 @@ CLASS_MATRICES = {"forward_correction": "a matrix larger than the logits is read
                   "backward_correction": "inverts a C x C matrix",
                   "determinant_mutual_information": "eliminates a C x C matrix"}
 # What no way of writing the loss can avoid, beyond one pass over the logits and one over the gradient.
-LIMITS = {"lovasz_softmax": "sorts all samples for each class",
+LIMITS = {"lovasz_softmax": "weights come of all samples: probabilities and weights are written and read again",
           "joint_optimization": "the mean over the batch is known only after all logits were read: twice read",
           "bi_tempered_logistic": "the normaliser is found by iteration, a power for each logit and step",
           "entmax_loss": "the threshold is found by iteration", "sparsemax_loss": "the threshold is found by iteration",

@@ -15,6 +15,7 @@
 #include "int8_product.h"
 #include "convolution.h"
 #include "inverse.h"
+#include "jaccard_weights.h"
 #include "matmul.h"
 #include "nearest.h"
 #include "philox.h"

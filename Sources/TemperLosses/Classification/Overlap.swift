@@ -16,18 +16,9 @@ extension Losses {
     parameters: [.choice("classes", ["present", "all"], "The mean over the classes of the batch, or over all.")],
     inputs: [.logits, .classIds], properties: ["batch", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let truth = Expression.oneHot(x.targets, columns: x.classes).transposed
-      let errors = abs(truth - x.probabilities.transposed)
-      let order = errors.sortOrder(descending: true)
-      let sorted = truth.takeAlong(order)
-      let total = truth.sum()
-      // With k wrong: those of the class that are still right, over the class and the wrong ones of other classes.
-      let jaccard = 1 - (total - sorted.cumulativeSum()) / (total + (1 - sorted).cumulativeSum())
-      let n = jaccard.shape.last
-      let before = jaccard.slice(0..<(n - 1), axis: -1).padded(before: 1, after: 0, axis: -1)
-      let losses = (errors.takeAlong(order) * (jaccard - before).stopGradient).sum()
-      guard x.text("classes") == "present" else { return losses.meanAll().reshaped([1, 1]) }
-      let isPresent = total .> 0
-      return ((isPresent * losses).sumAll() / isPresent.sumAll()).reshaped([1, 1])
+      let p = x.probabilities
+      let errors = abs(Expression.oneHot(x.targets, columns: x.classes) - p)
+      let weights = p.jaccardWeights(x.targets, ofAllClasses: x.text("classes") == "all")
+      return (errors * weights).sumAll().reshaped([1, 1])
     })
 }
