@@ -20,3 +20,12 @@ def rng(request):
     """Random numbers that differ from test to test and not from run to run."""
     seed = np.frombuffer(request.node.nodeid.encode(), np.uint8)
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def double():
+    """PyTorch keeps numbers of its own (rates, products of momenta) in the default type."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -11,13 +11,18 @@ scipy_optimize = pytest.importorskip("scipy.optimize", reason="SciPy, the oracle
 DATA = pathlib.Path(__file__).resolve().parents[2] / "examples/data"
 
 
-def logistic(name, l2=1e-2):
-    """Loss and gradient of regularised logistic regression, on standardised features."""
+def standardised(name):
+    """Features and a constant one, and two classes."""
     table = np.loadtxt(DATA / f"{name}.csv", delimiter=",")
     x, y = table[:, :-1], table[:, -1]
     if name == "diabetes":  # whether it progressed by more than the median
-        y = (y > np.median(y)).astype(float)
-    x = np.c_[(x - x.mean(0)) / x.std(0), np.ones(len(x))]
+        y = y > np.median(y)
+    return np.c_[(x - x.mean(0)) / x.std(0), np.ones(len(x))], y.astype(int)
+
+
+def logistic(name, l2=1e-2):
+    """Loss and gradient of regularised logistic regression."""
+    x, y = standardised(name)
     sign = 2.0 * y - 1
 
     def evaluate(w):
@@ -33,6 +38,10 @@ def minimise(optimizer, evaluate, w, steps, schedule=None):
         rate = None if schedule is None else schedule(step)
         optimizer.step([w], lambda: (lambda loss, g: (loss, [g]))(*evaluate(w)), learning_rate=rate)
     return optimizer.evaluation_point([w])[0]
+
+
+def best(evaluate, start):
+    return scipy_optimize.minimize(evaluate, start, jac=True, method="BFGS", options={"gtol": 1e-10})
 
 
 # name, settings, steps, how near the optimum's loss. Rates that vanish along a cosine bring all to rest.
@@ -68,29 +77,105 @@ FREE = [
     ("u_dog", {"form": "a_dog"}, 1500, 1e-3), ("schedule_free_sgd", {"lr": 3.0}, 1500, 1e-4),
     ("schedule_free_adamw", {"lr": 0.1}, 1500, 1e-4), ("lbfgs", {}, 10, 1e-9),
     ("gradient_normalized_newton", {}, 40, 1e-10), ("gradient_normalized_newton", {"hessian": "secant"}, 200, 1e-8),
+    ("subgm_low_rank_recovery", {"lr": 3.0, "rho": 0.997}, 1500, 1e-10),
     ("clipped_sstm", {"L": 5.0, "B": 1.0}, 800, 1e-4), ("online_to_nonconvex", {"D": 0.1, "T": 10, "eta": 0.1}, 1500, 1e-6),
 ]  # fmt: skip
-# Methods of other problems: codes of weights, low rank, matrices; and one that leaves out the way along the parameters.
-ELSEWHERE = {"pv_tuning", "subgm_low_rank_recovery", "muon", "root_optimizer", "orthograd_optimizer"}
+# Methods of other parameters: matrices, directions, words of a table. Their tests are below.
+SHAPED = {"muon", "root_optimizer", "orthograd_optimizer", "pv_tuning"}
 
 
 def test_every_optimizer_is_brought_to_an_optimum():
     names = {record["name"] for record in temper.catalog(kind="optimizer")}
-    assert names == {case[0] for case in METHODS + FREE} | ELSEWHERE
+    assert names == {case[0] for case in METHODS + FREE} | SHAPED
 
 
-@pytest.mark.parametrize("data", ["breast_cancer", "diabetes"])
+both = pytest.mark.parametrize("data", ["breast_cancer", "diabetes"])
+
+
+@both
 @pytest.mark.parametrize("case", METHODS + FREE, ids=lambda case: f"{case[0]} {case[1]}")
 def test_logistic_regression(data, case):
     name, settings, steps, tolerance = case
     evaluate, size = logistic(data)
-    optimum = scipy_optimize.minimize(evaluate, np.zeros(size), jac=True, method="BFGS", options={"gtol": 1e-10}).fun
+    optimum = best(evaluate, np.zeros(size)).fun
     schedule = None
     if case in METHODS and name != "rprop":
         schedule = temper.schedule("cosine", lr=settings["lr"], total_steps=steps)
     w = minimise(temper.optimizer(name, **settings), evaluate, np.zeros(size), steps, schedule)
     gap = evaluate(w)[0] - optimum
     assert -1e-10 < gap < tolerance, gap
+
+
+def softmax_regression(name, l2=1e-2):
+    """Loss and gradient with a row of weights for each class."""
+    x, y = standardised(name)
+    target = np.eye(2)[y]
+
+    def evaluate(w):
+        scores = x @ w.T
+        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        loss = -(target * logs).sum(1).mean() + 0.5 * l2 * (w * w).sum()
+        return loss, (np.exp(logs) - target).T @ x / len(x) + l2 * w
+
+    return evaluate, (2, x.shape[1])
+
+
+@both
+@pytest.mark.parametrize("name, rate", [("muon", 0.02), ("root_optimizer", 0.1)])
+def test_matrices_reach_the_optimum(data, name, rate):
+    evaluate, shape = softmax_regression(data)
+
+    def flat(w):
+        loss, gradient = evaluate(w.reshape(shape))
+        return loss, gradient.ravel()
+
+    schedule = temper.schedule("cosine", lr=rate, total_steps=800)
+    w = minimise(temper.optimizer(name, lr=rate, weight_decay=0.0), evaluate, np.zeros(shape), 800, schedule)
+    assert -1e-10 < evaluate(w)[0] - best(flat, np.zeros(shape).ravel()).fun < 1e-9
+
+
+@both
+@pytest.mark.parametrize("base, rate", [("sgd", 0.3), ("adam", 0.05)])
+def test_a_direction_reaches_the_optimum(rng, data, base, rate):
+    """orthograd_optimizer moves across the parameter only: weights of a known length, |w*| v / |v|."""
+    evaluate, size = logistic(data)
+    optimum = best(evaluate, np.zeros(size))
+    length = np.linalg.norm(optimum.x)
+
+    def along(v):
+        unit = v / np.linalg.norm(v)
+        loss, g = evaluate(length * unit)
+        return loss, length / np.linalg.norm(v) * (g - g @ unit * unit)
+
+    start = rng.normal(size=size)
+    optimizer = temper.optimizer("orthograd_optimizer", base=base, lr=rate)
+    schedule = temper.schedule("cosine", lr=rate, total_steps=1500)
+    v = minimise(optimizer, along, start / np.linalg.norm(start), 1500, schedule)
+    assert -1e-10 < along(v)[0] - optimum.fun < 1e-6
+
+
+@both
+def test_words_reach_the_optimum_of_their_codes(rng, data):
+    """pv_tuning: the words are SciPy's best for the codes, and the codes lose little against free weights."""
+    evaluate, size = logistic(data)
+    settings = {"max_code_change_per_step": 0.3, "code_trust_ratio": 1.0, "code_lr": 0.01, "delta_decay": 1.0}
+    optimizer = temper.optimizer("pv_tuning", codebook_bits=3, **settings)
+    schedule = temper.schedule("cosine", lr=0.02, total_steps=1500)
+
+    def row(w):
+        loss, g = evaluate(w[0])
+        return loss, g[None]
+
+    w = minimise(optimizer, row, 0.1 * rng.normal(size=(1, size)), 1500, schedule)
+    words, codes = np.unique(w[0], return_inverse=True)
+
+    def of_words(words):
+        loss, g = evaluate(words[codes])
+        return loss, np.bincount(codes, g, len(words))
+
+    loss = evaluate(w[0])[0]
+    assert -1e-10 < loss - best(of_words, words).fun < 1e-6
+    assert len(words) <= 8 and loss - best(evaluate, np.zeros(size)).fun < 0.05
 
 
 def rosenbrock(x):

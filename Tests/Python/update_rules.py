@@ -608,9 +608,9 @@ def fisher_sam_mask(s, o):
 # ---------------------------------------------------------------------------------------------------- matrices
 
 
-def newton_schulz(m, a=3.4445, b=-4.7750, c=2.0315, steps=5):
+def newton_schulz(m, a=3.4445, b=-4.7750, c=2.0315, steps=5, least=0):
     """By singular values, which the iteration changes alone."""
-    u, s, vt = np.linalg.svd(m / (np.sqrt((m * m).sum()) + 1e-7), full_matrices=False)
+    u, s, vt = np.linalg.svd(m / (max(np.sqrt((m * m).sum()), least) + 1e-7), full_matrices=False)
     for _ in range(steps):
         s = a * s + b * s**3 + c * s**5
     return (u * s) @ vt
@@ -625,7 +625,8 @@ def beside(s, o, i):
     return s.w[i] * (1 - rate * 0.1) - rate * step
 
 
-@rule("muon", {}, {"nesterov": False, "momentum_form": "sum", "scale": "match_rms_adamw"}, {"ns_steps": 2, "a": 3.0})
+@rule("muon", {}, {"nesterov": False, "momentum_form": "sum", "scale": "match_rms_adamw"}, {"ns_steps": 2, "a": 3.0},
+      {"least_norm": 20.0})
 def muon(s, o):
     new, lr, mean = [], 0.02, o("momentum_form", "mean") == "mean"
     for i, (w, g) in enumerate(zip(s.w, s.g)):
@@ -638,7 +639,7 @@ def muon(s, o):
         scale = max(1, d.shape[0] / d.shape[1]) ** 0.5
         if o("scale", "") == "match_rms_adamw":
             scale = 0.2 * max(d.shape) ** 0.5
-        x = newton_schulz(d, a=o("a", 3.4445), steps=o("ns_steps", 5))
+        x = newton_schulz(d, a=o("a", 3.4445), steps=o("ns_steps", 5), least=o("least_norm", 0))
         new.append(w * (1 - lr * 0.1) - lr * scale * x.reshape(w.shape))
     return new
 

@@ -55,6 +55,7 @@ extension Optimizers {
       .real("a", 3.4445, "Of the iteration's polynomial."), .real("b", -4.7750, "Of the iteration's polynomial."),
       .real("c", 2.0315, "Of the iteration's polynomial."),
       .real("eps", 1e-7, in: .nonNegative, "Added to the norm."),
+      .real("least_norm", 0, in: .nonNegative, "What a smaller norm counts as: PyTorch's eps."),
       .choice("scale", ["original", "match_rms_adamw"], "The size of the update."),
       .weightDecay(0.1, decoupled: true),
     ] + beside, isElementwise: false, isDecoupled: true
@@ -62,7 +63,7 @@ extension Optimizers {
     guard x.gradient.shape.rank > 1 else { return adamW(x, x.parameter) }
     let quintic = Quintic(a: x.real("a"), b: x.real("b"), c: x.real("c"))
     let direction = momentum(x, isMean: x.text("momentum_form") == "mean")
-      .orthogonalised(quintic, steps: x.integer("ns_steps"), eps: x.real("eps"))
+      .orthogonalised(quintic, steps: x.integer("ns_steps"), eps: x.real("eps"), least: x.real("least_norm"))
     let (rows, columns) = (Double(direction.shape[0]), Double(direction.shape[1]))
     let scale =
       x.text("scale") == "original"
