@@ -8,10 +8,10 @@ from . import Finding, Reference, experiment
 from .layer_behaviour import CONTEXT, compared, model, shuffled
 
 
-def tasks_in_turn(seed, init, density, epochs):
+def tasks_in_turn(seed, init, density, epochs, width=300):
     """Pairs of digits one after the other: the mean accuracy of each task's own network on its own two classes."""
     x, y = shuffled(seed)
-    network = model([{"dense": 100}, "relu", {"dense": 100}, "relu", {"dense": 10}], (64,), seed)
+    network = model([*[{"dense": width}, "relu"] * 3, {"dense": 10}], (64,), seed)
     procedure = CONTEXT.procedure(
         "dynamic_sparse_training", density=density, init=init, tasks=5, epochs_per_task=epochs, update_every_batches=5
     )
@@ -35,12 +35,15 @@ def tasks_in_turn(seed, init, density, epochs):
         "Yildirim et al.", 2023,
         "Continual Learning with Dynamic Sparse Training: Exploring Algorithms for Effective Model Updates",
         "2308.14831"),
-    seeds="Runs of each.", epochs="Of each task.",
+    seeds="Runs of each.", epochs="Of each task.", width="Units of the three hidden layers.",
 )  # fmt: skip
-def sparse_task_study(seeds: int = 16, epochs: int = 8):
+def sparse_task_study(seeds: int = 5, epochs: int = 8, width: int = 300):
     for density, better, worse, claim in (
         (0.5, "erk", "uniform", "At a density of 0.5 they are not more than a point below equal ones."),
         (0.05, "uniform", "erk", "At 0.05 equal ones are not more than a point below them."),
     ):
-        scores = {name: [tasks_in_turn(s, name, density, epochs) for s in range(seeds)] for name in ("erk", "uniform")}
+        scores = {
+            name: [tasks_in_turn(seed, name, density, epochs, width) for seed in range(seeds)]
+            for name in ("erk", "uniform")
+        }
         yield Finding(claim, *compared(scores, better, worse, margin=1.0))
