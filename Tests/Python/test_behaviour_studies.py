@@ -69,5 +69,5 @@ def test_proxies_of_networks_are_those_of_their_definitions(rng):
 
 
 def test_the_densities_of_tasks_are_compared():
-    scores = [sparse_tasks.tasks_in_turn(0, init, 0.5, 2, width=100) for init in ("erk", "uniform")]
+    scores = [sparse_tasks.tasks_in_turn(0, init, 0.5, 4, width=100) for init in ("erk", "uniform")]
     assert min(scores) > 70
