@@ -1,4 +1,5 @@
 import TemperKernels
+
 /// The only file of the core that turns tensors into pointers.
 extension Tensor {
   /// The first element. Valid while the tensor's storage lives.

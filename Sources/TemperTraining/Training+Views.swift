@@ -5,8 +5,8 @@ import TemperNetworks
 /// What hooks see of networks from outside a step.
 extension Training {
   /// A network's outputs and what its last layer takes (the features), each (N, …), as it is now, in inference mode: for all
-  /// samples, for those of some ids, or for `x`. With `noise` every number of x first gets a normal one of this deviation; calls between the same
-  /// two steps draw alike for one `draw`, and otherwise for others.
+  /// samples, for those of some ids, or for `x`. With `noise` every number of x first gets a normal one of this
+  /// deviation; calls between the same two steps draw alike for one `draw`, and otherwise for others.
   package func view(
     _ network: Int = 0, of x: Tensor? = nil, ids: [Int]? = nil, noise: Double = 0, draw: UInt32 = 0
   ) throws(TemperError) -> (outputs: Tensor, features: Tensor) {

@@ -154,7 +154,7 @@ def test_the_diagnosis_of_a_curve():
 
 
 def test_behaviour_of_layers_is_measured():
-    """A try of one seed: what is above what is known from five (README); here each claim gets its numbers."""
+    """A try of one seed: what is above what is known from five (bindings/studies.md); here each claim gets its numbers."""
     findings = list(temper.experiment("layer_behaviour_study")(seeds=1, epochs=1))
     assert len(findings) == 5 and all("less" in finding.measured for finding in findings)
     assert "levi" in findings[0].measured and "clipped" in findings[3].measured

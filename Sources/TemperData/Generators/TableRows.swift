@@ -1,8 +1,8 @@
 import TemperCatalogue
 import TemperCore
 
-/// Rows of a table as text, several of which are the same thing with typing errors and empty cells; and altered forms of
-/// rows, by which a model learns to know them again (pairwise_match_then_community).
+/// Rows of a table as text, several of which are the same thing with typing errors and empty cells; and altered forms
+/// of rows, by which a model learns to know them again (pairwise_match_then_community).
 ///
 ///     a form: drop one cell (drop), columns in another order (shuffle), a typing error in a cell (typo), a cell in
 ///     capitals (case), each with its own chance

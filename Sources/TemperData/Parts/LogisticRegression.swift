@@ -61,8 +61,8 @@ package struct LogisticRegression: Sendable {
   }
 }
 
-/// The objective sum of share (log(1 + e^z) - t z) + ridge / 2 |beta|^2, its gradient downhill and its curvature, in memory
-/// that all steps share.
+/// The objective sum of share (log(1 + e^z) - t z) + ridge / 2 |beta|^2, its gradient downhill and its curvature, in
+/// memory that all steps share.
 final class LogisticPass {
   private let x: Tensor
   private let scaled: Tensor

@@ -2,8 +2,9 @@ import TemperCore
 import TemperKernels
 
 extension Expression {
-  /// For probabilities (N, C) and the classes of samples: the weights (N, C), constants, by which the errors |[y = c] - p_c| make
-  /// the Lovasz extension of the Jaccard loss (jaccard_weights.h), the mean over the classes that have samples or over all.
+  /// For probabilities (N, C) and the classes of samples: the weights (N, C), constants, by which the errors
+  /// |[y = c] - p_c| make the Lovasz extension of the Jaccard loss (jaccard_weights.h), the mean over the classes that
+  /// have samples or over all.
   package func jaccardWeights(_ classes: Expression, ofAllClasses: Bool) -> Expression {
     let operation = ofAllClasses ? Expression.weightsOfAll : Expression.weightsOfPresent
     return Expression.custom(operation, [self, classes], shape: shape).stopGradient

@@ -22,7 +22,8 @@ static void run_exponential(const block *k, temper_step *step) {
   REAL *dst = address(k, step->dst), *sum = step->sum ? address(k, step->sum->dst) : NULL;
   if (!is_transposed(k)) {
     for (int64_t r = 0; r < k->rows; ++r) {
-      const REAL value = exp_and_sum(x + r * k->pitch, shift.values[r * shift.step], dst + r * k->pitch, k->columns, NULL);
+      const int64_t place = r * k->pitch;
+      const REAL value = exp_and_sum(x + place, shift.values[r * shift.step], dst + place, k->columns, NULL);
       if (sum) sum[r] = (REAL)(step->state = k->first ? value : step->state + value);
     }
     return;

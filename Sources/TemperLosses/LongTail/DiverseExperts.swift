@@ -52,7 +52,8 @@ extension Losses {
       return x.text("similarity") == "cosine" ? -(a.normalizedRows() * b.normalizedRows()).sum() : -(a * b).sum()
     })
 
-  /// -log(F_y - F_{y-1}), infinite where cuts cross, F_k = sigmoid(a_k + x . b_k), plus lam (sum |b_1| + sum |b_k - b_{k-1}|) for every sample.
+  /// -log(F_y - F_{y-1}), infinite where cuts cross, F_k = sigmoid(a_k + x . b_k), plus for every sample
+  /// lam (sum |b_1| + sum |b_k - b_{k-1}|).
   static let proportionalOdds = Method(
     "presto_ordinal", aliases: ["presto"], kind: .loss, area: "imbalance",
     summary: "Ordered classes with a weight vector for each cut, drawn towards a common one.",

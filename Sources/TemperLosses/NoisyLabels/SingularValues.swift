@@ -13,12 +13,12 @@ extension Expression {
       // The smaller side, row after row.
       let isWide = rows < columns
       let (n, length) = isWide ? (rows, columns) : (columns, rows)
-      let side = isWide ? matrix : SingularValues.transposed(matrix, rows, columns)
+      let side = isWide ? matrix : SmallMatrices.transposed(matrix, rows, columns)
       let (share, factors) = SingularValues.dominantShare(side, n, length)
       try outputs[0]?.fill(share)
       guard outputs.count > 1, let gradient = outputs[1] else { return }
-      let slope = SingularValues.product(factors, side, n, length)
-      let placed = isWide ? slope : SingularValues.transposed(slope, n, length)
+      let slope = SmallMatrices.product(factors, side, n, n, length)
+      let placed = isWide ? slope : SmallMatrices.transposed(slope, n, length)
       try gradient.assign(from: try Tensor(placed, shape: gradient.shape))
     }
     return .external(function, [reshaped([1, rows * columns])])
@@ -26,18 +26,11 @@ extension Expression {
 }
 
 enum SingularValues {
-  /// Of the n rows of A, no more than there are columns: s_1 / S, and the matrix whose product with A is its derivative,
-  /// sum_j w_j u_j u_j^T / s_j with w_j = ([j = 1] - s_1 / S) / S. The u_j and s_j^2 are those of A A^T; values below 1e-7 of
-  /// the first, rounding's remains there, count as 0.
+  /// Of the n rows of A, no more than there are columns: s_1 / S, and the matrix whose product with A is its
+  /// derivative, sum_j w_j u_j u_j^T / s_j with w_j = ([j = 1] - s_1 / S) / S. The u_j and s_j^2 are those of A A^T;
+  /// values below 1e-7 of the first, rounding's remains there, count as 0.
   static func dominantShare(_ a: [Double], _ n: Int, _ length: Int) -> (share: Double, factors: [Double]) {
-    var gram = [Double](repeating: 0, count: n * n)
-    for i in 0..<n {
-      for j in 0...i {
-        var sum = 0.0
-        for k in 0..<length { sum += a[i * length + k] * a[j * length + k] }
-        (gram[i * n + j], gram[j * n + i]) = (sum, sum)
-      }
-    }
+    var gram = SmallMatrices.product(a, SmallMatrices.transposed(a, n, length), n, length, n)
     var factors = [Double](repeating: 0, count: n * n)
     let trace = (0..<n).reduce(0) { $0 + gram[$1 * n + $1] }
     guard trace.isFinite else { return (.nan, factors.map { _ in .nan }) }
@@ -56,20 +49,5 @@ enum SingularValues {
       }
     }
     return (share, factors)
-  }
-
-  static func product(_ a: [Double], _ b: [Double], _ n: Int, _ length: Int) -> [Double] {
-    var result = [Double](repeating: 0, count: n * length)
-    for i in 0..<n {
-      for j in 0..<n {
-        let left = a[i * n + j]
-        for k in 0..<length { result[i * length + k] += left * b[j * length + k] }
-      }
-    }
-    return result
-  }
-
-  static func transposed(_ a: [Double], _ rows: Int, _ columns: Int) -> [Double] {
-    (0..<(rows * columns)).map { a[$0 % rows * columns + $0 / rows] }
   }
 }

@@ -31,9 +31,11 @@ extension Optimizers {
         let (d, n) = (inputs[0].shape[0], inputs[0].shape[1])
         var y = try inputs[0].array(of: Double.self)
         if let whitening {
-          let moment = product(y, y, d, n, d, transposed: true).map { $0 * whitening / Double(max(n, 1)) }
-          y = product(try MatrixFunctions.inverseRoot(moment, d), y, d, d, n)
+          let moment = SmallMatrices.product(y, SmallMatrices.transposed(y, d, n), d, n, d)
+            .map { $0 * whitening / Double(max(n, 1)) }
+          y = SmallMatrices.product(try MatrixFunctions.inverseRoot(moment, d), y, d, d, n)
         }
+        let columns = SmallMatrices.transposed(y, d, n)
         var a: [Double]
         if inputs.count > 1 {
           a = try inputs[1].array(of: Double.self)
@@ -44,9 +46,9 @@ extension Optimizers {
           a = try MatrixFunctions.nearestOrthogonal(a, d)
         }
         for _ in 0..<most {
-          let code = product(a, y, d, d, n)
+          let code = SmallMatrices.product(a, y, d, d, n)
           let powers = code.map { pow(abs($0), Double(p - 1)) * ($0 < 0 ? -1 : 1) }
-          let next = try MatrixFunctions.nearestOrthogonal(product(powers, y, d, n, d, transposed: true), d)
+          let next = try MatrixFunctions.nearestOrthogonal(SmallMatrices.product(powers, columns, d, n, d), d)
           let change = zip(a, next).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
           a = next
           if change < tolerance { break }
@@ -56,26 +58,4 @@ extension Optimizers {
       let d = x["y"].shape[0]
       return .custom(learn, x.has("initial") ? [x["y"], x["initial"]] : [x["y"]], shape: [d, d])
     })
-
-  /// A (rows, inner) times B (inner, columns), or B^T where B is (columns, inner).
-  private static func product(
-    _ a: [Double], _ b: [Double], _ rows: Int, _ inner: Int, _ columns: Int, transposed: Bool = false
-  ) -> [Double] {
-    var result = [Double](repeating: 0, count: rows * columns)
-    for i in 0..<rows {
-      if transposed {
-        for j in 0..<columns {
-          var sum = 0.0
-          for k in 0..<inner { sum += a[i * inner + k] * b[j * inner + k] }
-          result[i * columns + j] = sum
-        }
-      } else {
-        for k in 0..<inner {
-          let value = a[i * inner + k]
-          for j in 0..<columns { result[i * columns + j] += value * b[k * columns + j] }
-        }
-      }
-    }
-    return result
-  }
 }

@@ -98,17 +98,8 @@ extension MatrixFunctions {
 
   /// U V^T of U S V^T: M (M^T M)^(-1/2), made orthogonal to the last digit by Newton and Schulz's steps.
   static func nearestOrthogonal(_ matrix: [Double], _ n: Int) throws(TemperError) -> [Double] {
-    func product(_ a: [Double], _ b: [Double]) -> [Double] {
-      var result = [Double](repeating: 0, count: n * n)
-      for i in 0..<n {
-        for k in 0..<n {
-          let value = a[i * n + k]
-          for j in 0..<n { result[i * n + j] += value * b[k * n + j] }
-        }
-      }
-      return result
-    }
-    func transposed(_ a: [Double]) -> [Double] { (0..<n * n).map { a[$0 % n * n + $0 / n] } }
+    func product(_ a: [Double], _ b: [Double]) -> [Double] { SmallMatrices.product(a, b, n, n, n) }
+    func transposed(_ a: [Double]) -> [Double] { SmallMatrices.transposed(a, n, n) }
     var q = product(matrix, try inverseRoot(product(transposed(matrix), matrix), n))
     for _ in 0..<3 {
       let cube = product(q, product(transposed(q), q))

@@ -55,7 +55,8 @@ final class EstimatedTransition: RecordedProcedure {
     let p = try Matrix(training.outputs()).softmax().values
     var estimate = anchored(p, classes)
     if arguments.text("estimator") == "dual_t" {
-      estimate = product(estimate, counted(p, try training.classIds(for: self), classes), classes)
+      let counts = counted(p, try training.classIds(for: self), classes)
+      estimate = SmallMatrices.product(estimate, counts, classes, classes, classes)
     }
     try transition.assign(from: try Tensor(estimate, shape: transition.shape))
   }
@@ -85,11 +86,5 @@ final class EstimatedTransition: RecordedProcedure {
       }
     }
     return counts
-  }
-
-  private func product(_ a: [Double], _ b: [Double], _ size: Int) -> [Double] {
-    (0..<size * size).map { place in
-      (0..<size).reduce(0.0) { $0 + a[place / size * size + $1] * b[$1 * size + place % size] }
-    }
   }
 }

@@ -132,7 +132,7 @@ _address, _bytes_of = ctypes.addressof, (ctypes.c_char * 0).from_buffer
 def _description(array):
     """Where an array is, its shape and type; unless it is dense and may be written, how its elements lie."""
     flags = array.flags
-    if flags.carray:  # dense by rows and writable: the ways of this and the next line take a third of the last one's time
+    if flags.carray:  # dense by rows, writable: the ways of this and the next line take a third of the last one's time
         return _address(_bytes_of(array)), array.shape, array.dtype
     if flags.fnc and flags.writeable:
         return _address(_bytes_of(array.T)), array.shape, array.dtype, "by columns"
@@ -184,7 +184,7 @@ class Borrow:
         if array is None:
             return None
         description = _description(array)
-        pointer = _resting.pop(description, None) or self._used.get(description) or _borrow(array, description[0])
+        pointer = self._used.get(description) or _resting.pop(description, None) or _borrow(array, description[0])
         self._used[description] = pointer
         return pointer
 

@@ -36,7 +36,7 @@ def _rare_and_wrong(seeds, epochs):
             ("rcal", rcal, (tail_x, given)), ("plain", None, (tail_x, given)), ("oversampled", None, more)
         ):  # fmt: skip
             right = _trained(procedure, *data, epochs, seed).model.predict(test_x).argmax(1) == test_y
-            scores[name].append(100 * np.mean([right[test_y == k].mean() for k in range(10)]))
+            scores[name].append(100 * digits.by_class(right, test_y).mean())
     return scores
 
 
@@ -159,7 +159,7 @@ def _unlabelled(seeds, epochs):
         semi = temper.procedure("imbalanced_semi_self", base_epochs=max(epochs // 2, 1))
         for name, procedure, data in zip(scores, (semi, None), (both, (tail_x, tail_y))):
             right = _trained(procedure, *data, epochs, seed).model.predict(test_x).argmax(1) == test_y
-            scores[name].append(100 * np.mean([right[test_y == k].mean() for k in range(10)]))
+            scores[name].append(100 * digits.by_class(right, test_y).mean())
     return scores
 
 

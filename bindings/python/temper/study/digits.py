@@ -38,6 +38,11 @@ def with_noise(y, transition, rng):
     return (draws > transition[y].cumsum(axis=1)[:, :-1]).sum(axis=1).astype(np.int32)
 
 
+def by_class(right, y):
+    """The share of samples that are right, of each class."""
+    return np.array([right[y == label].mean() for label in np.unique(y)])
+
+
 def with_tail(x, y, ratio, rng):
     """Classes thinned down to 1 / ratio of their samples, in a random order: (x, y, classes, the rarest last)."""
     classes = rng.permutation(int(y.max()) + 1)

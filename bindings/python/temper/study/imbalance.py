@@ -103,7 +103,7 @@ def train(name, tail, label, seed, epochs):
     start = time.perf_counter()
     if label == AUTOMATIC:
         right = temper.RobustClassifier(random_state=seed, threads=1).fit(x, y).predict(test_x) == test_y
-        by_class = np.array([[right[test_y == k].mean() for k in range(count)]])
+        by_class = digits.by_class(right, test_y)[None]
         return measures(by_class), time.perf_counter() - start
     if make is not None:
         x, y = make(x, y, seed)
@@ -134,7 +134,7 @@ def _of_all_networks(trainer, x, y, epochs, test_x, test_y):
     for end in sorted({max(epochs * part // 20, 1) for part in range(1, 21)}):
         history = trainer.fit(x, y, epochs=end)
         right = sum(network.predict(test_x) for network in trainer.networks).argmax(axis=1) == test_y
-        by_class.append([right[test_y == k].mean() for k in np.unique(test_y)])
+        by_class.append(digits.by_class(right, test_y))
     return np.array(by_class), history["seconds"].sum()
 
 
