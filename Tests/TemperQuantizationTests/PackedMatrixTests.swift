@@ -53,6 +53,14 @@ private func packed(_ rows: Int, _ columns: Int, bits: Int = 4, symmetric: Bool 
     }
   }
 
+  /// Of few pieces and many threads any thread may take any piece.
+  @Test func fewPiecesForManyThreads() throws {
+    let matrix = try packed(700, 1200, group: 96), workers = Workers(count: 16)
+    let x = weights([3, 1200], seed: 6)
+    let expected = floats(try matrix.matmul(x, workers: Workers(count: 1)))
+    for _ in 0..<300 { #expect(floats(try matrix.matmul(x, workers: workers)) == expected) }
+  }
+
   @Test func leadingAxesAndViews() throws {
     let matrix = try packed(5, 8)
     let x = weights([2, 3, 8], seed: 4)

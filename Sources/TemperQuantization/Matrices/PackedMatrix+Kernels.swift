@@ -132,9 +132,7 @@ extension PackedMatrix {
         y_row_stride: Int64(rows))
       var plan = unsafe temper_packed_plan_make(&product)
       do throws(TemperError) {
-        for _ in 0..<min(workers.count, Int(plan.piece_count)) {
-          scratch.append(try Storage(byteCount: Int(plan.scratch_bytes)))
-        }
+        scratch = try workers.scratch(Int(plan.scratch_bytes))
       } catch { return error }
       unsafe withUnsafePointer(to: &product) { product in
         unsafe withUnsafePointer(to: &plan) { plan in
