@@ -7,13 +7,15 @@ import TemperKernels
 /// Work is cut into pieces by shape, never by the number of threads, so results do not depend on that number. Workers
 /// spin for some microseconds before they sleep: the steps of a training run follow each other closely. Where other
 /// programs hold the processors, the caller works alone for a while: a thread put aside inside a piece keeps it waiting
-/// for the scheduler's next turn, a thousand times the piece.
+/// for the scheduler's next turn, a thousand times the piece. In the child of a fork the caller works alone: threads do
+/// not come along.
 @safe public final class Workers: @unchecked Sendable {
   public let count: Int
   private let shared: Shared
   private var threads: [pthread_t] = []
   /// One job at a time; a second caller waits its turn.
   private let turn = Mutex<Void>(())
+  private let birth = Forks.passed
 
   /// `count` 0 takes one thread per processor.
   public init(count: Int = 0) {
@@ -35,13 +37,14 @@ import TemperKernels
   }
 
   deinit {
+    guard Forks.passed == birth else { return }
     shared.stop()
     for thread in threads { _ = pthread_join(thread, nil) }
   }
 
   /// Runs `body(piece, worker)` for every piece in 0..<pieces and returns when all are done; `worker` is in 0..<count.
   public func run(_ pieces: Int, _ body: (_ piece: Int, _ worker: Int) -> Void) {
-    if pieces <= 1 || threads.isEmpty {
+    if pieces <= 1 || threads.isEmpty || Forks.passed != birth {
       for piece in 0..<Swift.max(pieces, 0) { body(piece, 0) }
       return
     }
@@ -49,6 +52,14 @@ import TemperKernels
       withoutActuallyEscaping(body) { body in shared.run(pieces, body) }
     }
   }
+}
+
+/// How many forks lie between the program's first process and this one.
+private enum Forks {
+  private static let count = Atomic<Int>(0)
+  private static let isCounting = pthread_atfork(nil, nil, { count.add(1, ordering: .relaxed) }) == 0
+
+  static var passed: Int { isCounting ? count.load(ordering: .relaxed) : 0 }
 }
 
 private final class Entry: Sendable {
