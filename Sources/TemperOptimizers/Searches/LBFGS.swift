@@ -10,7 +10,7 @@ extension Optimizers {
     reference: Reference("Liu and Nocedal", 1989, "On the limited memory BFGS method for large scale optimization"),
     parameters: [
       .real("learning_rate", 1, in: .nonNegative, "The first length that is tried.").named(also: "lr"),
-      .integer("max_iter", 20, in: 1 ... .max, "Directions in one step."),
+      .integer("max_iter", 20, in: 1...1_000_000_000, "Directions in one step."),
       .integer("max_eval", 0, in: 0 ... .max, "Gradients in one step; 0: five for every four directions."),
       .real("tolerance_grad", 1e-7, in: .nonNegative, "Done when no element of the gradient is larger."),
       .real("tolerance_change", 1e-9, in: .nonNegative, "Done when loss and parameters change by less."),

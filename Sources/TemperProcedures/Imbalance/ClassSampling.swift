@@ -91,7 +91,7 @@ final class ClassifierRetraining: RecordedProcedure {
   func epochWillBegin(_ training: Training) throws(TemperError) {
     let (network, held) = (training.networks[0], try training.kept("held"))
     if training.position.steps == 0 { try held.assign(from: network.parameters) }
-    guard training.position.epoch == arguments.integer("representation_epochs") + 1 else { return }
+    guard training.position.epoch - 1 == arguments.integer("representation_epochs") else { return }
     for index in network.lastLayer {
       try network.part(index, of: network.parameters).assign(from: try network.part(index, of: held))
     }

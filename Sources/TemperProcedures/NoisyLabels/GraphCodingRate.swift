@@ -129,7 +129,7 @@ final class GraphCodingRate: RecordedProcedure {
   func phase(_ position: Position) -> Int { position.epoch > arguments.integer("representation_epochs") ? 1 : 0 }
 
   func epochWillBegin(_ training: Training) throws(TemperError) {
-    if training.position.epoch == arguments.integer("representation_epochs") + 1 { try training.forgetMoments() }
+    if training.position.epoch - 1 == arguments.integer("representation_epochs") { try training.forgetMoments() }
     guard phase(training.position) == 0 else { return }
     guard let members, let likeness else { return }
     let (features, smoothed) = (try training.view().features, try training.kept("smoothed"))

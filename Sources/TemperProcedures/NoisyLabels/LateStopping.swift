@@ -52,12 +52,14 @@ final class LateStopping: RecordedProcedure {
   }
 
   func epochDidEnd(_ training: Training) throws(TemperError) {
-    let round = try Int(training.kept("round").array(of: Double.self)[0])
+    // From a checkpoint both may be any number.
+    let done = try training.kept("round").array(of: Double.self)[0]
     let rounds = arguments.integer("rounds_each") * arguments.integer("largest_k")
-    guard round < rounds else { return }
+    guard done >= 0, done < Double(rounds) else { return }
+    let round = Int(done)
     let epochs = try training.kept("epochs").array(of: Double.self)[0] + 1
     try training.kept("epochs").fill(epochs)
-    guard Int(epochs) > arguments.integer("warmup_epochs") else { return }
+    guard epochs > Double(arguments.integer("warmup_epochs")) else { return }
     let kept = try training.kept("kept").array(of: Double.self)
     var (right, learned) = (
       try training.kept("right").array(of: Double.self), try training.kept("learned").array(of: Double.self)
@@ -68,11 +70,11 @@ final class LateStopping: RecordedProcedure {
       right[sample] = chosen[sample] == labels[sample] ? right[sample] + 1 : 0
       if right[sample] >= k { learned[sample] = 1 }
     }
-    let (alive, done) = (kept.reduce(0, +), learned.reduce(0, +))
+    let (alive, reached) = (kept.reduce(0, +), learned.reduce(0, +))
     let goal = min(Double(kept.count) * power(arguments.real("keep_rate"), Double(round + 1)), alive)
-    if done >= goal || Int(epochs) >= arguments.integer("max_epochs") {
+    if reached >= goal || epochs >= Double(arguments.integer("max_epochs")) {
       // A round that learned nothing would leave nothing to learn from.
-      if done > 0 { try training.kept("kept").assign(from: try Tensor(learned, shape: [learned.count, 1])) }
+      if reached > 0 { try training.kept("kept").assign(from: try Tensor(learned, shape: [learned.count, 1])) }
       (right, learned) = (right.map { _ in 0 }, learned.map { _ in 0 })
       try training.kept("round").fill(Double(round + 1))
       try training.kept("epochs").fill(0)
