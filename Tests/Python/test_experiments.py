@@ -1,5 +1,6 @@
 """Experiments: their records, their parameters, the command line."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -168,10 +169,37 @@ def test_behaviour_of_curation_is_measured():
 
 def test_behaviour_of_data_is_measured():
     findings = list(temper.experiment("data_behaviour_study")(seeds=1, epochs=4))
-    assert len(findings) == 13 and all(re.search("less|above", finding.measured) for finding in findings)
+    assert len(findings) == 13 and all(re.search("less .*above", finding.measured) for finding in findings)
     assert "50 wrong" in findings[0].measured and "tabasco" in findings[10].measured
-    # These need no long training.
-    assert findings[4].holds and findings[5].holds and findings[8].holds
+    assert findings[5].holds  # pages, which are not learned from
+
+
+def test_behaviour_of_texts_is_measured():
+    findings = list(temper.experiment("text_behaviour_study")(seeds=1, epochs=1))
+    assert len(findings) == 6 and "static" in findings[0].measured and "are gone" in findings[2].measured
+
+
+def test_texts_are_read_letter_by_letter():
+    """Windows end before the letter that they are asked for; probabilities of a text's letters are those of its windows."""
+    from temper.experiments import text_behaviour as study
+
+    x, y, at = study._windows(["abc", "z"], ["?", "!"])
+    assert x.shape == (4, 1 + study.SEEN) and "".join(map(chr, y)) == "abcz" and at[0].tolist() == [0, 0, 0, 1]
+    assert x[:, 0].tolist() == [ord("?")] * 3 + [ord("!")] and x[2, -2:].tolist() == [ord("a"), ord("b")]
+    assert not x[0, 1:].any() and not x[3, 1:].any()
+    reader = study._reader(["abcabcabc", "abcab"], 30, 0)
+    values, shown = study._log_probabilities(reader, ["abcab", "ab"])
+    assert shown.sum(1).tolist() == [5, 2] and (values[~shown] == 0).all()
+    z = reader.predict(study._windows(["abcab"])[0])
+    p = np.exp(z - z.max(1, keepdims=True))
+    np.testing.assert_allclose(values[0], np.log((p / p.sum(1, keepdims=True))[range(5), [97, 98, 99, 97, 98]]), rtol=1e-4)
+    assert values[0].max() > np.log(0.9)
+    x, y = study._rules(1, 40, 4.0, 4.0, True)
+    assert y.sum() == 20 and (x.sum(1) == 16).all()
+    holds = [any(not any(row[at] and not any((values[abs(v) - 1] == 1) == (v > 0) for v in rule)
+                         for rule, at in study._RULES.items())
+                 for values in itertools.product((0, 1), repeat=4)) for row in x]  # fmt: skip
+    np.testing.assert_array_equal(holds, y == 1)
 
 
 def test_words_with_typing_errors():
@@ -189,12 +217,19 @@ def test_words_with_typing_errors():
 
 
 def test_comparisons_in_words():
+    """What beats another is above it with its whole interval; what has a margin, no further below in the mean."""
     from temper.experiments.layer_behaviour import compared
 
     words, holds = compared({"a": [3.0, 5.0], "b": [1.0, 2.0]}, "a", "b")
-    assert holds and words.startswith("a 4.0 %, b 1.5 %; a less b 2.5 ± ")
-    assert not compared({"a": [1.0], "b": [2.0]}, "a", "b")[1]
-    assert compared({"a": [1.0], "b": [2.0]}, "a", "b", "dB", 1.5)[1]
+    # 2 and 3: 2.5 ± 12.706 * 0.7071 / sqrt(2)
+    assert not holds and words == "a 4.0 %, b 1.5 %; a less b 2.5 ± 6.4, above in the mean alone"
+    words, holds = compared({"a": [3.0, 4.1], "b": [1.0, 2.0]}, "a", "b")
+    assert holds and words.endswith("2.0 ± 0.6, clearly above")
+    assert compared({"a": [1.0], "b": [2.0]}, "a", "b") == ("a 1.0 %, b 2.0 %; a less b -1.0 ± nan, not above", False)
+    assert not compared({"a": [3.0], "b": [2.0]}, "a", "b")[1]
+    for margin, expected, verdict in ((1.5, True, "within 1.5"), (0.5, False, "not within 0.5")):
+        words, holds = compared({"a": [1.0, 5.0], "b": [2.0, 6.0]}, "a", "b", "dB", margin)
+        assert holds == expected and words.endswith(f"a less b -1.0 ± 0.0, {verdict}")
 
 
 def test_weights_of_language_models_are_those_that_attention_uses():

@@ -4,8 +4,12 @@ import csv
 
 import numpy as np
 
-# t such that Student's distribution with n - 1 degrees of freedom lies in [-t, t] with 95%, by n.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+# t such that Student's distribution with n - 1 degrees of freedom lies in [-t, t] with 95%, by n; between two of them
+# the larger t is taken.
+T95 = {
+    2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 12: 2.201, 15: 2.145,
+    20: 2.093, 30: 2.045, 60: 2.001, 100: 1.984,
+}  # fmt: skip
 
 
 def interval(values):
@@ -13,7 +17,8 @@ def interval(values):
     values = np.asarray(values)
     if len(values) < 2:
         return values.mean(), np.nan
-    return values.mean(), T95.get(len(values), 1.96) * values.std(ddof=1) / np.sqrt(len(values))
+    t = T95[max(n for n in T95 if n <= len(values))]
+    return values.mean(), t * values.std(ddof=1) / np.sqrt(len(values))
 
 
 class Results:
