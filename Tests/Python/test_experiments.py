@@ -179,6 +179,13 @@ def test_behaviour_of_texts_is_measured():
     assert len(findings) == 6 and "static" in findings[0].measured and "are gone" in findings[2].measured
 
 
+def test_behaviour_of_noise_is_measured():
+    findings = list(temper.experiment("noise_behaviour_study")(seeds=1, epochs=2))
+    assert len(findings) == 15 and all("above" in finding.measured for finding in findings)
+    # A margin that seeds do not blur: mixed pictures, whose pixels are those of digits one by one.
+    assert "distance from the mean 5" in findings[2].measured
+
+
 def test_texts_are_read_letter_by_letter():
     """Windows end before the letter that they are asked for; probabilities of a text's letters are those of its windows."""
     from temper.experiments import text_behaviour as study
