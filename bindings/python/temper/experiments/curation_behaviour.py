@@ -58,34 +58,6 @@ def _strangers(seeds, epochs):
     return scores
 
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def _typo(word, rng):
-    place = int(rng.integers(0, len(word) - 1))
-    changes = (
-        lambda: word[:place] + _LETTERS[rng.integers(26)] + word[place + 1 :],
-        lambda: word[:place] + word[place + 1 :],
-        lambda: word[:place] + _LETTERS[rng.integers(26)] + word[place:],
-        lambda: word[:place] + word[place + 1] + word[place] + word[place + 2 :],
-    )
-    return changes[rng.integers(4)]()
-
-
-def _counts(words, size=128):
-    """Of two and three letters on end, by places in a table; rows of length 1."""
-    rows = np.zeros((len(words), size), np.float32)
-    for row, word in zip(rows, words):
-        word = f"^{word}$"
-        for length in (2, 3):
-            for start in range(len(word) - length + 1):
-                place = 0
-                for letter in word[start : start + length]:
-                    place = 31 * place + ord(letter)
-                row[place % size] += 1
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
 def _same_pairs(groups, truth):
     """F1 of the pairs that are put together, in percent."""
     upper = np.triu_indices(len(truth), 1)
@@ -94,20 +66,18 @@ def _same_pairs(groups, truth):
 
 
 def _typos(seeds, epochs):
-    """Sixty words, each four times, with two typing errors in three of them."""
+    """Sixty rows of a table, each four times, with typing errors and empty cells in three of them."""
     scores = {"pushed": [], "plain contrast": []}
+    rows = temper.generator("pairwise_match_then_community_rows", count=60, copies=4, features=128, views=4)
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        words = ["".join(_LETTERS[at] for at in rng.integers(0, 26, rng.integers(8, 13))) for _ in range(60)]
-        rows = [_typo(_typo(word, rng), rng) if copy else word for word in words for copy in range(4)]
-        views = np.stack([_counts([_typo(_typo(row, rng), rng) for row in rows]) for _ in range(4)], axis=1)
+        made = rows(seed=seed + 1)
         for name, weight in zip(scores, (1, 0)):
             procedure = temper.procedure("pairwise_match_then_community", adv_weight=weight, eps=0.05)
             trainer = _trained(
-                procedure, _counts(rows), np.zeros(len(rows), np.int32), epochs, seed,
-                [{"dense": 64}, "relu", {"dense": 32}], 0.001, views=views,
+                procedure, made["x"].astype(np.float32), np.zeros(len(made["x"]), np.int32), epochs, seed,
+                [{"dense": 64}, "relu", {"dense": 32}], 0.001, views=made["views"].astype(np.float32),
             )  # fmt: skip
-            scores[name].append(_same_pairs(trainer.state["group"][:, 0], np.arange(len(rows)) // 4))
+            scores[name].append(_same_pairs(trainer.state["group"][:, 0], made["groups"]))
     return scores
 
 
