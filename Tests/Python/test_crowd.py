@@ -201,7 +201,7 @@ def test_sure_workers_tell_the_split(rng):
 
 
 def test_labels_spread_over_the_graph(rng):
-    x = np.r_[rng.normal(size=(60, 2)), rng.normal(size=(60, 2)) + 6] + 10
+    x = np.r_[rng.normal(size=(60, 2)) + [3, 9], rng.normal(size=(60, 2)) + [9, 3]]
     truth = np.repeat([0, 1], 60)
     labels = np.full(120, -1)
     labels[[3, 70]] = 0, 1
