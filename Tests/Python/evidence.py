@@ -85,8 +85,9 @@ EVIDENCE = {
         SAMPLERS + "smote_of_the_same_pairs_is_that_of_imbalanced_learn", RARE,
     ),
     "smote_nc": both(SAMPLERS + "nominal_features_stay_what_they_are", NOISE + "samplers"),
-    "sparse_uniform_replay": both(
-        SAMPLERS + "sparse_replay_covers_all_shells", SAMPLERS + "replay_of_all_shells_remembers_digits"
+    "sparse_uniform_replay": (
+        SAMPLERS + "sparse_replay_covers_all_shells", TRACES + "sparse_replay_step_by_step",
+        SAMPLERS + "replay_of_all_shells_remembers_digits",
     ),
     "svm_smote": both(SAMPLERS + "support_vectors_begin_the_lines", NOISE + "samplers"),
     "tomek_links": both(SAMPLERS + "cleaning_is_that_of_imbalanced_learn", RARE),

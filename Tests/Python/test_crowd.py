@@ -57,15 +57,15 @@ def wawa(votes, classes):
     return normalized(weighted(one_hot, agreement))
 
 
-def zero_based_skill(votes, classes):
-    one_hot, rate = indicators(votes, classes), 1.0
+def zero_based_skill(votes, classes, rate=1.0, every=20, factor=0.5):
+    one_hot = indicators(votes, classes)
     skills = np.full(votes.shape[1], 1 / classes)
-    for start in range(5):
-        for _ in range(20):
+    for start in range(0, 100, every):
+        for _ in range(min(every, 100 - start)):
             winners = weighted(one_hot, skills).argmax(-1)
             hits = (votes == winners[:, None]).sum(0) / np.maximum((votes >= 0).sum(0), 1)
             skills = skills + rate * (hits - skills)
-        rate /= 2
+        rate *= factor
     return normalized(weighted(one_hot, skills))
 
 
@@ -79,6 +79,13 @@ def test_closed_forms(rng):
         np.testing.assert_allclose(soft(votes, 4, "wawa"), wawa(votes, 4), rtol=1e-12)
         np.testing.assert_allclose(soft(votes, 4, "zbs"), zero_based_skill(votes, 4), rtol=1e-12)
         np.testing.assert_allclose(soft(votes, 4, "ds"), dawid_skene(votes, 4)[0], atol=1e-10)
+
+
+def test_skills_are_learned_at_a_rate_that_falls(rng):
+    votes, _ = simulated(rng)
+    for rate, every, factor in ((0.3, 7, 0.9), (0.05, 50, 0.5), (0.2, 30, 0.1)):
+        found = soft(votes, 4, "zbs", zbs_lr=rate, zbs_reduce_every=every, zbs_factor=factor)
+        np.testing.assert_allclose(found, zero_based_skill(votes, 4, rate, every, factor), rtol=1e-10)
 
 
 def test_dawid_skene_climbs(rng):

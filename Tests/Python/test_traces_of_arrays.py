@@ -190,22 +190,48 @@ def tabasco(y, p, features, ratio, tolerance):
 
 def test_tabasco_step_by_step():
     """Both measures and both clusters are taken by some class of some data, and ratios and tolerances decide."""
-    taken = []
+    taken, decided = [], 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
         y = np.repeat([0, 1, 2], [120, 60, 30])
-        given = np.where(rng.random(len(y)) < 0.35, rng.integers(0, 3, len(y)), y)
+        given = np.where(rng.random(len(y)) < (0.35 if seed % 2 else 0.6), rng.integers(0, 3, len(y)), y)
         features = np.eye(3)[y] * rng.uniform(0.5, 3) + rng.normal(size=(len(y), 3)) * 0.6
         p = softmax(np.eye(3)[y] * rng.uniform(0.5, 2) + np.eye(3)[given] + rng.normal(size=(len(y), 3)) * 0.5)
-        ratio, tolerance = (0.65, 0.1) if seed % 2 else (0.3, 0.9)
-        detector = temper.detector("tabasco", std_ratio=ratio, anchor_tol=tolerance, gmm_threshold=0.4)
-        scores, similarity, by_features = tabasco(given, p, features, ratio, tolerance)
-        np.testing.assert_allclose(detector.score(given, p, features), scores, atol=1e-9)
-        np.testing.assert_allclose(detector.details["similarity"], similarity, atol=1e-12)
-        np.testing.assert_array_equal(detector.details["by_features"], by_features)
-        np.testing.assert_array_equal(detector.details["is_right"], 1 - scores > 0.4)
-        taken.append(by_features)
-    assert 3 < np.sum(taken) < np.size(taken) - 3
+        both = []
+        for ratio, tolerance in ((0.65, 0.0), (0.3, 0.0), (0.3, 0.9)):
+            detector = temper.detector("tabasco", std_ratio=ratio, anchor_tol=tolerance, gmm_threshold=0.4)
+            scores, similarity, by_features = tabasco(given, p, features, ratio, tolerance)
+            np.testing.assert_allclose(detector.score(given, p, features), scores, atol=1e-9)
+            np.testing.assert_allclose(detector.details["similarity"], similarity, atol=1e-12)
+            np.testing.assert_array_equal(detector.details["by_features"], by_features)
+            np.testing.assert_array_equal(detector.details["is_right"], 1 - scores > 0.4)
+            taken.append(by_features)
+            both.append(scores)
+        decided += [np.abs(a - b).max() > 0.1 for a, b in zip(both, both[1:])] == [True, True]
+    assert 3 < np.sum(taken) < np.size(taken) - 3 and decided > 0
+
+
+@pytest.mark.parametrize("center", ["mean", "ema"])
+def test_sparse_replay_step_by_step(rng, center):
+    """sparse_uniform_replay: by likeness to the centre in pieces; of each the middle one and the one least like it."""
+    x, groups = rng.normal(size=(64, 5)) + 1, np.repeat([0, 1], [40, 24])
+    kept = temper.sampler("sparse_uniform_replay", budget=8, mode="sparse", center=center).indices(x, groups)
+    expected = []
+    for group in (0, 1):
+        own = np.flatnonzero(groups == group)
+        c = x[own].mean(0)
+        if center == "ema":
+            c = x[own[0]]
+            for at in own[1:]:
+                c = 0.9 * c + 0.1 * x[at]
+        order = own[np.argsort(-(x[own] @ c), kind="stable")]
+        size = len(own) // 4
+        for piece in order[: 4 * size].reshape(4, size):
+            first = piece[size // 2]
+            z = x[piece] - c
+            likeness = z @ (x[first] - c) / np.linalg.norm(z, axis=1)
+            expected += [first, piece[likeness.argmin()]]
+    assert set(kept) == set(expected)
 
 
 def test_the_memory_follows_its_rule(rng):
