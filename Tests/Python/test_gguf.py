@@ -81,6 +81,22 @@ def test_blocks_are_at_least_as_good_as_those_of_the_package(name, tmp_path, rng
         assert -10 * np.log10(noise) > least.get(name, 20)
 
 
+# Signal over noise in decibels that the search for scales reaches on normal numbers.
+REACHED = {
+    "F32": np.inf, "F16": 73.6, "BF16": 55.5, "Q4_0": 21.87, "Q4_1": 23.04, "Q5_0": 27.92, "Q5_1": 29.10, "Q8_0": 45.61,
+    "Q2_K": 11.73, "Q3_K": 16.87, "Q4_K": 23.10, "Q5_K": 29.16, "Q6_K": 35.32, "IQ4_NL": 22.62, "IQ4_XS": 22.58,
+    "TQ1_0": 7.24, "TQ2_0": 7.24, "MXFP4": 19.10, "NVFP4": 21.31,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_the_search_for_scales_reaches(name, tmp_path):
+    w = np.random.default_rng(7).standard_normal((64, 1024), np.float32)
+    ours = foreign(*written(tmp_path / "w.gguf", {"w": w}, types={"w": name}).values()).astype(float)
+    noise, signal = ((ours - w) ** 2).sum(), (w.astype(float) ** 2).sum()
+    assert noise <= signal * 10 ** (-0.1 * REACHED[name])
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_are_weights_in_memory_too(name, tmp_path, rng):
     """The values of the file, and the same bytes through any file."""

@@ -620,7 +620,8 @@ def test_steps(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_resuming(name, tmp_path):
-    """Batches of 10; stopped after two epochs, taken over by another trainer, and with two threads: the same bits."""
+    """Batches of 10; stopped after two epochs and after four, when all that is kept is in use, each time taken over by
+    another trainer, with other threads: the same bits."""
     procedure, inputs, _ = case(name)
     inputs = {"y": Y, **inputs}
     loss = inputs.pop("loss", "cross_entropy")
@@ -629,15 +630,17 @@ def test_resuming(name, tmp_path):
         model = temper.Model(reference.LAYERS, input=(4,), seed=3)
         return temper.Trainer(model, loss=loss, procedure=procedure, batch_size=10, seed=4, threads=threads)
 
-    whole, first, second = trainer(), trainer(), trainer(threads=2)
-    history = whole.fit(X, epochs=5, **inputs)
-    first.fit(X, epochs=2, **inputs)
-    first.save(tmp_path / "run")
-    second.resume(tmp_path / "run")
-    resumed = second.fit(X, epochs=5, **inputs)
+    whole, last = trainer(), trainer()
+    history = whole.fit(X, epochs=6, **inputs)
+    last.fit(X, epochs=2, **inputs)
+    for epochs, threads in [(4, 2), (6, 3)]:
+        last.save(tmp_path / "run")
+        last = trainer(threads)
+        last.resume(tmp_path / "run")
+        resumed = last.fit(X, epochs=epochs, **inputs)
     assert np.isfinite(history["training_loss"]).all()
     assert np.array_equal(history["training_loss"], resumed["training_loss"])
-    for a, b in zip(whole.networks, second.networks):
+    for a, b in zip(whole.networks, last.networks):
         for key, value in a.parameters().items():
             assert np.array_equal(value, b.parameters()[key]), key
 

@@ -388,4 +388,15 @@ private func same<T: Real>(_ a: T, _ b: T) -> Bool { a == b || (a.isNaN && b.isN
     temper_extremes_f64(floats.map(Double.init), Int64(count), &low, &high)
     #expect(low == Double(least) && high == Double(greatest))
   }
+
+  /// A number anywhere among what is none is found, and what comes after it in its lane does not hide it.
+  @Test func numbersAmongWhatIsNone() {
+    for place in 0..<200 {
+      var floats = [Float](repeating: .nan, count: 200)
+      floats[place] = 3
+      var (least, greatest) = (Float.nan, Float.nan)
+      temper_extremes_f32(floats, 200, &least, &greatest)
+      #expect(least == 3 && greatest == 3)
+    }
+  }
 }

@@ -74,6 +74,11 @@ import Testing
     hasInverse = temper_inverse(&blocks, 3, &weights, &three, &logDeterminant)
     #expect(hasInverse && abs(logDeterminant - (3 * log(5.0) + 0.5 * log(5.0))) < 1e-12)
     #expect(largestError(blocks, [0.6, 0, -0.2, 0, 0.2, 0, -0.2, 0, 0.4]) < 1e-12)
+    for (signs, expected) in [([-1.0, -2], log(2.0)), ([-1, 2], .nan), ([1, 2], log(2.0))] {
+      var (diagonal, two) = ([signs[0], 0, 0, signs[1]], [Int32](repeating: 0, count: 2))
+      hasInverse = temper_inverse(&diagonal, 2, nil, &two, &logDeterminant)
+      #expect(hasInverse && (expected.isNaN ? logDeterminant.isNaN : abs(logDeterminant - expected) < 1e-15))
+    }
     var (singular, negative) = ([1.0, 2, 2, 4], [0.0, 1, 1, 0])
     var two = [Int32](repeating: 0, count: 2)
     hasInverse = temper_inverse(&singular, 2, nil, &two, &logDeterminant)
