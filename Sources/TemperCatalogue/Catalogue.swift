@@ -45,8 +45,14 @@ package final class Catalogue: Sendable {
       throw TemperError(.unknownName, "\"\(name)\" is of kind \(method.kind.rawValue), not \(wanted).")
     }
     let candidates = methods.filter { kinds?.contains($0.kind) ?? true }.flatMap { [$0.name] + $0.aliases }
-    let scored = candidates.map { (name: $0, distance: Catalogue.distance($0, name)) }
-    let close = scored.filter { $0.distance <= max(2, name.utf8.count / 3) }
+    let key = Catalogue.key(name)
+    let scored = candidates.map { candidate -> (name: String, distance: Int) in
+      let other = Catalogue.key(candidate)
+      let distance = Catalogue.distance(other, key)
+      return (candidate, key.utf8.count >= 3 && other.hasPrefix(key) ? min(distance, 2) : distance)
+    }
+    let isSame = scored.contains { $0.distance == 0 }
+    let close = scored.filter { $0.distance <= (isSame ? 0 : max(2, key.utf8.count / 3)) }
     let near = close.sorted { ($0.distance, $0.name) < ($1.distance, $1.name) }.prefix(3).map(\.name)
     throw TemperError(
       .unknownName,
@@ -57,6 +63,12 @@ package final class Catalogue: Sendable {
   /// All methods, by name.
   package var methods: [Method] {
     table.withLock { table in table.filter { $0.key == $0.value.name }.map(\.value) }.sorted { $0.name < $1.name }
+  }
+
+  /// What names of other libraries have in common with ours: "KLDivLoss" and "kl_div" are "kldiv", "StepLR" is "step".
+  private static func key(_ name: String) -> String {
+    let key = String(name.hasSuffix("LR") ? name.dropLast(2) : name[...]).filter { $0 != "_" }.lowercased()
+    return key.hasSuffix("loss") && key.utf8.count > 4 ? String(key.dropLast(4)) : key
   }
 
   /// Edit distance of two names.

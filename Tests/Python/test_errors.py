@@ -57,6 +57,28 @@ def test_what_is_wrong_is_said(kind, built_in, word, call):
     assert str(caught.value).endswith((".", "?"))
 
 
+@pytest.mark.parametrize(
+    "kind, name, ours",
+    [
+        ("loss", "CrossEntropyLoss", "cross_entropy"),
+        ("loss", "BCEWithLogitsLoss", "bce_with_logits"),
+        ("loss", "kl_div", "kl_divergence"),
+        ("loss", "KLDivLoss", "kl_divergence"),
+        ("loss", "l1_loss", "l1"),
+        ("loss", "poisson", "poisson_nll"),
+        ("loss", "cros_entropy", "cross_entropy"),
+        ("optimizer", "RMSprop", "rmsprop"),
+        ("schedule", "StepLR", "step"),
+        ("schedule", "ReduceLROnPlateau", "reduce_on_plateau"),
+        ("op", "logsoftmax", "log_softmax"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_ours(kind, name, ours):
+    with pytest.raises(temper.errors.UnknownName, match=rf'"{name}". Did you mean {ours}\?'):
+        getattr(temper, kind)(name)
+    assert getattr(temper, kind)(ours)
+
+
 def test_calls_that_python_would_refuse_are_type_errors():
     loss = temper.loss("cross_entropy")
     with pytest.raises(TypeError, match="at most 3"):

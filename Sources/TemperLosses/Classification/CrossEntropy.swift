@@ -32,7 +32,8 @@ extension Losses {
 
   /// t softplus(-z) + (1 - t) softplus(z) = max(z, 0) - z t + log(1 + exp(-|z|)), over the elements of a sample.
   static let binaryCrossEntropy = Method(
-    "binary_cross_entropy_with_logits", aliases: ["binary_cross_entropy"], kind: .loss, area: "loss",
+    "binary_cross_entropy_with_logits", aliases: ["binary_cross_entropy", "bce_with_logits", "bce"], kind: .loss,
+    area: "loss",
     summary: "The negative log-likelihood of independent yes-or-no targets under sigmoid(logits).",
     parameters: [.elements],
     inputs: [
