@@ -79,6 +79,12 @@ def test_names_of_other_libraries_lead_to_ours(kind, name, ours):
     assert getattr(temper, kind)(ours)
 
 
+@pytest.mark.parametrize("asked, word", [({"kind": "losses"}, "loss, metric"), ({"area": "noisy"}, "noisy-labels")])
+def test_kinds_and_areas_that_are_none(asked, word):
+    with pytest.raises(temper.errors.UnknownName, match=word):
+        temper.catalog(**asked)
+
+
 def test_calls_that_python_would_refuse_are_type_errors():
     loss = temper.loss("cross_entropy")
     with pytest.raises(TypeError, match="at most 3"):

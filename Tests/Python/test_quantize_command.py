@@ -185,13 +185,15 @@ def test_tensors_of_more_axes(tmp_path, rng):
     np.testing.assert_array_equal((file["c.codes"].astype(np.int16) - 128) * file["c.scales"], flat)
 
 
-@pytest.mark.parametrize("end", ["gguf", "safetensors"])
-def test_plain_tensors(end, tmp_path, rng):
+@pytest.mark.parametrize("end, options", [
+    ("gguf", ()), ("safetensors", ()), ("gguf", ("--method", "round_to_nearest", "--type", "Q8_0")),
+], ids=str)  # fmt: skip
+def test_plain_tensors(end, options, tmp_path, rng):
     tensors = {"a": rng.standard_normal((8, 64)).astype(np.float32), "b": rng.standard_normal(64), "n": np.arange(3),
                "skipped.w": rng.standard_normal((4, 32)).astype(np.float32)}  # fmt: skip
     temper.save_file(tensors, tmp_path / "in.safetensors", {"by": "test"}, context=CONTEXT)
     out = tmp_path / f"out.{end}"
-    result = run(tmp_path / "in.safetensors", "--bits", 8, "--out", out, "--skip", "skipped.*")
+    result = run(tmp_path / "in.safetensors", "--bits", 8, "--out", out, "--skip", "skipped.*", *options)
     assert result.returncode == 0, result.stderr
     file = temper.open_file(out)
     for name in ("b", "n", "skipped.w"):

@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from . import experiments
+from . import errors, experiments
 from ._array_methods import Calibrator, Detector, Generator, Sampler
 from ._handles import Handle
 from ._library import library, pending
@@ -156,6 +156,10 @@ class Context(Handle):
             library.text(library.catalogue_describe, self, None, library.constants["TEMPER_FORMAT_JSON"])
         )
         records = sorted(records + experiments.records(), key=lambda record: record["name"])
+        for key, wanted in (("kind", kind), ("area", area)):
+            known = sorted({record[key] for record in records})
+            if wanted not in (None, *known):
+                raise errors.UnknownName(f'There is no {key} "{wanted}"; there are: {", ".join(known)}.')
         return [r for r in records if kind in (None, r["kind"]) and area in (None, r["area"])]
 
 

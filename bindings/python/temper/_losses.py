@@ -183,5 +183,7 @@ class Loss(Method):
 
 def _reduction(name):
     if name not in _REDUCTIONS:
-        raise errors.InvalidArgument(f"A reduction is one of {', '.join(_REDUCTIONS)}; {name!r} came.")
+        raise errors.InvalidArgument(
+            f"A reduction is one of {', '.join(_REDUCTIONS)}; {name!r} came. The loss called gives a value by sample."
+        )
     return _REDUCTIONS[name]
