@@ -816,7 +816,8 @@ typedef struct temper_trainer_info {
 /* [one-per-handle] */
 int32_t temper_trainer_get_info(temper_trainer_info *out, temper_trainer *trainer, temper_error *error);
 
-/* The epochs so far as float64 columns, one entry an epoch: "training_loss", "learning_rate", "seconds", and, where
+/* The epochs so far as float64 columns, one entry an epoch: "training_loss", "learning_rate", "seconds",
+ * "multiplications" (of matrix products, convolutions and solving with matrices, evaluations included), and, where
  * measured, "validation_loss", "validation_accuracy", "<test name>_loss", "<test name>_accuracy"; NAN in epochs
  * without. Copies. [one-per-handle] */
 int32_t temper_trainer_history(temper_tensor_map **out, temper_trainer *trainer, temper_error *error);

@@ -16,6 +16,7 @@ package enum MatrixProduct {
   package static func run(
     _ a: Tensor, _ b: Tensor, into c: Tensor, accumulate: Bool = false, scale: Double = 1, workers: Workers
   ) throws(TemperError) {
+    Multiplications.add(c.shape[0] * c.shape[1] * a.shape[1])
     var job = unsafe temper_matmul_job()
     unsafe job.element = c.dtype == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32
     unsafe job.accumulate = accumulate

@@ -35,6 +35,7 @@ extension Tensor {
     guard !isReadOnly else { throw TemperError(.invalidArgument, "This tensor is read-only and cannot be written.") }
     if source.dtype == dtype && isDense && source.isDense { return copyBytes(of: source) }
     if dtype == .int32, source.dtype == .int64, isDense, source.isDense, narrow(source) { return }
+    if isDense, source.isDense, convertFloats(source) { return }
     switch dtype {
     case .float32:
       unsafe convert(source, to: Float.self) {
@@ -99,6 +100,22 @@ extension Tensor {
       unsafe to[i] = Int32(truncatingIfNeeded: value)
     }
     return outside == 0
+  }
+
+  /// From one floating type to the other, which becomes vector code; false, if these are not both.
+  private func convertFloats(_ source: Tensor) -> Bool {
+    switch (source.dtype, dtype) {
+    case (.float32, .float64):
+      let from = unsafe source.pointer.assumingMemoryBound(to: Float.self)
+      let to = unsafe pointer.assumingMemoryBound(to: Double.self)
+      for i in 0..<count { unsafe to[i] = Double(from[i]) }
+    case (.float64, .float32):
+      let from = unsafe source.pointer.assumingMemoryBound(to: Double.self)
+      let to = unsafe pointer.assumingMemoryBound(to: Float.self)
+      for i in 0..<count { unsafe to[i] = Float(from[i]) }
+    default: return false
+    }
+    return true
   }
 
   @unsafe private func convert<T>(

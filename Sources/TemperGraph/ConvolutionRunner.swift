@@ -8,6 +8,8 @@ import TemperKernels
   private let plan: UnsafeMutablePointer<temper_convolution_plan>
   var workspaceBytes: Int { unsafe plan.pointee.workspace_bytes }
   var scratchBytes: Int { unsafe plan.pointee.scratch_bytes }
+  /// Each output takes a kernel's worth: weight (O, C / groups, kH, kW), and so in both gradients.
+  var multiplications: Int { output.sizes.reduce(1, *) * weight.sizes.dropFirst().reduce(1, *) }
 
   /// Whatever the kind writes, `input` is (N, C, H, W), `weight` (O, C / groups, kH, kW), `output` (N, O, H', W').
   init(

@@ -10,6 +10,7 @@ package final class Execution {
   private var outputs: [Tensor?]
   private var runners: [any Runner] = []
   private let scratch: Scratch
+  private let multiplications: Int
   private var isResolved = false
 
   /// `sharing`: another execution of the plan, which never runs at the same time, lends its scratch memory: many small
@@ -23,6 +24,7 @@ package final class Execution {
     outputs = Array(repeating: nil, count: plan.outputs.count)
     runners = []
     for step in plan.steps { runners.append(try makeRunner(step, plan, workers)) }
+    multiplications = runners.reduce(0) { $0 + $1.multiplications }
     if let other {
       scratch = other.scratch
     } else {
@@ -87,6 +89,7 @@ package final class Execution {
 
   package func run() throws(TemperError) {
     try prepare()
+    Multiplications.add(multiplications)
     for runner in runners { try runner.run(workers, scratch) }
   }
 
@@ -171,6 +174,8 @@ struct Memory {
 protocol Runner: AnyObject {
   var workspaceBytes: Int { get }
   var scratchBytes: Int { get }
+  /// Of a matrix product or a convolution.
+  var multiplications: Int { get }
   func resolve(_ memory: [Memory]) throws(TemperError)
   func run(_ workers: Workers, _ scratch: Scratch) throws(TemperError)
 }
@@ -178,6 +183,7 @@ protocol Runner: AnyObject {
 extension Runner {
   var workspaceBytes: Int { 0 }
   var scratchBytes: Int { 0 }
+  var multiplications: Int { 0 }
 }
 
 func makeRunner(_ step: Step, _ plan: Plan, _ workers: Workers) throws(TemperError) -> any Runner {

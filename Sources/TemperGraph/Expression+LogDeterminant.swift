@@ -36,6 +36,7 @@ private enum LogDeterminant {
       guard let (result, pivots, weights) = rooms else { return }
       try result.slice(1..<n * n + 1).reshaped([n, n]).assign(from: inputs[0])
       if inputs.count > 1 { try weights.assign(from: inputs[1]) }
+      Multiplications.add(n * n * n)
       let hasInverse = unsafe temper_inverse(
         result.doubles + 1, Int64(n), inputs.count > 1 ? weights.doubles : nil,
         pivots.pointer.assumingMemoryBound(to: Int32.self), result.doubles)

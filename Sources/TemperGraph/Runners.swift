@@ -145,6 +145,7 @@ import TemperKernels
   private let plan: UnsafeMutablePointer<temper_matmul_plan>
   var workspaceBytes: Int { unsafe plan.pointee.workspace_bytes }
   var scratchBytes: Int { unsafe plan.pointee.scratch_bytes }
+  var multiplications: Int { product.m * product.n * product.k * product.batch }
 
   init(_ product: MatrixProduct, _ output: Int, _ type: DType) {
     self.product = product

@@ -10,6 +10,7 @@ final class CombinedProcedure: Procedure {
   let inputs: [Input]
   let replaces: Set<Replaced>
   var name: String { parts.map(\.name).joined(separator: " + ") }
+  var batchesPerStep: Int { part(that: .objective).batchesPerStep }
   var settings: String { parts.map { "\($0.name)(\($0.settings))" }.joined(separator: ", ") }
 
   /// An error where two parts want the same thing otherwise.

@@ -12,6 +12,9 @@ package struct EpochRecord: Sendable, Hashable {
   /// Of the epoch's last step.
   package var learningRate: Double
   package var seconds: Double
+  /// Those of matrix products and convolutions and of what is solved with matrices, evaluations included; NaN where
+  /// the epoch comes from a checkpoint that does not tell.
+  package var multiplications: Double
 }
 
 /// Mean loss and accuracy on a set of samples.
@@ -48,7 +51,7 @@ package struct History: Sendable, Hashable {
 
 /// As columns of numbers, one entry an epoch, NaN where an epoch has none: for files and other languages.
 extension History {
-  private static let own = ["training_loss", "learning_rate", "seconds"]
+  private static let own = ["training_loss", "learning_rate", "seconds", "multiplications"]
   private static let validation = "validation"
 
   /// Names of test sets become names of columns.
@@ -65,7 +68,7 @@ extension History {
   package var columns: [(name: String, values: [Double])] {
     var columns = [
       (History.own[0], epochs.map(\.trainingLoss)), (History.own[1], epochs.map(\.learningRate)),
-      (History.own[2], epochs.map(\.seconds)),
+      (History.own[2], epochs.map(\.seconds)), (History.own[3], epochs.map(\.multiplications)),
     ]
     func add(_ name: String, _ measurements: [Measurement?]) {
       guard measurements.contains(where: { $0 != nil }) else { return }
@@ -99,7 +102,8 @@ extension History {
       EpochRecord(
         epoch: index + 1, trainingLoss: losses[index], validation: measurement(History.validation, index),
         tests: tests.compactMap { name in measurement(name, index).map { TestRecord(name: name, measurement: $0) } },
-        learningRate: rates[index], seconds: seconds[index])
+        learningRate: rates[index], seconds: seconds[index],
+        multiplications: column(History.own[3])?[index] ?? .nan)
     }
   }
 }

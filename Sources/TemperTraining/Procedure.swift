@@ -26,6 +26,8 @@ package protocol Procedure: AnyObject {
   var settings: String { get }
   /// Networks trained side by side; each has its own parameters and optimizer state.
   var networkCount: Int { get }
+  /// Batches that a step takes; more than one where the method lets one judge what is learned from another.
+  var batchesPerStep: Int { get }
   /// Arrays beside the loss's own that `fit` must bring: a second view, group ids, …
   var inputs: [Input] { get }
   /// What of plain training it replaces: of methods used together only one may replace each.
@@ -48,6 +50,7 @@ package protocol Procedure: AnyObject {
 extension Procedure {
   package var settings: String { "" }
   package var networkCount: Int { 1 }
+  package var batchesPerStep: Int { 1 }
   package var inputs: [Input] { [] }
   package var replaces: Set<Replaced> { [] }
 

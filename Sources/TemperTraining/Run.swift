@@ -11,6 +11,7 @@ struct Run {
   var lossCount = 0
   /// Of the epoch under way, in earlier calls.
   var seconds = 0.0
+  var multiplications = 0
   var monitor = Monitor()
   var monitored: Quantity?
   /// Parameters and buffers of the best epoch, network by network.
@@ -24,6 +25,6 @@ struct Run {
     position.epoch += 1
     position.step = 0
     order = nil
-    (lossSum, lossCount, seconds) = (0, 0, 0)
+    (lossSum, lossCount, seconds, multiplications) = (0, 0, 0, 0)
   }
 }

@@ -81,7 +81,7 @@ final class Session {
   }
 
   func stepCount(_ samples: Int) throws(TemperError) -> Int {
-    let size = trainer.options.batchSize
+    let size = trainer.stepSize
     let count = trainer.options.dropsLast ? samples / size : (samples + size - 1) / size
     guard count > 0 else {
       throw TemperError(

@@ -78,8 +78,11 @@ extension Trainer {
 
   /// The steps of the epoch that are still to do; false if a callback cancelled.
   private func runEpoch(_ session: Session, _ callbacks: Callbacks) throws(TemperError) -> Bool {
-    let began = monotonicSeconds()
-    defer { run.seconds += monotonicSeconds() - began }
+    let (began, counted) = (monotonicSeconds(), Multiplications.count)
+    defer {
+      run.seconds += monotonicSeconds() - began
+      run.multiplications += Multiplications.count - counted
+    }
     let order: [Int32]
     if let under = run.order { order = under } else { order = try session.order(run.position) }
     run.order = order
@@ -98,11 +101,17 @@ extension Trainer {
     return true
   }
 
+  /// Samples in a step.
+  var stepSize: Int {
+    let batches = procedure.batchesPerStep
+    return min(options.batchSize, .max / batches) * batches
+  }
+
   /// One step: gradients of a batch, clipping, update. Nothing is written if the loss or a gradient is not finite.
   private func step(_ session: Session, _ order: [Int32]) throws(TemperError) -> Double {
-    let start = run.position.step * options.batchSize
+    let start = run.position.step * stepSize
     session.training.position = run.position
-    let step = try session.step(min(options.batchSize, order.count - start))
+    let step = try session.step(min(stepSize, order.count - start))
     session.training.setClock()
     let loss = try step.run(order, from: start, run.position, workers)
     var isFinite = loss.isFinite
@@ -168,12 +177,12 @@ extension Trainer {
   }
 
   private func endEpoch(_ session: Session, _ monitoring: Monitoring?) throws(TemperError) -> EpochRecord {
-    let began = monotonicSeconds()
+    let (began, counted) = (monotonicSeconds(), Multiplications.count)
     session.training.position = run.position
     try procedure.epochDidEnd(session.training)
     var record = EpochRecord(
       epoch: run.position.epoch, trainingLoss: run.lossCount > 0 ? run.lossSum / Double(run.lossCount) : .nan,
-      learningRate: learningRate(after: max(run.position.steps - 1, 0)), seconds: 0)
+      learningRate: learningRate(after: max(run.position.steps - 1, 0)), seconds: 0, multiplications: 0)
     // Measured, and kept as the best, is what the optimizer means to be used.
     try atEvaluationPoints { () throws(TemperError) in
       if let validation = session.validation { record.validation = try validation.run() }
@@ -187,6 +196,7 @@ extension Trainer {
     }
     for schedule in adaptiveSchedules { try schedule.observe(record) }
     record.seconds = run.seconds + monotonicSeconds() - began
+    record.multiplications = Double(run.multiplications + Multiplications.count - counted)
     run.history.epochs.append(record)
     run.endEpoch()
     return record

@@ -68,7 +68,11 @@ package final class Training {
 
   /// The loss of each sample as a network is now, in inference mode, (N,).
   package func losses(_ network: Int = 0) throws(TemperError) -> [Double] {
-    let outputs = try outputs(network)
+    try losses(of: try outputs(network))
+  }
+
+  /// The loss of each sample with these outputs.
+  package func losses(of outputs: Tensor) throws(TemperError) -> [Double] {
     var given = [samples.outputName: try outputs.reshaped(Shape([sampleCount] + samples.outputRow.sizes))]
     for name in samples.lossRows {
       guard let field = samples.rows[name] else { continue }

@@ -37,7 +37,7 @@ def test_training_learns():
     before = t.evaluate(*TEST)
     history = t.fit(X, Y, epochs=20, validation=TEST)
     assert list(history) == [
-        "training_loss", "learning_rate", "seconds", "validation_loss", "validation_accuracy"
+        "training_loss", "learning_rate", "seconds", "multiplications", "validation_loss", "validation_accuracy"
     ]  # fmt: skip
     assert all(column.shape == (20,) and column.dtype == np.float64 for column in history.values())
     assert history["training_loss"][-1] < 0.5 * history["training_loss"][0]

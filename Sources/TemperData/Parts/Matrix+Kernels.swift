@@ -91,6 +91,7 @@ extension Matrix {
   package func spread(along edges: [Int32], _ weights: [Double], own share: [Double]) -> Matrix {
     precondition(edges.count == 2 * weights.count && share.count == rows)
     precondition(edges.allSatisfy { (0..<rows).contains(Int($0)) })
+    Multiplications.add(2 * weights.count * columns)
     var result = self
     for row in 0..<rows where share[row] != 1 {
       for column in 0..<columns { result[row, column] *= share[row] }
@@ -102,6 +103,7 @@ extension Matrix {
   /// Becomes its inverse; false where there is none.
   mutating func invert() -> Bool {
     precondition(rows == columns)
+    Multiplications.add(rows * rows * rows)
     var pivots = [Int32](repeating: 0, count: rows)
     var logDeterminant = 0.0
     return unsafe temper_inverse(&values, Int64(rows), nil, &pivots, &logDeterminant)
@@ -152,6 +154,7 @@ extension Tensor {
     precondition(dtype == .float64 && isDense && scaled.dtype == .float64 && scaled.isDense && scaled.shape == shape)
     precondition(targets.count == shape[0] && shares.count == shape[0])
     precondition(beta.count == shape[1] && gradient.count == shape[1])
+    Multiplications.add(2 * shape.count)
     return unsafe temper_logistic_pass(
       &gradient, scaled.pointer.assumingMemoryBound(to: Double.self), pointer.assumingMemoryBound(to: Double.self),
       targets, shares, beta, Int64(shape[0]), Int64(shape[1]))

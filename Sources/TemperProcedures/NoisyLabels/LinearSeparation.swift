@@ -54,6 +54,9 @@ final class LinearSeparation: RecordedProcedure {
   var networkCount: Int { arguments.boolean("co_training") ? 2 : 1 }
   init(_ arguments: Arguments) { self.arguments = arguments }
 
+  /// What the planes of a call of `fit` lie in: features, standardized, and ones.
+  private var design: LogisticPass?
+
   private var pretraining: Int { arguments.integer("contrastive_epochs") }
   private var warmup: Int { pretraining.addingReportingOverflow(arguments.integer("warmup_epochs")).partialValue }
 
@@ -77,6 +80,7 @@ final class LinearSeparation: RecordedProcedure {
   func prepare(_ training: Training) throws(TemperError) {
     _ = try training.classIds(for: self)
     try keepState(training)
+    design = nil
     let width = try features(training).count / training.sampleCount
     for network in 0..<networkCount {
       // The last one, from which the next fit begins.
@@ -136,14 +140,17 @@ final class LinearSeparation: RecordedProcedure {
     }
     guard epoch >= warmup else { return }
     let takesPlane = arguments.text("order") == "linear" || (arguments.text("order") == "alternate" && epoch % 2 == 1)
+    var outputs: [Tensor] = []
+    for network in 0..<networkCount { outputs.append(try training.outputs(network)) }
     for network in 0..<networkCount {
-      let losses = try training.losses(network).scaledToUnit
+      let losses = try training.losses(of: outputs[network]).scaledToUnit
       let mixture = try GaussianMixture(fitting: losses, iterations: 100, tolerance: 1e-6, floor: 5e-4)
       let posteriors = mixture.posteriors(losses)
       var noisy = losses.indices.map { posteriors[2 * $0 + 1] > arguments.real("gmm_threshold") }
       if takesPlane { noisy = try parted(training, noisy, network) }
       // With two networks, what is found in one is for the other.
-      try keep(training, noisy, for: networkCount - 1 - network)
+      let learner = networkCount - 1 - network
+      try keep(training, noisy, outputs[learner], for: learner)
     }
   }
 
@@ -157,25 +164,34 @@ final class LinearSeparation: RecordedProcedure {
   private func parted(_ training: Training, _ noisy: [Bool], _ network: Int) throws(TemperError) -> [Bool] {
     let count = noisy.count { $0 }
     guard count > 0, count < noisy.count else { return noisy }
-    let x = try Matrix(try features(training)).standardized
+    let pass: LogisticPass
+    if let design {
+      pass = design
+    } else {
+      pass = try LogisticPass(try Matrix(try features(training)).standardized.withOnes, training.workers)
+      design = pass
+    }
     let (sides, whole) = ([Double(noisy.count - count), Double(count)], Double(noisy.count))
     let last = try training.kept("plane.\(network)")
-    let plane = try LogisticRegression(
-      x, noisy.map { $0 ? 1 : 0 }, weights: noisy.map { whole / (2 * sides[$0 ? 1 : 0]) },
-      start: LogisticRegression(try last.array(of: Double.self)), workers: training.workers)
-    try last.assign(from: try Tensor(plane.weights + [plane.bias], shape: last.shape))
-    return plane.scores(x).map { $0 > 0 }
+    let plane = try pass.fit(
+      noisy.map { $0 ? 1 : 0 }, noisy.map { whole / (2 * sides[$0 ? 1 : 0]) }, from: try last.array(of: Double.self))
+    try last.assign(from: try Tensor(plane, shape: last.shape))
+    return try pass.scores(plane).map { $0 > 0 }
   }
 
   /// Labels or guesses, and their weights.
-  private func keep(_ training: Training, _ noisy: [Bool], for network: Int) throws(TemperError) {
+  private func keep(
+    _ training: Training, _ noisy: [Bool], _ outputs: Tensor, for network: Int
+  ) throws(TemperError) {
     let (classes, noise) = (training.networks[0].model.output.last, arguments.real("noise"))
     let doubted = noisy.indices.filter { noisy[$0] }
-    func probabilities(_ draw: UInt32) throws(TemperError) -> [Double] {
-      try Matrix(training.view(network, ids: doubted, noise: noise, draw: draw).outputs).softmax().values
+    // What the losses were taken from is the prediction that guesses are held against.
+    let fresh = try Matrix(outputs.rows(doubted)).softmax().values
+    var (first, second) = (fresh, fresh)
+    if noise > 0 {
+      first = try Matrix(training.outputs(network, ids: doubted, noise: noise, draw: 0)).softmax().values
+      second = try Matrix(training.outputs(network, ids: doubted, noise: noise, draw: 1)).softmax().values
     }
-    let first = try probabilities(0)
-    let (second, fresh) = noise > 0 ? (try probabilities(1), try probabilities(2)) : (first, first)
     let (labels, gamma) = (try training.classIds(for: self), arguments.real("gamma"))
     var targets = [Double](repeating: 0, count: labels.count * classes)
     var weights = [Double](repeating: 1, count: labels.count)

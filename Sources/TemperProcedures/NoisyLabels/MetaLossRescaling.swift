@@ -5,12 +5,13 @@ import TemperNetworks
 import TemperTraining
 
 /// A small network gives each sample's loss a weight, from what the model itself makes of the sample, and learns to without
-/// trusted samples: from the weighted loss of the other half of the batch after a step that is only tried.
+/// trusted samples: from the weighted loss of another batch after a step that is only tried.
 /// STORM, Heinzler et al., 2024.
 ///
-///     theta' = theta - rate grad mean a_i l_i over the first half;  J = sum a_j l_j(theta') / sum a_j over the second
+///     theta' = theta - rate grad mean a_i l_i over a batch;  J = sum a_j l_j(theta') / sum a_j over the next one
 ///
-/// Weights are divided by their mean. An epoch visits each sample twice: once, on average, in each half.
+/// Weights are divided by their mean. A step takes two batches, and an epoch visits each sample twice: once, on average, to
+/// learn from it and once to judge by it.
 final class MetaLossRescaling: RecordedProcedure {
   static let method = Method.procedure(
     "storm_meta_loss_rescaling", aliases: ["storm_rescaling"], area: "noisy-labels",
@@ -22,11 +23,14 @@ final class MetaLossRescaling: RecordedProcedure {
       .integer("hidden", 32, in: 1...65536, "The width of the small network."),
       .real("outer_lr", 0.001, in: .nonNegative, "Its learning rate, by Adam."),
       .real("c_meta", 1, "The weight of what goes through the tried step."),
-      .real("c_outer", 1, "The weight of what goes through the weights of the second half."),
+      .real("c_outer", 1, "The weight of what goes through the weights of the batch that judges."),
     ], state: [SampleState("class share", [], "The share of the sample's class in the data.")],
     replaces: [.order, .objective], MetaLossRescaling.self)
 
   let arguments: Arguments
+  let batchesPerStep = 2
+  // Checkpoints of versions that parted one batch do not fit.
+  var settings: String { arguments.text + ", two batches a step" }
   private let side: SideNetwork
   private let width: Int
 

@@ -162,7 +162,8 @@ class Trainer(Handle):
 
     @property
     def history(self) -> dict[str, Result]:
-        """The epochs so far: training_loss, learning_rate, seconds, and what else was measured, as arrays by name."""
+        """The epochs so far as arrays by name: training_loss, learning_rate, seconds, multiplications (of matrix products,
+        convolutions and solving with matrices), and what else was measured."""
         with self._lock:
             return mapped(library.handle(library.trainer_history, self))
 

@@ -17,8 +17,9 @@ bag_of_multilabel_descriptors (several labels), reward_model_data_filter (rankin
 (altered copies).
 
 Passes are what a method needs by its definition, in samples through a network forward + backward for each sample of a
-step, in most of the epochs: plain training is 1+1. A backward pass costs two forward ones, so that the method needs about
-(forward + 2 backward) / 3 of plain training's seconds; "counted" is that with layers of its own and products of samples.
+step, in most of the epochs: plain training is 1+1. "counted" is what its runs really multiplied, in matrix products and
+to solve with matrices, as a trainer's history counts it, in what plain training does on the same data: passes, layers and
+fits of its own, products of samples and tests. Seconds beyond that are a method's work beside multiplications.
 
 Wrong labels are looked for in the training set too: the area under precision and recall of the scores of automatic; of
 confident_learning, cleanlab and tabasco on the same probabilities, of plain networks that did not see the samples (4
@@ -116,7 +117,7 @@ PROCEDURES = {
     ),
     "linear_separation_alternating": (
         lambda rate, epochs: temper.procedure("linear_separation_alternating", warmup_epochs=_tenth(epochs)),
-        "4+2",  # two views; after each epoch all samples, and those in doubt, some four in ten, three times
+        "4+2",  # two views; after each epoch all samples, and those in doubt, some four in ten, twice
     ),
     "rotation_consistency_decoupling": (
         lambda rate, epochs: temper.procedure("rotation_consistency_decoupling", ramp=max(3 * epochs // 10, 1)),
@@ -141,19 +142,6 @@ PROCEDURES = {
         "4+4",  # student, teacher, both on trusted samples; the student's slope along a direction
     ),
 }
-# Multiplications of a method's own, for each sample of an epoch (the mean over the epochs), by features and classes:
-# layers beside the network, three products each; products of a batch's samples; what is fitted to all samples.
-OWN = {
-    "linear_separation_alternating": lambda width, classes: 0.9 * 3 * runs.BATCH * runs.HIDDEN + 0.45 * 5 * width**2,
-    "rotation_consistency_decoupling": lambda width, classes: 4 * 3 * (runs.HIDDEN * 64 + 64 * 4),
-    "rcal_representation_calibration": lambda width, classes: (
-        0.5 * 2 * 3 * (runs.HIDDEN * 64 + 64 * 64 + 2 * runs.BATCH * 64)
-    ),
-    "erase": lambda width, classes: 0.5 * (3 * runs.BATCH * runs.HIDDEN + 2 * 2 * runs.BATCH**2),
-    "enhanced_meta_label_correction *": lambda width, classes: (
-        3 * (1 + TRUSTED / runs.BATCH) * (runs.HIDDEN + classes) * runs.HIDDEN
-    ),
-}
 LOSSES = ["early_learning_regularization", "generalized_cross_entropy"]
 REGRESSION = {BASELINE: "mse", "huber": "huber", "mae": "mae", "tukey_biweight": "tukey_biweight"}
 METHODS = [BASELINE, AUTOMATIC, FOREIGN, *list(PROCEDURES)[1:], *LOSSES, *list(REGRESSION)[1:]]
@@ -174,7 +162,7 @@ def methods(name, wanted):
 
 
 def train(name, noise, label, seed, epochs):
-    """{measure: value} on the test set, and seconds."""
+    """{measure: value} on the test set, seconds, and multiplications where they are counted, else NaN."""
     (x, y), test = sets.load(name)
     rng = np.random.default_rng([seed, noises(name).index(noise)])
     if name in sets.REGRESSION:
@@ -191,7 +179,7 @@ def train(name, noise, label, seed, epochs):
         measures = {"final": accuracy, "best": accuracy}
         if label == AUTOMATIC and rate:
             measures["found"] = runs.average_precision(given != y, found.report_.suspicion)
-        return measures, seconds
+        return measures, seconds, np.nan
     inputs = {}
     if label.endswith("*"):
         chosen = rng.permutation(len(y))[:TRUSTED]
@@ -202,7 +190,12 @@ def train(name, noise, label, seed, epochs):
     trainer = runs.trainer(x.shape[1], int(y.max()) + 1, seed, loss, procedure)
     history = trainer.fit(x, given, epochs=epochs, tests={"test": test}, **inputs)
     accuracy = history["test_accuracy"]
-    return {"final": float(accuracy[-1]), "best": float(accuracy.max())}, float(history["seconds"].sum())
+    return {"final": float(accuracy[-1]), "best": float(accuracy.max())}, *_cost(history)
+
+
+def _cost(history):
+    """Seconds and multiplications of a run."""
+    return float(history["seconds"].sum()), float(history["multiplications"].sum())
 
 
 def _neighbours(x, count):
@@ -262,7 +255,7 @@ def _detect(x, y, given, seed, epochs):
         from cleanlab.rank import get_label_quality_scores
 
         areas[FOREIGN] = runs.average_precision(given != y, -get_label_quality_scores(given, probabilities))
-    return areas, 0.0
+    return areas, 0.0, np.nan
 
 
 def _course(x, given, seed, epochs):
@@ -288,7 +281,7 @@ def _train_numbers(x, given, test, label, seed, epochs):
         start = time.perf_counter()
         found = method.fit(x, given)
         value = r2(np.asarray(found.predict(test[0])))
-        return {"final": value, "best": value}, time.perf_counter() - start
+        return {"final": value, "best": value}, time.perf_counter() - start, np.nan
     centre = np.median(given)
     scale = 1.4826 * np.median(np.abs(given - centre))
     trainer = runs.trainer(x.shape[1], 1, seed, REGRESSION[label])
@@ -297,7 +290,7 @@ def _train_numbers(x, given, test, label, seed, epochs):
     for end in sorted({max(epochs * part // 20, 1) for part in range(1, 21)}):  # what is asked for is not the loss
         history = trainer.fit(x, trained, epochs=end)
         values.append(r2(trainer.model.predict(test[0])[:, 0] * scale + centre))
-    return {"final": values[-1], "best": max(values)}, float(history["seconds"].sum())
+    return {"final": values[-1], "best": max(values)}, *_cost(history)
 
 
 def run(options):
@@ -317,16 +310,16 @@ def run(options):
                     labels = [*labels, DETECTION]
                 tasks += [(name, noise, label, seed, epochs) for label in labels]
     results, found = Results(BASELINE, "method"), Results(AUTOMATIC, "method")
-    seconds = {}
-    for (name, noise, label, seed, _), (measures, spent) in zip(tasks, runs.in_parallel(train, tasks, options.jobs)):
+    costs = {}
+    for (name, noise, label, seed, _), (measures, *cost) in zip(tasks, runs.in_parallel(train, tasks, options.jobs)):
         setting = f"{name}, {noise}"
         if label == DETECTION:
             found.rows += [(setting, "found", method, seed, value) for method, value in measures.items()]
             continue
-        seconds.setdefault(label, {})[setting, seed] = spent
+        costs.setdefault(label, {})[setting, seed] = cost
         for measure, value in measures.items():
             (found if measure == "found" else results).rows.append((setting, measure, label, seed, value))
-    _report(options, names, seeds, epochs, kinds, results, found, seconds)
+    _report(options, names, seeds, epochs, kinds, results, found, costs)
     print(f"{time.perf_counter() - start:.0f} seconds")
 
 
@@ -355,21 +348,17 @@ def _passes(label):
     return "" if label == AUTOMATIC else "4+4" if label == FOREIGN else "1+1"
 
 
-def counted(label, width, classes):
-    """What a method costs by what it multiplies in most of its epochs, in plain training's."""
-    forward, backward = map(int, _passes(label).split("+"))
-    plain = 3 * (width * runs.HIDDEN + runs.HIDDEN * classes)
-    own = OWN[label](width, classes) / plain if label in OWN else 0
-    return (forward + 2 * backward) / 3 + own
+def relative(costs, settings):
+    """label -> (seconds, multiplications) of its runs in these settings, in plain training's on the same data: medians."""
+
+    def text(label):
+        own = [np.divide(cost, costs[BASELINE][key]) for key, cost in costs[label].items() if key[0] in settings]
+        return np.median(own, axis=0)
+
+    return text
 
 
-def _counted(name):
-    (x, y), _ = sets.load(name)
-    classes = 1 if name in sets.REGRESSION else int(y.max()) + 1
-    return lambda label: f"{counted(label, x.shape[1], classes):.1f}" if _passes(label) else ""
-
-
-def _report(options, names, seeds, epochs, kinds, results, found, seconds):
+def _report(options, names, seeds, epochs, kinds, results, found, costs):
     folder = pathlib.Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: [f"{name}, {noise}" for noise in kinds or noises(name)] for name in names}
@@ -378,20 +367,16 @@ def _report(options, names, seeds, epochs, kinds, results, found, seconds):
     picture.write(folder / "noisy-labels.svg", list(results.panels(everything)), BASELINE)
     print(f"After the last of {epochs} epochs, in percent, {seeds} seeds, ± half a 95% interval; in brackets at the best")
     print("one. + and -: above and below plain training at 95%, seed by seed. * sees 50 right labels. Passes: in samples")
-    print("through a network, forward + backward; counted: what these and layers of the method's own multiply, in what plain")
-    print("training does; seconds: of training, in those of plain training.")
-
-    def spent(name):
-        def text(label):
-            own = {key: value for key, value in seconds[label].items() if key[0] in settings[name]}
-            return f"{np.median([value / seconds[BASELINE][key] for key, value in own.items()]):.1f}"
-
-        return text
-
+    print("through a network, forward + backward; counted: multiplications, seconds: of training, both in plain training's.")
     for name in names:
         heads = [setting.removeprefix(f"{name}, ") for setting in settings[name]]
+        of = relative(costs, settings[name])
+        columns = {
+            "passes": _passes,
+            "counted": lambda label, of=of: f"{of(label)[1]:.1f}" if of(label)[1] >= 0 else "",
+            "seconds": lambda label, of=of: f"{of(label)[0]:.1f}",
+        }
         print(f"\n{name}\n")
-        columns = {"passes": _passes, "counted": _counted(name), "seconds": spent(name)}
         print("\n".join(results.summary(settings[name], heads, columns)))
     print()
     for sentence in sentences(results, names, settings):
