@@ -78,18 +78,19 @@ extension Trainer {
 
   /// The steps of the epoch that are still to do; false if a callback cancelled.
   private func runEpoch(_ session: Session, _ callbacks: Callbacks) throws(TemperError) -> Bool {
-    let (began, counted) = (monotonicSeconds(), Multiplications.count)
-    defer {
-      run.seconds += monotonicSeconds() - began
-      run.multiplications += Multiplications.count - counted
-    }
+    let began = monotonicSeconds()
+    defer { run.seconds += monotonicSeconds() - began }
     let order: [Int32]
-    if let under = run.order { order = under } else { order = try session.order(run.position) }
+    if let under = run.order {
+      order = under
+    } else {
+      order = try counting { () throws(TemperError) in try session.order(run.position) }
+    }
     run.order = order
     run.position.stepsPerEpoch = try session.stepCount(order.count)
     run.position.epochs = session.epochs
     while run.position.step < run.position.stepsPerEpoch {
-      let loss = try step(session, order)
+      let loss = try counting { () throws(TemperError) in try step(session, order) }
       if let call = callbacks.step {
         let report = StepReport(
           epoch: run.position.epoch, step: run.position.step, epochs: session.epochs,
@@ -99,6 +100,13 @@ extension Trainer {
       }
     }
     return true
+  }
+
+  /// What a callback multiplies is not the run's.
+  private func counting<T>(_ body: () throws(TemperError) -> T) throws(TemperError) -> T {
+    let before = Multiplications.count
+    defer { run.multiplications += Multiplications.count - before }
+    return try body()
   }
 
   /// Samples in a step.

@@ -144,7 +144,7 @@ final class LinearSeparation: RecordedProcedure {
     for network in 0..<networkCount { outputs.append(try training.outputs(network)) }
     for network in 0..<networkCount {
       let losses = try training.losses(of: outputs[network]).scaledToUnit
-      let mixture = try GaussianMixture(fitting: losses, iterations: 100, tolerance: 1e-6, floor: 5e-4)
+      let mixture = try GaussianMixture(fitting: losses, iterations: 100, tolerance: 1e-3, floor: 5e-4)
       let posteriors = mixture.posteriors(losses)
       var noisy = losses.indices.map { posteriors[2 * $0 + 1] > arguments.real("gmm_threshold") }
       if takesPlane { noisy = try parted(training, noisy, network) }
@@ -199,7 +199,10 @@ final class LinearSeparation: RecordedProcedure {
     var against: [Double] = []
     for (at, sample) in doubted.enumerated() {
       let row = at * classes..<(at + 1) * classes
-      let powers = row.map { power((first[$0] + second[$0]) / 2, gamma) }
+      let powers = row.map { place in
+        let mean = (first[place] + second[place]) / 2
+        return gamma == 2 ? mean * mean : power(mean, gamma)
+      }
       let whole = max(powers.reduce(0, +), 1e-300)
       var entropy = 0.0
       for (label, place) in row.enumerated() {
@@ -209,7 +212,7 @@ final class LinearSeparation: RecordedProcedure {
       against.append(entropy)
     }
     if against.count > 1 {
-      let mixture = try GaussianMixture(fitting: against, iterations: 100, tolerance: 1e-6, floor: 1e-6)
+      let mixture = try GaussianMixture(fitting: against, iterations: 100, tolerance: 1e-3, floor: 1e-6)
       let posteriors = mixture.posteriors(against)
       for (at, sample) in doubted.enumerated() { weights[sample] = posteriors[2 * at] }
     }
