@@ -16,12 +16,15 @@ package final class CustomOperation: Hashable, Sendable {
   /// `gradient` gives none. An operation without it has no derivative.
   package let definition: (@Sendable (_ inputs: [Expression]) -> [Expression])?
   package let gradient: Gradient?
+  /// Of an operation that is another's gradient, and reads its inputs, some of its results and last dy: from these inputs
+  /// and dy, the other's results and then its own, in one go. Plans take it where dy does not wait for a result.
+  package let joint: CustomOperation?
 
   package init(
     name: String, definition: (@Sendable ([Expression]) -> [Expression])? = nil, gradient: Gradient? = nil,
-    prepare: @escaping @Sendable (DType, Workers) throws(TemperError) -> Body
+    joint: CustomOperation? = nil, prepare: @escaping @Sendable (DType, Workers) throws(TemperError) -> Body
   ) {
-    (self.name, self.definition, self.gradient, self.prepare) = (name, definition, gradient, prepare)
+    (self.name, self.definition, self.gradient, self.joint, self.prepare) = (name, definition, gradient, joint, prepare)
   }
 
   /// One output, and nothing to prepare; `evaluate` cuts its own pieces over the workers.

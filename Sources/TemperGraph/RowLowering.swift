@@ -426,6 +426,15 @@ struct RowLowering {
       }
     }
     if program.phases > 1 || carried.contains(true) { program.needsWholeRows = true }
+    // A place is added where the row is made, without a copy.
+    for (position, draft) in order.enumerated()
+    where drafts[draft].op == TEMPER_PLACE_ADD && carried[drafts[draft].result!] {
+      if case .register(let row) = drafts[draft].operands[0], lastUse[row] == position,
+        drafts[registers[row].draft!].op != TEMPER_LOAD
+      {
+        carried[row] = true
+      }
+    }
 
     var assigned = [Int](repeating: -1, count: registers.count)
     var free: [UInt8: [Int]] = [:]

@@ -147,6 +147,12 @@ import TemperKernels
   var scratchBytes: Int { unsafe plan.pointee.scratch_bytes }
   var multiplications: Int { product.m * product.n * product.k * product.batch }
 
+  /// Whether the product is added to what is there.
+  var accumulates: Bool {
+    get { unsafe job.pointee.accumulate }
+    set { unsafe job.pointee.accumulate = newValue }
+  }
+
   init(_ product: MatrixProduct, _ output: Int, _ type: DType) {
     self.product = product
     self.output = output

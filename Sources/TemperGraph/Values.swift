@@ -76,6 +76,29 @@ struct Values {
       numbers[ObjectIdentifier(node)] = number
     }
     outputs = expressions.map { numbers[ObjectIdentifier($0.node)]! }
+    while let joined = withJointOperation() { put(joined) }
+  }
+
+  /// Takes these values instead, number by number, and puts them in order anew.
+  private mutating func put(_ values: [Value]) {
+    var order: [Int] = []
+    var places = [Int?](repeating: nil, count: values.count)
+    func visit(_ number: Int) {
+      guard places[number] == nil else { return }
+      for input in values[number].inputs { visit(input) }
+      places[number] = order.count
+      order.append(number)
+    }
+    for number in values.indices { visit(number) }
+    (list, views) = ([], [])
+    for (number, old) in order.enumerated() {
+      let value = values[old]
+      list.append(
+        Value(
+          operation: value.operation, inputs: value.inputs.map { places[$0]! }, shape: value.shape, kind: value.kind))
+      views.append(view(of: number))
+    }
+    outputs = outputs.map { places[$0]! }
   }
 
   subscript(number: Int) -> Value { list[number] }

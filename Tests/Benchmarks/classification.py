@@ -2,6 +2,7 @@
 
     python classification.py [LOSS ...]
 """
+import concurrent.futures
 import functools
 import os
 import sys
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 
 import temper
-from pairs import human, pair
+from pairs import human, once, pair
 
 # What else a loss needs, by the name of the input: an array for so many rows and classes.
 OTHERS = {
@@ -62,35 +63,68 @@ PAIRS = {"mmce", "guidance_cka_alignment"}
 CLASS_MATRICES = {"forward_correction": "a matrix larger than the logits is read",
                   "backward_correction": "inverts a C x C matrix",
                   "determinant_mutual_information": "eliminates a C x C matrix"}
-# What no way of writing the loss can avoid, beyond one pass over the logits and one over the gradient.
-LIMITS = {"lovasz_softmax": "weights come of all samples: probabilities and weights are written and read again",
-          "joint_optimization": "the mean over the batch is known only after all logits were read: twice read",
-          "bi_tempered_logistic": "the normaliser is found by iteration, a power for each logit and step",
-          "entmax_loss": "the threshold is found by iteration", "sparsemax_loss": "the threshold is found by iteration",
-          "distillation": "three exponentials a class", "decoupled_kd": "two exponentials a class",
-          "weat_loss": "two exponentials a class", "mixoe": "two exponentials a class",
-          "normalized_focal": "two exponentials and a root a class", "kl_divergence": "a logarithm a class as well",
-          "ldam_bce": "a logarithm a class as well", "forward_forward_loss": "a logarithm a class as well",
-          "early_learning_regularization": "three sums of the exponentials, each of which waits for the one before",
-          "normalized_cross_entropy": "masked classes are looked for in each of three passes",
-          "active_passive_loss": "masked classes are looked for in each of three passes",
-          "z_loss": "masked classes are looked for in each of three passes",
-          "brier": "two more sums of the exponentials, which wait for the first",
-          "stablemax_cross_entropy": "a division and two selections a class",
-          "vector_scaling": "a factor and an offset a class are read in each pass"}
+# What a loss takes by its formula: exponentials, logarithms, roots for each class (else, as cross-entropy, 1), arrays of
+# the size of the logits that are written or read beyond its inputs and gradient, and what has no such count.
+COUNTS = {
+    "joint_optimization": (2, 1, "the mean over the batch needs all logits before the first slope: two readings"),
+    "lovasz_softmax": (1, 2, "weights come of the order of all samples in each class: sorted, probabilities put by"),
+    "distillation": (3, 0, "both at a temperature, the student without as well"),
+    "decoupled_kd": (2, 0, ""), "weat_loss": (2, 0, ""), "mixoe": (2, 0, ""),
+    "kl_divergence": (2, 0, "a logarithm of each target"), "ldam_bce": (2, 0, "softplus: a logarithm"),
+    "forward_forward_loss": (2, 0, "softplus: a logarithm"),
+    "normalized_focal": (3, 0, "e^x - 1 of each log-probability, and a root"),
+    "bi_tempered_logistic": (1, 0, "a power in place of the exponential; each step of the normaliser is one more"),
+    "entmax_loss": (0, 0, "each step to the threshold goes through the row: five or more sweeps for three"),
+    "sparsemax_loss": (0, 0, "each step to the threshold goes through the row: five or more sweeps for three"),
+    "early_learning_regularization": (1, 0, "sums that wait for each other: six sweeps for three"),
+    "normalized_cross_entropy": (1, 0, "masked classes are looked for in each sweep"),
+    "active_passive_loss": (1, 0, "masked classes are looked for in each sweep"),
+    "z_loss": (0, 0, "masked classes are looked for in each sweep"),
+    "stablemax_cross_entropy": (1, 0, "a division in place of the exponential; two selections"),
+    "vector_scaling": (1, 0, "a factor and an offset a class are read in each sweep"),
+    "determinant_mutual_information": (1, 0, "a product over the samples, and a determinant"),
+    "forward_correction": (1, 0, "a product with the C x C matrix, and one for the slopes"),
+    "backward_correction": (1, 0, "a product with the C x C matrix, and one for the slopes"),
+}
 
 
-def limit(name, given):
-    """Why a loss may take longer: the arrays of the size of the logits that it reads, or what `LIMITS` says."""
-    others = sum(array.nbytes for name, array in given.items() if name != "logits") / given["logits"].nbytes
-    reads = f"reads {1 + others:.2g} arrays: {1 + others / 2:.2g} times the memory" if others >= 0.2 else ""
-    return "; ".join(reason for reason in (LIMITS.get(name, ""), reads) if reason)
+def count(name, given, memory, function):
+    """What a loss counts, and how many times cross-entropy's time that is at this machine's rates: `memory` and
+    `function` are the shares of it that copying the logits and one function a class take. With what has no count."""
+    functions, more, words = COUNTS.get(name, (1, 0, ""))
+    logits = given["logits"]
+    ids = sum(array.nbytes for array in given.values() if array.shape == logits.shape[:1] and array.dtype == np.int64)
+    arrays = 2 + more + (sum(array.nbytes for array in given.values()) - logits.nbytes - ids) / logits.nbytes
+    times = memory * arrays / 2 + function * functions
+    verdict = "above the mark by count" if times > 1.5 else "not barred by count"
+    parts = [f"{arrays:.3g} arrays, {functions} functions a class: {times:.2f} times, {verdict}", words]
+    return "; ".join(part for part in parts if part)
 
 
-def table(context, rows, columns, names=(), aim=1.5):
+def computing(context, elements):
+    """Seconds of an exponential for each of so many elements that are in the cache, by our sigmoid."""
+    x = np.zeros((1024, 256), np.float32)
+    sigmoid, out = context.op("sigmoid"), np.zeros_like(x)
+    return min(once(lambda: sigmoid(x, out=out), 20) for _ in range(5)) * elements / x.size
+
+
+def copying(source, target, threads):
+    """Seconds of reading one array and writing another."""
+    cuts = list(zip(np.array_split(source, threads), np.array_split(target, threads)))
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return min(once(lambda: list(pool.map(lambda cut: np.copyto(cut[1], cut[0]), cuts)), 5) for _ in range(5))
+
+
+def table(context, rows, columns, threads, names=(), aim=1.5):
     """Times each loss, or those named, against cross-entropy of the same logits, turn and turn about."""
-    plain, gradient = context.loss("cross_entropy"), np.empty((rows, columns), np.float32)
+    plain, gradient = context.loss("cross_entropy"), np.zeros((rows, columns), np.float32)
     ids = np.random.default_rng(1).integers(0, columns, rows)
+    logits = normal("logits", rows, columns)
+    alone = min(once(lambda: plain.value_and_grad(logits, ids, out={"logits": gradient}), 5) for _ in range(5))
+    memory = min(copying(logits, gradient, threads) / alone, 1)
+    function = computing(context, logits.size) / alone
+    print(f"  cross-entropy {human(alone)}: copying the logits is {memory:.0%} of that, "
+          f"an exponential a class {function:.0%}")
     within, beyond = 0, []
     for record in temper.catalog():
         name = record["name"]
@@ -108,7 +142,7 @@ def table(context, rows, columns, names=(), aim=1.5):
         times = 1 / ratio
         within += times <= aim
         beyond += [(times, name)] * (times > aim)
-        reason = limit(name, given) if times > aim else ""
+        reason = count(name, given, memory, function) if times > aim else ""
         print(f"  {name:50} {human(mine):>9} {times:7.2f} times cross-entropy  {reason}".rstrip(), flush=True)
     print(f"  {within} losses within {aim} times; beyond: "
           + ", ".join(f"{name} {times:.1f}" for times, name in sorted(beyond, reverse=True)))
@@ -118,7 +152,7 @@ def run(threads, names=()):
     context = temper.Context(threads=threads)
     for rows, columns in ((8192, 4096), (65536, 10)):
         print(f"every classification loss with its gradient, {rows} x {columns}")
-        table(context, rows, columns, names)
+        table(context, rows, columns, threads, names)
 
 
 if __name__ == "__main__":

@@ -394,4 +394,42 @@ func expectClose(_ a: [Double], _ b: [Double], _ tolerance: Double, _ what: Stri
       #expect(slope.constantValue != 0)
     }
   }
+
+  /// An operation and its gradient are one step where what comes from above is known before the results are, and two where
+  /// it is made of them.
+  @Test(arguments: [true, false]) func gradientsJoinTheirOperation(isKnown: Bool) throws {
+    @Sendable func results(_ x: Tensor, _ dy: Tensor?) throws(TemperError) -> [Tensor] {
+      let a = try x.array(of: Double.self)
+      let squares = try Tensor(a.map { $0 * $0 }, shape: x.shape)
+      guard let dy = try dy?.array(of: Double.self) else { return [squares] }
+      return [squares, try Tensor(zip(a, dy).map { 2 * $0 * $1 }, shape: x.shape)]
+    }
+    let joint = CustomOperation(name: "both", definition: { [square($0[0]), 2 * $0[0] * $0[1]] }) { _, _ in
+      { (x, y) throws(TemperError) in
+        for (result, place) in zip(try results(x[0], x[1]), y) { try place?.assign(from: result) }
+      }
+    }
+    let slope = CustomOperation(name: "slope", definition: { [2 * $0[0] * $0[2]] }, joint: joint) { _, _ in
+      { (x, y) throws(TemperError) in try y[0]?.assign(from: try results(x[0], x[2])[1]) }
+    }
+    let squaring = CustomOperation(
+      name: "square", definition: { [square($0[0])] },
+      gradient: { _, x, results, dy in [Expression.custom(slope, x + [results[0], dy])[0]] }
+    ) { _, _ in { (x, y) throws(TemperError) in try y[0]?.assign(from: try results(x[0], nil)[0]) } }
+    let x = Expression.input("x", [3, 1]), w = Expression.input("w", [3, 1])
+    let squares = Expression.custom(squaring, [x])[0]
+    let value = (isKnown ? w * squares : w * square(squares)).sumAll()
+    let outputs = [value, try Differentiate.gradients(of: value, withRespectTo: [x])[0]]
+    let steps = try Plan(outputs.map { Output($0) }, type: .float64).steps.filter {
+      if case .custom = $0.work { true } else { false }
+    }
+    #expect(steps.count == (isKnown ? 1 : 2))
+    let (a, weights) = ([0.5, -2, 3], [1.0, 2, 4])
+    let found = try run(
+      outputs, [("x", [3, 1], .real), ("w", [3, 1], .real)], ["x": a, "w": weights])
+    let terms = a.map { isKnown ? $0 * $0 : $0 * $0 * $0 * $0 }
+    let slopes = a.map { isKnown ? 2 * $0 : 4 * $0 * $0 * $0 }
+    #expect(found[0] == [zip(terms, weights).reduce(0) { $0 + $1.0 * $1.1 }])
+    #expect(found[1] == zip(slopes, weights).map { $0 * $1 })
+  }
 }

@@ -151,6 +151,14 @@ static void find_known(chain *c) {
   c->known = NULL;
 }
 
+// Makes one of two links that follow each other, where there is such a link. A comparison goes with its selection rather
+// than with its load.
+static void pair_links(chain *c) {
+  for (int32_t n = c->links_count - 2; n >= 0; --n)
+    for (int32_t p = 0; p < LINK_PAIRS; ++p)
+      if (c->links[n].code == pairs[p][0] && c->links[n + 1].code == pairs[p][1]) c->links[n].code = LINK_PAIR + p;
+}
+
 // Runs a chain on one segment and returns how many of its elements are done.
 static int64_t run_segment(chain *c, int64_t length) {
   if (c->known) return c->known->run(c->links, *c->scale, length);
@@ -190,6 +198,7 @@ static void run_chain(const block *k, temper_step *last) {
   make_chain(&c, k, last);
   if (alone) find_known(&c);
   if (alone && !c.known) look_ahead(&c);
+  if (!c.known) pair_links(&c);
   const int64_t whole = c.loops[0].length;
   const int64_t total = alone ? k->left : c.loops[0].segments * whole;
   if (c.known) {  // nothing is kept in registers, whose size the columns of a block have

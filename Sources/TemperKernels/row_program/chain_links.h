@@ -20,8 +20,26 @@ enum {
   LINK_END = LINK_CODE(TEMPER_FILL, 0),
   LINK_AHEAD = LINK_CODE(TEMPER_FILL, 1),
   LINK_SUM = LINK_CODE(TEMPER_FILL, 2),  // + which
+  LINK_PAIR = LINK_CODE(TEMPER_COLUMN, 0),  // + which of `pairs`
   LINK_CODES = LINK_CODE(TEMPER_MULTIPLY_ADD + 1, 0),
 };
+
+// Links that become one where they follow each other.
+static const int32_t pairs[][2] = {
+    {LINK_LOAD, LINK_CODE(TEMPER_SQUARE, 0)},
+    {LINK_LOAD, LINK_CODE(TEMPER_ADD, TEMPER_FORM(0, 0, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_ADD, TEMPER_FORM(0, 1, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_SUBTRACT, TEMPER_FORM(0, 0, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_SUBTRACT, TEMPER_FORM(0, 1, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_MULTIPLY, TEMPER_FORM(0, 0, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_MULTIPLY, TEMPER_FORM(0, 1, 0))},
+    {LINK_LOAD, LINK_CODE(TEMPER_MULTIPLY, TEMPER_FORM(1, 1, 0))},
+    {LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0)), LINK_CODE(TEMPER_SELECT, TEMPER_FORM(0, 0, 1))},
+    {LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0)), LINK_CODE(TEMPER_SELECT, TEMPER_FORM(0, 1, 0))},
+    {LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0)), LINK_CODE(TEMPER_SELECT, TEMPER_FORM(0, 1, 1))},
+    {LINK_LOAD, LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0))},
+};
+enum { LINK_PAIRS = sizeof pairs / sizeof *pairs };
 
 enum {
   TILE = 4 * LANES,
@@ -56,13 +74,31 @@ enum {
   __builtin_prefetch((const char *)(x_base + n * LANES) + AHEAD, 0, 2); \
   __builtin_prefetch((const char *)(y_base + n * LANES) + AHEAD, 0, 2);
 
-#define LINK(label, STATEMENT, ...)              \
-  label: {                                       \
+#define DO_LINK(STATEMENT, ...)                  \
+  {                                              \
     REAL *x_base = l->x + i, *y_base = l->y + i; \
     (void)x_base, (void)y_base;                  \
     FOR_TILE(STATEMENT, __VA_ARGS__)             \
     ++l;                                         \
-    goto *labels[l->code];                       \
+  }
+#define LINK(label, STATEMENT, ...)    \
+  label: {                             \
+    DO_LINK(STATEMENT, __VA_ARGS__)    \
+    goto *labels[l->code];             \
+  }
+// Two links in one: what the first loads is an operand of the second's instruction, and a comparison is not made a number
+// for the selection to compare.
+#define LOAD_AND(label, B, operation)                               \
+  label: {                                                          \
+    DO_LINK(LOAD_LANES, 0)                                          \
+    DO_LINK(COMPUTE_LANES, TILE_VALUE, B, NOTHING, operation)       \
+    goto *labels[l->code];                                          \
+  }
+#define EQUAL_AND_SELECT(label, B, C)                                     \
+  label: {                                                                \
+    DO_LINK(COMPUTE_LANES, TILE_VALUE, X_SCALAR, NOTHING, TRUTH(x == y))  \
+    DO_LINK(COMPUTE_LANES, TILE_VALUE, B, C, x != 0 ? y : z)              \
+    goto *labels[l->code];                                                \
   }
 
 // A link for each way in which operands come: t the tile, v a vector in memory, s a scalar.
@@ -122,6 +158,18 @@ static int64_t run_links(const chain_link *links, int64_t length, lanes (*sums)[
       [LINK_SUM] = &&sum_0,
       [LINK_SUM + 1] = &&sum_1,
       [LINK_SUM + 2] = &&sum_2,
+      [LINK_PAIR] = &&load_square,
+      [LINK_PAIR + 1] = &&load_add_v,
+      [LINK_PAIR + 2] = &&load_add_s,
+      [LINK_PAIR + 3] = &&load_subtract_v,
+      [LINK_PAIR + 4] = &&load_subtract_s,
+      [LINK_PAIR + 5] = &&load_multiply_v,
+      [LINK_PAIR + 6] = &&load_multiply_s,
+      [LINK_PAIR + 7] = &&load_multiply_s,  // factors in either order
+      [LINK_PAIR + 8] = &&equal_select_vs,
+      [LINK_PAIR + 9] = &&equal_select_sv,
+      [LINK_PAIR + 10] = &&equal_select_ss,
+      [LINK_PAIR + 11] = &&load_equal,
       UNARY_LABELS(TEMPER_COPY, copy),
       UNARY_LABELS(TEMPER_NEGATE, negate),
       UNARY_LABELS(TEMPER_ABS, absolute),
@@ -185,6 +233,17 @@ static int64_t run_links(const chain_link *links, int64_t length, lanes (*sums)[
   BINARY_LINKS(logical_or, TRUTH((x != 0) | (y != 0)))
   TERNARY_LINKS(select_one, x != 0 ? y : z)
   TERNARY_LINKS(multiply_add, x * y + z)
+  LOAD_AND(load_square, NOTHING, x * x)
+  LOAD_AND(load_add_v, X_VECTOR, x + y)
+  LOAD_AND(load_add_s, X_SCALAR, x + y)
+  LOAD_AND(load_subtract_v, X_VECTOR, x - y)
+  LOAD_AND(load_subtract_s, X_SCALAR, x - y)
+  LOAD_AND(load_multiply_v, X_VECTOR, x * y)
+  LOAD_AND(load_multiply_s, X_SCALAR, x * y)
+  LOAD_AND(load_equal, X_SCALAR, TRUTH(x == y))
+  EQUAL_AND_SELECT(equal_select_vs, X_VECTOR, Y_SCALAR)
+  EQUAL_AND_SELECT(equal_select_sv, X_SCALAR, Y_VECTOR)
+  EQUAL_AND_SELECT(equal_select_ss, X_SCALAR, Y_SCALAR)
 end:
   i += TILE;
   l = links;

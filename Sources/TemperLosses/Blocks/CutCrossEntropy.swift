@@ -2,7 +2,8 @@ import TemperCore
 import TemperGraph
 
 /// Linear layer and cross-entropy without the (N, C) logits: tiles of them are computed, used, and computed again for the
-/// gradient. z = E C^T + b, bent to t tanh(z / t) with a cap t; value = logsumexp z - z_y. Wijmans et al., arXiv 2411.09009.
+/// gradient; or, where value and gradient are asked for together, blocks of whole rows are computed once for both.
+/// z = E C^T + b, bent to t tanh(z / t) with a cap t; value = logsumexp z - z_y. Wijmans et al., arXiv 2411.09009.
 struct CutCrossEntropy {
   let cap: Double?
   /// Tiles of the gradient in which every |p - [y]| is below this are left out.
@@ -10,6 +11,9 @@ struct CutCrossEntropy {
   let rows: Int
   let columns: Int
   let hasBias: Bool
+
+  /// Logits of a block of whole rows, in float32 (float64: half as many), and the fewest rows that are worth one.
+  private static let heldElements = 1 << 24, fewestRows = 128
 
   /// The value by token, (N, 1), from features (N, D), classifier (C, D), targets (N, 1) and perhaps bias (C,).
   static func value(
@@ -20,8 +24,17 @@ struct CutCrossEntropy {
     // cache sets. With it they are as small as what may be left out.
     let cut = CutCrossEntropy(
       cap: cap, filter: filter, rows: filter > 0 ? 128 : 512, columns: filter > 0 ? 256 : 992, hasBias: bias != nil)
+    // The filter needs the tiles, and of very many classes few rows fit into what a block may hold.
+    let isJoint = filter == 0 && classifier.shape[0] <= CutCrossEntropy.heldElements / CutCrossEntropy.fewestRows
+    let joint = CustomOperation(
+      name: "cut_cross_entropy",
+      definition: { x in
+        let both = cut.plain(x.dropLast())
+        return both + cut.plainGradient(x.dropLast() + [both[1], x[x.count - 1]])
+      },
+      prepare: { (type, workers) throws(TemperError) in cut.jointBody(type, workers) })
     let backward = CustomOperation(
-      name: "cut_cross_entropy", definition: { cut.plainGradient($0) },
+      name: "cut_cross_entropy", definition: { cut.plainGradient($0) }, joint: isJoint ? joint : nil,
       prepare: { (type, workers) throws(TemperError) in cut.gradientBody(type, workers) })
     let forward = CustomOperation(
       name: "cut_cross_entropy", definition: { cut.plain($0) },
@@ -53,14 +66,15 @@ struct CutCrossEntropy {
 
   /// The gradients by features, classifier and bias; the last two inputs are the log-sum-exp and dy.
   private func plainGradient(_ x: [Expression]) -> [Expression] {
-    let g = slope(logits(x), x[2], total: x[x.count - 2], x[x.count - 1])
+    let z = logits(x)
+    let g = slope(exp(z - x[x.count - 2]), z, x[2], x[x.count - 1])
     return [.matmul(g, x[1]), .matmul(g, x[0], transposeA: true)]
       + (hasBias ? [g.sum(axis: 0).reshaped([x[1].shape[0]])] : [])
   }
 
   /// dy (p - [y]), times 1 - (z / t)^2 where z is capped. An index outside the columns marks nothing.
-  private func slope(_ z: Expression, _ index: Expression, total: Expression, _ dy: Expression) -> Expression {
-    let g = (exp(z - total) - .oneHot(index, columns: z.shape.last)) * dy
+  private func slope(_ p: Expression, _ z: Expression, _ index: Expression, _ dy: Expression) -> Expression {
+    let g = (p - .oneHot(index, columns: z.shape.last)) * dy
     return cap.map { g * (1 - square(z / $0)) } ?? g
   }
 
@@ -100,22 +114,59 @@ struct CutCrossEntropy {
   private func slopes(_ tile: Tile) -> [Output] {
     let (z, index) = (tileLogits(tile), tileIndex(tile))
     let total = Expression.input("total", [tile.n, 1])
-    let g = slope(z, index, total: total, .input("dy", [tile.n, 1]))
+    let g = slope(exp(z - total), z, index, .input("dy", [tile.n, 1]))
     if filter == 0 { return [Output(g)] }
     return [Output(g), Output(abs(exp(z - total) - .oneHot(index, columns: tile.c)).maximum().maximum(axis: 0))]
   }
 
-  /// What the slopes add to the gradients.
-  private func products(_ tile: Tile) -> [Output] {
-    let (n, c, d) = (tile.n, tile.c, tile.d)
-    let g = Expression.input("slopes", [n, c])
-    func adding(_ name: String, _ shape: Shape, _ part: Expression) -> Output {
-      Output(.input(name, shape) + part.reshaped(shape), inPlaceOf: name)
+  /// What the slopes add to the bias's gradient.
+  private func biasSlopes(_ tile: Tile) -> [Output] {
+    let g = Expression.input("slopes", [tile.n, tile.c])
+    return [Output(.input("by bias", [tile.c]) + g.sum(axis: 0).reshaped([tile.c]), inPlaceOf: "by bias")]
+  }
+
+  /// Adds what the slopes of tiles give to the gradients.
+  private final class Gradients {
+    private let type: DType
+    private let workers: Workers
+    private let biasSlopes: TilePlans<Tile>
+    private var products: [Tile: (byFeatures: AccumulatedProduct, byClassifier: AccumulatedProduct)] = [:]
+
+    init(_ cut: CutCrossEntropy, _ type: DType, _ workers: Workers) {
+      (self.type, self.workers) = (type, workers)
+      biasSlopes = TilePlans(type, workers) { cut.biasSlopes($0) }
     }
-    return [
-      adding("by features", [n, d], .matmul(g, .input("classifier", [c, d]))),
-      adding("by classifier", [c, d], .matmul(g, .input("features", [n, d]), transposeA: true)),
-    ] + (hasBias ? [adding("by bias", [c], g.sum(axis: 0))] : [])
+
+    /// `sums` are the gradients of features, classifier and perhaps bias, where the tile is; the first ones of tokens and
+    /// of classes are not added to what was there.
+    func add(
+      _ g: Tensor, _ tile: Tile, _ arrays: [String: Tensor], to sums: [Tensor],
+      isFirst: (ofTokens: Bool, ofClasses: Bool)
+    ) throws(TemperError) {
+      guard let features = arrays["features"], let classifier = arrays["classifier"] else { return }
+      let (n, c, d) = (tile.n, tile.c, tile.d)
+      if products[tile] == nil {
+        products[tile] = (
+          try AccumulatedProduct(m: n, n: d, k: c, type, workers),
+          try AccumulatedProduct(m: c, n: d, k: n, transposeA: true, type, workers)
+        )
+      }
+      products[tile]?.byFeatures.run(g, classifier, into: sums[0], adding: !isFirst.ofTokens)
+      products[tile]?.byClassifier.run(g, features, into: sums[1], adding: !isFirst.ofClasses)
+      if sums.count > 2 { try biasSlopes.run(tile, ["slopes": g, "by bias": sums[2]]) }
+    }
+  }
+
+  /// Where sums go: what is asked for, or what can be forgotten. Zeros, if tiles may be left out.
+  private func emptySums(_ x: [Tensor], _ outputs: ArraySlice<Tensor?>, _ type: DType) throws(TemperError) -> [Tensor] {
+    var sums: [Tensor] = []
+    for (index, shape) in ([x[0].shape, x[1].shape] + (hasBias ? [x[3].shape] : [])).enumerated() {
+      let place = outputs.startIndex + index
+      let sum = try (place < outputs.endIndex ? outputs[place] : nil).orZeros(shape, type)
+      if index == 2 || filter > 0 || x[0].shape.count == 0 { try sum.fill(0) }
+      sums.append(sum)
+    }
+    return sums
   }
 
   /// Calls `body` for every tile with the arrays that all plans read, the class blocks outside.
@@ -165,17 +216,10 @@ struct CutCrossEntropy {
   }
 
   private func gradientBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
-    let (slopes, products) = (
-      TilePlans<Tile>(type, workers) { self.slopes($0) }, TilePlans<Tile>(type, workers) { self.products($0) }
-    )
+    let slopes = TilePlans<Tile>(type, workers) { self.slopes($0) }
+    let gradients = Gradients(self, type, workers)
     return { (x, outputs) throws(TemperError) in
-      var sums: [Tensor] = []
-      for (index, shape) in ([x[0].shape, x[1].shape] + (hasBias ? [x[3].shape] : [])).enumerated() {
-        // What nobody asked for is summed all the same, where it can be forgotten.
-        let sum = try (index < outputs.count ? outputs[index] : nil).orZeros(shape, type)
-        try sum.fill(0)
-        sums.append(sum)
-      }
+      let sums = try emptySums(x, outputs[...], type)
       let memory = try Tensor(zeros: [min(rows, x[0].shape[0]) * min(columns, x[1].shape[0])], type)
       let peak = try Tensor(zeros: [1, 1], type)
       try forEachTile(x) { (tile, tokens, classes, arrays) throws(TemperError) in
@@ -185,11 +229,60 @@ struct CutCrossEntropy {
         let g = try memory.slice(0..<(tile.n * tile.c)).reshaped([tile.n, tile.c])
         try slopes.run(tile, arrays, filter > 0 ? [0: g, 1: peak] : [0: g])
         if filter > 0, peak.scalar < filter { return }
+        var parts = [try sums[0].slice(tokens), try sums[1].slice(classes)]
+        if hasBias { parts.append(try sums[2].slice(classes)) }
+        let isWhole = filter == 0
+        try gradients.add(
+          g, tile, arrays, to: parts,
+          isFirst: (ofTokens: isWhole && classes.lowerBound == 0, ofClasses: isWhole && tokens.lowerBound == 0))
+      }
+    }
+  }
+
+  // Blocks of whole rows: the logits of some tokens are held, their slopes come in their place.
+
+  /// Value, log-sum-exp and slopes from the products of features and classifier.
+  private func rowSlopes(_ tile: Tile) -> [Output] {
+    let product = Expression.input("slopes", [tile.n, tile.c])
+    let z = bent(hasBias ? product + .input("bias", [tile.c]) : product)
+    let index = Expression.input("targets", [tile.n, 1], .index)
+    let (total, p) = z.logSumExpOfAny()
+    return [
+      Output(total - z.pick(index)), Output(total),
+      Output(slope(p, z, index, .input("dy", [tile.n, 1])), inPlaceOf: "slopes"),
+    ]
+  }
+
+  private func jointBody(_ type: DType, _ workers: Workers) -> CustomOperation.Body {
+    let logits = TilePlans<Tile>(type, workers) { tile in
+      [
+        Output(
+          .matmul(.input("features", [tile.n, tile.d]), .input("classifier", [tile.c, tile.d]), transposeB: true))
+      ]
+    }
+    let slopes = TilePlans<Tile>(type, workers) { rowSlopes($0) }
+    let gradients = Gradients(self, type, workers)
+    return { (x, outputs) throws(TemperError) in
+      let (tokens, classes, width) = (x[0].shape[0], x[1].shape[0], x[0].shape[1])
+      let sums = try emptySums(x, outputs.dropFirst(2), type)
+      let results = [try outputs[0].orZeros([tokens, 1], type), try outputs[1].orZeros([tokens, 1], type)]
+      let most = max(CutCrossEntropy.heldElements * 4 / type.byteCount / max(classes, 1), 1)
+      let blocks = max((tokens + most - 1) / most, 1), rows = (tokens + blocks - 1) / blocks
+      let memory = try Tensor(zeros: [rows * classes], type)
+      var arrays = ["classifier": x[1]]
+      if hasBias { arrays["bias"] = x[3] }
+      for first in stride(from: 0, to: tokens, by: max(rows, 1)) {
+        let part = first..<min(first + rows, tokens)
+        let tile = Tile(n: part.count, c: classes, d: width)
+        let g = try memory.slice(0..<(tile.n * classes)).reshaped([tile.n, classes])
         arrays["slopes"] = g
-        arrays["by features"] = try sums[0].slice(tokens)
-        arrays["by classifier"] = try sums[1].slice(classes)
-        if hasBias { arrays["by bias"] = try sums[2].slice(classes) }
-        try products.run(tile, arrays)
+        for (name, tensor) in [("features", x[0]), ("targets", x[2]), ("dy", x[x.count - 1])] {
+          arrays[name] = try tensor.slice(part)
+        }
+        try logits.run(tile, arrays, [0: g])
+        try slopes.run(tile, arrays, [0: try results[0].slice(part), 1: try results[1].slice(part)])
+        try gradients.add(
+          g, tile, arrays, to: [try sums[0].slice(part)] + sums.dropFirst(), isFirst: (true, first == 0))
       }
     }
   }

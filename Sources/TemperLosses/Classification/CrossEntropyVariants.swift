@@ -55,7 +55,8 @@ extension Losses {
       let count = Double(x.classes) - isMasked.sum()
       let logits = Expression.select(isMasked, .constant(0), x.logits)
       let centred = Expression.select(isMasked, .constant(0), logits - logits.sum() / count)
-      let variance = square(centred).sum() / count
+      // Through the mean the variance does not change: the centred values sum to 0.
+      let variance = (0.5 * square(centred).sum()).withSlopes([(by: x.logits, slope: centred)]) / (0.5 * count)
       let isConstant = variance .== 0
       let scores = Expression.select(
         isConstant, .constant(0), centred / sqrt(.select(isConstant, .constant(1), variance)))
@@ -65,7 +66,7 @@ extension Losses {
   /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted.
   static let cutCrossEntropy = Method(
     "cut_cross_entropy", aliases: ["linear_cross_entropy"], kind: .loss, area: "loss",
-    summary: "A linear layer and its cross-entropy in one, whose logits are never stored.",
+    summary: "A linear layer and its cross-entropy in one, whose logits are never stored as a whole.",
     reference: Reference(
       "Wijmans, Huval, Hertzberg, Koltun and Kraehenbuehl", 2025, "Cut Your Losses in Large-Vocabulary Language Models",
       arXiv: "2411.09009"),

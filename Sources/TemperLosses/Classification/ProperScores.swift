@@ -10,7 +10,21 @@ extension Losses {
     summary: "The squared distance of probabilities from the target.",
     reference: Reference("Brier", 1950, "Verification of Forecasts Expressed in Terms of Probability"),
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
-    implementation: .loss { x in square(x.probabilities - x.targetProbabilities).sum() })
+    implementation: .loss { x in
+      guard x.targets.kind == .index else { return square(x.probabilities - x.targetProbabilities).sum() }
+      // q = 1 - p_y is what the others have, without cancellation: q^2 + sum_{c != y} p_c^2. With m = sum_c p_c (p_c - t_c)
+      // its slopes are 2 p_c (p_c - t_c - m).
+      let e = exp(x.logits.shifted), own = e.pick(x.targets)
+      let others = e + .place(-own, at: x.targets, columns: x.classes)
+      let rest = others.sum(), scale = reciprocal(rest + own)
+      let (py, q) = (own * scale, rest * scale)
+      let squares = square(others).sum() * square(scale)
+      let m = squares - q * py
+      return (square(q) + squares).withSlopes([
+        (by: x.logits, slope: others * (2 * square(scale) * others - 2 * scale * m)),
+        (by: x.logits, slope: .place(-2 * (py * (q + m)), at: x.targets, columns: x.classes)),
+      ])
+    })
 
   /// 1 - sum_c t_c p_c / |p|.
   static let spherical = Method(

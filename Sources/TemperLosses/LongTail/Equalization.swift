@@ -37,7 +37,7 @@ extension Losses {
       }
       let lowered = Expression.select(isRare, log(Expression.constant(rest)), .constant(0))
       if !x.has("spared") {  // of each row only the target differs
-        let own = lowered.broadcast(to: x.logits.shape).pick(x.targets)
+        let own = lowered.reshaped([x.classes, 1]).gatherRows(x.targets).reshaped(x.targets.shape)
         return x.crossEntropy(x.logits + lowered + .place(-own, at: x.targets, columns: x.classes))
       }
       return x.crossEntropy(.select(isSpared, x.logits + log(Expression.constant(rest)), x.logits))
