@@ -28,5 +28,6 @@ package final class AccumulatedProduct {
     runner.resolve(
       [a, b, c].map { Memory(storage: $0.storage, byteOffset: $0.byteOffset, kind: .real, type: $0.dtype) })
     runner.run(workers, scratch)
+    Multiplications.add(runner.multiplications)
   }
 }
