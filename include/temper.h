@@ -31,6 +31,8 @@
  * [one-per-handle]  from any thread, but by one at a time for each handle passed (a handle that is only read, such as
  *                   an input tensor, may be shared by readers).
  * [callback]        called by the library, on the thread that made the call which takes the callback.
+ * The child of a fork, made while no call was running, may go on with what it has: alone, without the context's threads,
+ * until it makes a context of its own.
  * The only thread-local thing is the copy of the last error. Nothing is process-wide: threads, seed, log and permitted
  * plug-in directories belong to a temper_context.
  *
