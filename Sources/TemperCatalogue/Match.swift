@@ -91,6 +91,8 @@ extension Match {
       if input.hasLeadingSizes { tensor = try tensor.movingToEnd(axis, of: input.name) }
       var found: Entry?
       for (index, form) in input.forms.enumerated() where form.accepts(tensor.dtype) {
+        // Numbers are yes and no only where they may be nothing else.
+        if form.element == .mask, input.forms.count > 1, tensor.dtype.isFloating { continue }
         var trial = sizes
         guard let inner = trial.match(tensor.shape, form) else { continue }
         sizes = trial

@@ -51,12 +51,20 @@ extension Tensor {
     }
   }
 
-  /// The first row of a mask (N, C) that is 0 at the column which `ids` (N,) names; ids outside name none.
-  package func firstZero(at ids: Tensor) throws(TemperError) -> (row: Int, column: Int)? {
+  /// The first row of a mask (N, C) that is 0 at the column which `targets` (N,) name, or where they (N, C) have a share;
+  /// ids outside name none.
+  package func firstZero(at targets: Tensor) throws(TemperError) -> (row: Int, column: Int)? {
     let mask = try (dtype.byteCount == 1 ? self : copy(as: .uint8)).dense()
     let bytes = unsafe mask.pointer.assumingMemoryBound(to: UInt8.self)
     let columns = shape[1]
-    for (row, id) in try ids.array(of: Int32.self).enumerated() where id >= 0 && Int(id) < columns && row < shape[0] {
+    if targets.dtype.isFloating, targets.shape == shape {
+      for (at, share) in try targets.array(of: Double.self).enumerated() where share != 0 {
+        if unsafe bytes[at] == 0 { return (at / columns, at % columns) }
+      }
+      return nil
+    }
+    for (row, id) in try targets.array(of: Int32.self).enumerated() where id >= 0 && Int(id) < columns && row < shape[0]
+    {
       if unsafe bytes[row * columns + Int(id)] == 0 { return (row, Int(id)) }
     }
     return nil

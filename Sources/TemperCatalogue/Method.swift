@@ -85,6 +85,10 @@ package struct Input: Sendable {
     "targets", [Form(["N"], .index(below: "C")), Form(["N", "C"])], isDifferentiable: false,
     "Class ids, or a probability for each class.")
   package static let classIds = Input("targets", [Form(["N"], .index(below: "C"))], "Class ids.")
+  /// Class ids of a loss that has no meaning for probabilities: `reason` says why.
+  package static func classIds(_ name: String = "targets", alone reason: String) -> Input {
+    Input(name, [Form(["N"], .index(below: "C"))], "Class ids, no probabilities: \(reason).")
+  }
 }
 
 /// What a method keeps for each sample between calls.

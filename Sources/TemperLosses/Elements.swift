@@ -1,4 +1,5 @@
 import TemperCatalogue
+import TemperCore
 import TemperGraph
 
 extension Parameter {
@@ -8,11 +9,7 @@ extension Parameter {
 
 extension Formula {
   /// -sum_c t_c log softmax(z)_c for logits that were changed on the way, (N, 1).
-  func crossEntropy(_ logits: Expression) -> Expression {
-    if targets.kind == .index { return logits.logSumExp() - logits.pick(targets) }
-    let (shifted, logSum) = logits.shiftedWithLogSum()
-    return targets.sum() * logSum - expectation(shifted)
-  }
+  func crossEntropy(_ logits: Expression) -> Expression { logits.crossEntropy(of: targets) }
 
   /// -sum_c t_c log p_c, (N, 1).
   var crossEntropy: Expression { crossEntropy(logits) }
@@ -23,13 +20,50 @@ extension Formula {
   }
 
   /// sum_c t_c v_c, where classes with t_c = 0 count nothing even if v_c is infinite.
-  func expectation(_ values: Expression) -> Expression {
-    targets.kind == .index
-      ? values.pick(targets) : Expression.select(targets .== 0, .constant(0), targets * values).sum()
+  func expectation(_ values: Expression) -> Expression { values.expectation(of: targets) }
+
+  /// The mean over the targets of a loss that knows one class y, (N, 1): with probabilities sum_c t_c w_c L(c), for which
+  /// the rows that the loss sees stand once for each class: N C^2 work, some samples at a time.
+  func overTargets(
+    _ arrays: [Expression], weights: Expression? = nil,
+    _ loss: @escaping @Sendable (_ rows: [Expression], _ y: Expression) -> Expression
+  ) -> Expression {
+    let classes = classes
+    guard targets.kind == .real else {
+      let values = loss(arrays, targets)
+      return weights.map { $0.broadcast(to: [values.shape[0], classes]).pick(targets) * values } ?? values
+    }
+    let values = Expression.byRowBlocks(rows: arrays, shared: [], width: classes * classes) { rows, _ in
+      let pairs = [rows[0].shape[0], classes]
+      let each = rows.map { row in
+        row.expanded(1).broadcast(to: Shape(pairs + [row.shape.last])).reshaped([pairs[0] * classes, row.shape.last])
+      }
+      let y = Expression.iota(Shape(pairs + [1]), axis: 1).reshaped([pairs[0] * classes, 1])
+      return loss(each, y).reshaped(Shape(pairs))
+    }
+    return expectation(weights.map { $0 * values } ?? values)
+  }
+
+  /// t yes + (1 - t) no for targets t of 0 to 1: what has no share counts nothing even if it is infinite.
+  func ifTarget(_ yes: Expression, otherwise no: Expression) -> Expression {
+    .select(targets .== 0, .constant(0), targets * yes) + .select(targets .== 1, .constant(0), (1 - targets) * no)
   }
 }
 
 extension Expression {
+  /// -sum_c t_c log softmax(self)_c for class ids or probabilities t, (N, 1).
+  func crossEntropy(of targets: Expression) -> Expression {
+    if targets.kind == .index { return logSumExp() - pick(targets) }
+    let (shifted, logSum) = shiftedWithLogSum()
+    return targets.sum() * logSum - shifted.expectation(of: targets)
+  }
+
+  /// sum_c t_c v_c, where classes with t_c = 0 count nothing even if v_c is infinite.
+  func expectation(of targets: Expression) -> Expression {
+    targets.kind == .index
+      ? pick(targets) : Expression.select(targets .== 0, .constant(0), targets * self).sum()
+  }
+
   /// KL(softmax(self) || q) from log q, (..., 1). Where the softmax is 0 neither value nor gradient see an infinite log q.
   func divergence(from logq: Expression) -> Expression {
     let p = softmax()

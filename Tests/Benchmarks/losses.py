@@ -46,6 +46,20 @@ def beside_a_copy(context, name, rows, columns):
     report(f"{name} beside a copy, {rows} x {columns}", lambda: op(x, out=out), lambda: their_out.copy_(theirs), 0.75)
 
 
+def activation(context, name, other, rows=256, columns=1024):
+    """The gradient of an activation from its input: in cache, where arithmetic counts."""
+    x, dy = np.random.default_rng(0).standard_normal((2, rows, columns), np.float32)
+    out, op = np.empty_like(x), context.op(name)
+    theirs, their_dy = torch.from_numpy(x.copy()).requires_grad_(), torch.from_numpy(dy)
+
+    def both():
+        theirs.grad = None
+        other(theirs).backward(their_dy)
+
+    report(f"{name} with gradient, {rows} x {columns}", lambda: op.vjp(x, dy, out=out), both, None)
+    np.testing.assert_allclose(out, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
 def sparse(context, name, rows, columns, aim):
     """Beside the entmax package, which sorts or takes the largest entries."""
     import entmax
@@ -68,3 +82,6 @@ def run(threads):
     for name in ("sparsemax", "entmax15"):
         sparse(context, name, 65536, 10, 5)
         sparse(context, name, 1024, 32000, 5)
+    for name, other in (("gelu", torch.nn.functional.gelu), ("silu", torch.nn.functional.silu),
+                        ("elu", torch.nn.functional.elu), ("hard_swish", torch.nn.functional.hardswish)):
+        activation(context, name, other)

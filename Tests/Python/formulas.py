@@ -69,6 +69,13 @@ def cross_entropy(z, targets):
     return -(one_hot(targets, z.shape[-1]) * log_softmax(z)).sum(-1)
 
 
+def over_targets(x, classes, value):
+    """The mean over the targets' classes of a value by sample that knows one class, value(y)."""
+    if x.targets.ndim == 1:
+        return value(x.targets)
+    return sum(x.targets[:, c] * value(np.full(len(x.targets), c)) for c in range(classes))
+
+
 def unit(x):
     return x / np.sqrt((x * x).sum(-1, keepdims=True))
 

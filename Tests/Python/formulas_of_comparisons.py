@@ -8,6 +8,7 @@ from formulas import (
     log_sigmoid,
     log_softmax,
     one_hot,
+    over_targets,
     own,
     sigmoid,
     softmax,
@@ -185,16 +186,16 @@ def _(p, x, held):
 def _(p, x, held):
     """Zhao and others, "Decoupled knowledge distillation", 2022: α TCKD + β NCKD, times T²."""
     t, s = softmax(x.teacher_logits / p.temperature), softmax(x.logits / p.temperature)
-    is_own = one_hot(x.targets, t.shape[1]) > 0
-    target, others = 0.0, 0.0
-    mine_t, mine_s = own(t, x.targets), own(s, x.targets)
-    for a, b in ((mine_t, mine_s), (1 - mine_t, 1 - mine_s)):
-        target = target + a * np.log(a / b)
-    rest_t = np.where(is_own, 0, t) / (1 - mine_t)[:, None]
-    rest_s = np.where(is_own, 0, s) / (1 - mine_s)[:, None]
-    ratio = np.where(is_own, 1, rest_t) / np.where(is_own, 1, rest_s)
-    others = (rest_t * np.log(ratio)).sum(1)
-    return p.temperature**2 * (p.alpha * target + p.beta * others)
+
+    def value(y):
+        is_own = one_hot(y, t.shape[1]) > 0
+        mine_t, mine_s = own(t, y), own(s, y)
+        target = sum(a * np.log(a / b) for a, b in ((mine_t, mine_s), (1 - mine_t, 1 - mine_s)))
+        rest_t, rest_s = (np.where(is_own, 0, q) / (1 - own(q, y))[:, None] for q in (t, s))
+        ratio = np.where(is_own, 1, rest_t) / np.where(is_own, 1, rest_s)
+        return p.temperature**2 * (p.alpha * target + p.beta * (rest_t * np.log(ratio)).sum(1))
+
+    return over_targets(x, t.shape[1], value)
 
 
 # Preferences.

@@ -11,6 +11,7 @@ from formulas import (
     logsumexp,
     one_hot,
     over_elements,
+    over_targets,
     own,
     sigmoid,
     softmax,
@@ -123,25 +124,31 @@ def _(p, x, held):
     return over_elements(p, softplus(x.logits) - x.targets * x.logits)
 
 
-def _behind(p, x):
-    lead = p.margin + x.logits - own(x.logits, x.targets)[:, None]
-    return np.where(one_hot(x.targets, x.logits.shape[1]) > 0, 0, np.maximum(lead, 0))
+def _behind(p, x, y):
+    lead = p.margin + x.logits - own(x.logits, y)[:, None]
+    return np.where(one_hot(y, x.logits.shape[1]) > 0, 0, np.maximum(lead, 0))
+
+
+def _hinge(p, x, power):
+    together = np.max if p.form == "crammer_singer" else np.sum
+    return over_targets(x, x.logits.shape[1], lambda y: together(_behind(p, x, y) ** power, axis=1))
 
 
 @formula("hinge")
 def _(p, x, held):
-    return _behind(p, x).max(1) if p.form == "crammer_singer" else _behind(p, x).sum(1)
+    return _hinge(p, x, 1)
 
 
 @formula("squared_hinge")
 def _(p, x, held):
-    return (_behind(p, x) ** 2).max(1) if p.form == "crammer_singer" else (_behind(p, x) ** 2).sum(1)
+    return _hinge(p, x, 2)
 
 
 @formula("multi_margin")
 def _(p, x, held):
-    weights = 1 if x.class_weights is None else x.class_weights[x.targets]
-    return weights * (_behind(p, x) ** p.p).sum(1) / x.logits.shape[1]
+    classes = x.logits.shape[1]
+    weights = np.ones(classes) if x.class_weights is None else x.class_weights
+    return over_targets(x, classes, lambda y: weights[y] * (_behind(p, x, y) ** p.p).sum(1) / classes)
 
 
 @formula("asymmetric_loss", clip=(0.02, 0.3))
@@ -195,7 +202,8 @@ def _(p, x, held):
 
 @formula("masked_softmax_ce", mask_value=(-3, 1))
 def _(p, x, held):
-    return logsumexp(np.where(x.visible, x.logits, float(p.mask_value))) - own(x.logits, x.targets)
+    z = np.where(x.visible, x.logits, float(p.mask_value))
+    return logsumexp(z) - over_targets(x, z.shape[1], lambda y: own(x.logits, y))
 
 
 @formula("tokenized_brier")
@@ -216,10 +224,11 @@ def _(p, x, held):
     f, classes = x.logits, x.logits.shape[1]
     if p.normalize or p.adaptive:
         f = f / abs(f).mean(1, keepdims=True)
-    others = 1 - one_hot(x.targets, classes)
+    truth = one_hot(x.targets, classes)
+    gaps = f - (truth * f).sum(1, keepdims=True) + p.margin * (1 - truth)
 
     def robust(lam):
-        return lam * (logsumexp((f - own(f, x.targets)[:, None] + p.margin * others) / lam[:, None]) - np.log(classes))
+        return lam * (logsumexp(gaps / lam[:, None]) - np.log(classes))
 
     if not p.adaptive:
         return robust(np.full(len(f), p.lambda0))

@@ -9,6 +9,7 @@ from formulas import (
     logsumexp,
     one_hot,
     over_elements,
+    over_targets,
     own,
     sigmoid,
     softmax,
@@ -92,14 +93,17 @@ def _(p, x, held):
 def _(p, x, held):
     s, g = sigmoid(x.logits), sigmoid(x.flip_logits)
     fixed_s, fixed_g = sigmoid(held.logits), sigmoid(held.flip_logits)
-    probability = np.where(x.targets, (1 - g) * s, (1 - s) + g * s)
+
+    def expected(yes, no):
+        return -(x.targets * yes + (1 - x.targets) * no)
+
     if p.objective == "exact":
-        return -np.log(probability)
+        return expected(np.log((1 - g) * s), np.log((1 - s) + g * s))
     if p.objective == "sum":
-        return -probability
+        return expected((1 - g) * s, (1 - s) + g * s)
     seen = (1 - fixed_g) * np.log(s) + fixed_s * np.log(1 - g)
     unseen = np.log(1 - s) + fixed_g * np.log(s) + fixed_s * np.log(g)
-    return -np.where(x.targets, seen, unseen)
+    return expected(seen, unseen)
 
 
 @formula("nmtune")
@@ -121,6 +125,16 @@ def _(p, x, held):
     margins = x.class_counts**-0.25
     margins = p.max_margin * margins / margins.max()
     return cross_entropy(p.scale * (x.logits - one_hot(x.targets, x.logits.shape[1]) * margins), x.targets)
+
+
+@formula("equalization", lam=(0.1, 0.4), gamma=(0.2, 0.8))
+def _(p, x, held):
+    t = one_hot(x.targets, x.logits.shape[1])
+    is_spared = (x.class_counts < p.lam * x.class_counts.sum()) & (t == 0)
+    w = np.where(is_spared, 1 - p.gamma if x.spared is None else 1 - x.spared, 1)
+    if p.form == "sigmoid":
+        return (w * (t * softplus(-x.logits) + (1 - t) * softplus(x.logits))).sum(1)
+    return np.log((w * np.exp(x.logits)).sum(1)) - (t * x.logits).sum(1)
 
 
 @formula("ldam_bce")
@@ -200,7 +214,8 @@ def _(p, x, held):
     cdf = sigmoid(x.thresholds + x.features @ x.weights.T)
     whole_cdf = np.concatenate([np.zeros((len(cdf), 1)), cdf, np.ones((len(cdf), 1))], 1)
     steps = abs(np.diff(x.weights, axis=0)).sum() + (abs(x.weights[0]).sum() if p.penalize_first else 0)
-    return -np.log(own(np.diff(whole_cdf, axis=1), x.targets)) + p.lam * steps
+    surprise = -np.log(np.diff(whole_cdf, axis=1))
+    return over_targets(x, surprise.shape[1], lambda y: own(surprise, y)) + p.lam * steps
 
 
 # Kernels, calibration, regularisers.
@@ -265,20 +280,14 @@ def _(p, x, held):
 def _(p, x, held):
     """Kumar, Sarawagi and Jain, "Trainable calibration measures for neural networks from kernel mean embeddings"."""
     q = softmax(x.logits)
-    r, c = q.max(1), (q.argmax(1) == x.targets).astype(float)
+    r, c = q.max(1), own(one_hot(x.targets, q.shape[1]), q.argmax(1))
     k = np.exp(-abs(r[:, None] - r[None]) / p.width)
     if p.form == "plain":
         gap = c - r
         return whole(np.sqrt((gap[:, None] * gap[None] * k).sum()) / len(r))
-    right, wrong = c > 0, c == 0
-    m, n = right.sum(), wrong.sum()
-    value = 0.0
-    if n:
-        value += (r[wrong][:, None] * r[wrong][None] * k[np.ix_(wrong, wrong)]).sum() / n**2
-    if m:
-        value += ((1 - r[right])[:, None] * (1 - r[right])[None] * k[np.ix_(right, right)]).sum() / m**2
-    if m and n:
-        value -= 2 * ((1 - r[right])[:, None] * r[wrong][None] * k[np.ix_(right, wrong)]).sum() / (m * n)
+    # Of right and of wrong predictions, with the shares in which they are so for probabilities.
+    right, wrong = c * (1 - r) / max(c.sum(), 1), (1 - c) * r / max((1 - c).sum(), 1)
+    value = right @ k @ right + wrong @ k @ wrong - 2 * right @ k @ wrong
     return whole(np.sqrt(value))
 
 
@@ -353,10 +362,11 @@ def _(p, x, held):
 
 def _angular(p, x, classes):
     cos = unit(x.features) @ unit(x.weights).T
+    truth = one_hot(x.targets, len(x.weights))
+    margin = p.margin * truth
     angle = np.arccos(cos)
-    bent = np.where(angle + p.margin <= np.pi, np.cos(angle + p.margin), cos - p.margin * np.sin(p.margin))
-    z = p.scale * np.where(one_hot(x.targets, len(x.weights)) > 0, bent, cos)
-    return logsumexp(z[:, classes]) - own(z, x.targets)
+    z = p.scale * np.where(angle + margin <= np.pi, np.cos(angle + margin), cos - margin * np.sin(margin))
+    return logsumexp(z[:, classes]) - (truth * z).sum(1)
 
 
 @formula("partial_fc", scale=(1, 8))

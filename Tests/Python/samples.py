@@ -17,6 +17,7 @@ SIZES_OF = {
     "ctc_loss": {"T": 7},
     "shrinkmatch_loss": {"N": 12},
     "adaptive_softmax": {"A": 5, "P": 3, "Q": 4, "R": 2, "S": 3, "T": 2, "U": 3},
+    "presto_ordinal": {"C": 4},
 }
 
 # Where values lie: by the input's name, or "method.input".
@@ -33,7 +34,8 @@ SIMPLEX = {
 SHARES = {
     "alpha_bar", "mix", "mixed_targets", "uniforms", "target_scores", "binary_cross_entropy_with_logits.targets",
     "attention_entropy_regularization.thresholds", "soft_match_distribution_loss.scores",
-    "auc_margin.scores",
+    "auc_margin.scores", "auc_margin.targets", "asymmetric_loss.targets", "contrastive.targets",
+    "cosine_embedding.targets", "kto.targets", "margin_ranking.targets", "nbpo.targets", "tokenized_brier.targets",
 }  # fmt: skip
 NEGATIVE = {"natural_gaussian_nll.eta2", "orpo.policy_chosen_logps", "orpo.policy_rejected_logps"}
 ABOVE_ONE = {"entmax.alpha", "entmax_loss.alpha"}
@@ -69,7 +71,11 @@ TOGETHER = {
 
 
 def _see_targets(inputs):
-    inputs["visible"][np.arange(len(inputs["targets"])), inputs["targets"]] = True
+    inputs["visible"] |= inputs["targets"] > 0 if inputs["targets"].ndim > 1 else _one_hot(inputs)
+
+
+def _one_hot(inputs):
+    return np.eye(inputs["visible"].shape[1], dtype=bool)[inputs["targets"]]
 
 
 def _order_cuts(inputs):
@@ -137,7 +143,7 @@ def _values(rng, method, name, form, dtype):
         if kind in WHOLE:
             low, high = WHOLE[kind]
             return rng.integers(low, high + 1, shape).astype(dtype)
-    if name == "targets" and form["shape"][-1:] == ["C"]:
+    if name in ("targets", "other_targets", "peer_targets") and form["shape"][-1:] == ["C"]:
         return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
     return rng.normal(size=shape).astype(dtype)
 

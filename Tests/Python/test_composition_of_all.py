@@ -105,44 +105,86 @@ def test_logits_can_be_clipped_before_every_loss(record):
     np.testing.assert_allclose(slope, clip.vjp(inputs["logits"], inner), rtol=1e-9, atol=1e-14)
 
 
-# Losses whose formula asks what a sample's class is, and has no other answer for a distribution over classes.
-CLASS_ONLY = {
-    "adaptive_softmax": "the cluster of the class", "arcface": "the margin of the class",
-    "circle": "pairs of one class",
-    "cosface": "the margin of the class", "ctc_loss": "a sequence of labels",
-    "cut_cross_entropy": "there is no array of tokens by words",
-    "decoupled_kd": "the class against the others", "equalization": "whether the class is rare",
-    "forward_forward_loss": "one true label", "hinge": "one right class", "label_relaxation": "the set around a class",
-    "ldam": "the margin of the class", "ldr_kl_loss": "the margin of the class",
-    "lovasz_softmax": "the pixels of a class", "masked_softmax_ce": "the class must be visible",
-    "mixup_cross_entropy": "two labels and their share: a distribution",
-    "mmce": "whether the prediction is right", "multi_margin": "one right class", "n_pairs": "pairs of one class",
-    "noise_contrastive_estimation": "the row of the class", "normface": "the row of the class",
-    "partial_fc": "the row of the class", "presto_ordinal": "ordered classes", "proxy_anchor": "the proxy of the class",
-    "sampled_softmax": "the row of the class", "squared_hinge": "one right class", "supcon": "pairs of one class",
-    "uncertainty_weighted_reward_loss": "a token for each pixel",
+TARGETS = ("targets", "other_targets", "peer_targets", "noisy_labels")
+# Every input that holds classes, or yes and no, where it says what a sample is.
+OF_CLASSES = [
+    pytest.param(record, entry, id=f"{record['name']}-{entry['name']}")
+    for record in LOSSES
+    for entry in record["inputs"]
+    if entry["name"] in TARGETS and entry["forms"][0]["dtype"] != "float"
+]
+# Where a distribution over classes is more than the mean over its classes: a margin by share, a square, a logarithm.
+BY_SHARE = {
+    "aaer_fast_adversarial_training", "active_passive_loss", "arcface", "bi_tempered_logistic", "brier", "cosface",
+    "entmax_loss", "influence_balanced", "jensen_shannon", "joint_optimization", "ldam", "ldr_kl_loss",
+    "reverse_cross_entropy", "sparsemax_loss", "symmetric_cross_entropy",
 }  # fmt: skip
+# Here of one kind, elsewhere of the other: as rare classes, a class that nobody has, or right predictions are there.
+BY_DATA = {"determinant_mutual_information", "equalization", "mmce"}
 
 
-def targets(record):
-    return next((entry for entry in record["inputs"] if entry["name"] == "targets"), None)
+def softened(record, entry):
+    """A call with class ids, and the same loss of probabilities at this input."""
+    variant = [
+        (e, e["forms"][0]) for e in record["inputs"]
+        if not e["optional"] or e["name"] in samples.NEEDED.get(record["name"], ()) or entry["optional"]
+    ]  # fmt: skip
+    inputs = samples.inputs(np.random.default_rng(0), record, variant)
+    wrt, loss = samples.differentiable(variant)[:1], temper.loss(record["name"])
+    sizes = {**samples.SIZES, **samples.SIZES_OF.get(record["name"], {})}
+    if entry["forms"][0]["dtype"] == "bool":
+        certain = inputs[entry["name"]].astype(float)
+    else:
+        certain = np.eye(sizes["C"])[inputs[entry["name"]]]
+    if "visible" in inputs:
+        inputs["visible"][:] = True
+    return loss, inputs, wrt, certain
 
 
-OF_CLASSES = [record for record in LOSSES if targets(record) and targets(record)["forms"][0]["dtype"] == "int"]
-
-
-@pytest.mark.parametrize("record", OF_CLASSES, ids=names(OF_CLASSES))
-def test_probabilities_are_taken_wherever_the_formula_has_a_meaning_for_them(record):
-    soft = [form for form in targets(record)["forms"] if form["dtype"] == "float"]
-    if record["name"] in CLASS_ONLY:
-        assert not soft
+@pytest.mark.parametrize("record, entry", OF_CLASSES)
+def test_probabilities_are_taken_or_the_record_says_why_not(record, entry):
+    if not any(form["dtype"] == "float" for form in entry["forms"]):
+        assert "no probabilities: " in entry["doc"]
         return
-    assert soft
+    assert "no probabilities" not in entry["doc"]
+    loss, inputs, wrt, certain = softened(record, entry)
+    expected = call(loss, inputs, wrt)
+    for result, other in zip(call(loss, {**inputs, entry["name"]: certain}, wrt), expected):
+        np.testing.assert_allclose(result, other, rtol=1e-9, atol=1e-12)
+    moved = 0.7 * certain + 0.3 * np.roll(certain, 1, -1)
+    assert all(np.isfinite(result).all() for result in call(loss, {**inputs, entry["name"]: moved}, wrt))
+
+
+@pytest.mark.parametrize("record, entry", [
+    case for case in OF_CLASSES
+    if len(case.values[1]["forms"]) > 1 and case.values[1]["forms"][0]["shape"] == ["N"]
+    and case.values[0]["name"] not in BY_DATA
+])  # fmt: skip
+def test_a_distribution_is_the_mean_over_its_classes(record, entry):
+    """Or the loss is one of those that see it whole."""
+    loss, inputs, wrt, certain = softened(record, entry)
+    ids = inputs[entry["name"]]
+    others = (ids + 1) % certain.shape[1]
+    mixed = 0.7 * certain + 0.3 * np.eye(certain.shape[1])[others]
+    parts = [call(loss, {**inputs, entry["name"]: y}, wrt) for y in (ids, others)]
+    found = call(loss, {**inputs, entry["name"]: mixed}, wrt)
+    is_mean = all(np.allclose(f, 0.7 * a + 0.3 * b, rtol=1e-9, atol=1e-12) for f, a, b in zip(found, *parts))
+    assert is_mean == (record["name"] not in BY_SHARE)
+
+
+YES_OR_NO = [
+    record for record in LOSSES for entry in record["inputs"] if entry["name"] == "targets" and "a probability, 0 to 1"
+    in entry["doc"] and entry["forms"][0]["shape"] == ["N"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("record", YES_OR_NO, ids=names(YES_OR_NO))
+def test_a_probability_of_yes_is_the_mean_of_yes_and_no(record):
     variant, inputs = made(record)
-    wrt = samples.differentiable(variant)[:1]
-    whole = {**inputs, "targets": np.eye(samples.SIZES["C"])[inputs["targets"]]}
-    loss = temper.loss(record["name"])
-    for result, expected in zip(call(loss, whole, wrt), call(loss, inputs, wrt)):
-        np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-12)
-    mixed = {**inputs, "targets": np.full_like(whole["targets"], 1 / whole["targets"].shape[-1])}
-    assert all(np.isfinite(result).all() for result in call(loss, mixed, wrt))
+    wrt, settings = samples.differentiable(variant)[:1], {}
+    if record["name"] == "auc_margin":  # else the share of positives is one more thing that the targets say
+        settings = {"positive_share": 0.3}
+    loss = temper.loss(record["name"], **settings)
+    yes, no, some = (call(loss, {**inputs, "targets": np.full(6, t)}, wrt) for t in (1.0, 0.0, 0.3))
+    for found, a, b in zip(some, yes, no):
+        less = 0.3 * 0.7 if record["name"] == "tokenized_brier" and found.ndim == 0 else 0  # of the square
+        np.testing.assert_allclose(found, 0.3 * a + 0.7 * b - less, rtol=1e-9, atol=1e-12)

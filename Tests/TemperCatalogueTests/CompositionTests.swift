@@ -37,9 +37,9 @@ import Testing
     // The state's initial value is a parameter of the part.
     let adaptive = try sum([("a", 1, try loss("ldr_kl_loss", [("lambda0", .real(3))]))])
     #expect(adaptive.method.state.map { $0.initialValue(adaptive.arguments) } == [3])
-    let mixed = try sum([(nil, 1, try loss("cross_entropy")), (nil, 1, try loss("cut_cross_entropy"))])
+    let mixed = try sum([(nil, 1, try loss("cross_entropy")), (nil, 1, try loss("partial_fc"))])
     #expect(mixed.method.inputs.first { $0.name == "targets" }!.forms.count == 1)
-    #expect(throws: TemperError.self) { try sum([(nil, 1, try loss("mse")), (nil, 1, try loss("cut_cross_entropy"))]) }
+    #expect(throws: TemperError.self) { try sum([(nil, 1, try loss("mse")), (nil, 1, try loss("partial_fc"))]) }
   }
 
   @Test func logitsThroughAnOperator() throws {

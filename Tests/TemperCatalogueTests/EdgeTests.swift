@@ -76,7 +76,7 @@ let classificationLosses = catalogue.methods.filter {
       let ids = try Example(try method(name), settings)
       var soft = ids
       let subject = ids.method.inputs[0].name
-      let classes = ids.arrays[subject]!.shape.last
+      let classes = Domain.sizes[name]?["C"] ?? Example.sizes["C"]!
       let values = ids.arrays["targets"]!.values
       soft.arrays["targets"] = .init(
         values: values.flatMap { id in (0..<classes).map { Double($0) == id ? 1 : 0 } },

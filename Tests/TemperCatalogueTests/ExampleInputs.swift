@@ -86,7 +86,10 @@ enum Domain {
   /// Losses whose (N, C) targets are probabilities.
   static let classification = Set(
     Losses.all.filter { method in
-      method.kind == .loss && method.inputs.contains { $0.name == "targets" && $0.forms.count == 2 }
+      method.kind == .loss
+        && method.inputs.contains {
+          $0.name == "targets" && $0.forms.count == 2 && $0.forms[0].shape == ["N"]
+        }
     }.map(\.name))
 
   static let common: [String: Domain] = [
@@ -97,11 +100,14 @@ enum Domain {
     "errors": .positive, "attention": .simplex, "mix": .unit, "transition": .simplex, "weight": .positive,
     "mixed_targets": .unit, "uniforms": .unit, "num_kept": .whole(2...2), "input_lengths": .whole(6...7),
     "target_lengths": .whole(0...3), "density_weights": .positive, "variances": .positive, "context_weights": .positive,
-    "target_scores": .unit,
+    "target_scores": .unit, "other_targets": .simplex, "peer_targets": .simplex,
   ]
 
   static let special: [String: Domain] = [
     "binary_cross_entropy_with_logits.targets": .unit, "kl_divergence.targets": .simplex,
+    "asymmetric_loss.targets": .unit, "auc_margin.targets": .unit, "contrastive.targets": .unit,
+    "cosine_embedding.targets": .unit, "kto.targets": .unit, "margin_ranking.targets": .unit, "nbpo.targets": .unit,
+    "tokenized_brier.targets": .unit,
     "ldr_kl_loss.lambdas": .positive, "conditional_transport.p": .simplex, "conditional_transport.q": .simplex,
     "natural_gaussian_nll.eta2": .belowZero, "gumbel_optimized_loss.targets": .binary, "tversky.targets": .unit,
     "robust_self_supervised_loss.targets": .binary, "robust_self_supervised_loss_logistic.targets": .binary,
@@ -123,7 +129,7 @@ enum Domain {
   static let sizes: [String: [String: Int]] = [
     "soft_topk": ["D": 6], "online_softmax_topk": ["D": 7], "online_softmax_topk_positions": ["D": 7],
     "ctc_loss": ["T": 7], "shrinkmatch_loss": ["N": 12], "partial_fc": ["C": 12, "S": 5],
-    "adaptive_softmax": ["A": 5, "P": 3, "Q": 4, "R": 2],
+    "adaptive_softmax": ["A": 5, "P": 3, "Q": 4, "R": 2], "presto_ordinal": ["C": 4],
   ]
 
   /// Relations between inputs that no single domain expresses.
@@ -143,17 +149,22 @@ enum Domain {
       example.arrays["source"]?.values = (0..<n).map { $0 == 0 ? Double(n) / 2 : 0 }
       example.arrays["sinks"]?.values = (0..<n).map { _ in 1 }
     },
-    "presto_ordinal": { $0.arrays["thresholds"]?.values = [-6, 0.5, 7] },
+    // Cuts that no sample sees in another order.
+    "presto_ordinal": { example in
+      example.arrays["thresholds"]?.values = [-6, 0.5, 7]
+      example.arrays["weights"]?.values.indices.forEach { example.arrays["weights"]?.values[$0] *= 0.2 }
+    },
     "adaptive_softmax": { example in
       example.arrays["targets"]?.values.indices.forEach { example.arrays["targets"]?.values[$0] = Double($0 * 5 % 12) }
     },
     // Classes differ; the target is visible.
     "partial_fc": { $0.arrays["sampled_classes"]?.values = [0, 3, 4, 8, 11] },
     "masked_softmax_ce": { example in
-      guard let ids = example.arrays["targets"]?.values, let classes = example.arrays["visible"]?.shape.last else {
+      guard let targets = example.arrays["targets"], let classes = example.arrays["visible"]?.shape.last else {
         return
       }
-      for (n, id) in ids.enumerated() { example.arrays["visible"]?.values[n * classes + Int(id)] = 1 }
+      if !targets.isIndex { return example.arrays["visible"]!.values = targets.values.map { _ in 1 } }
+      for (n, id) in targets.values.enumerated() { example.arrays["visible"]?.values[n * classes + Int(id)] = 1 }
     },
   ]
 

@@ -6,7 +6,7 @@ extension Losses {
   static let calibration = [labelRelaxation, calibrationError, temperatureScaled, energyMargin, mixedTargets]
 
   /// 0 where p_y >= 1 - alpha, else KL(t || p) with t_y = 1 - alpha and alpha shared by the others as p shares it:
-  /// (1 - alpha) log((1 - alpha) / p_y) + alpha log(alpha / (1 - p_y)).
+  /// (1 - alpha) log((1 - alpha) / p_y) + alpha log(alpha / (1 - p_y)). With probabilities the mean over classes.
   static let labelRelaxation = Method(
     "label_relaxation", kind: .loss, area: "uncertainty",
     summary: "Any prediction with enough probability on the target is right: no pull beyond it.",
@@ -14,19 +14,28 @@ extension Losses {
     parameters: [
       .real("alpha", 0.1, in: .belowOne, "The probability that the other classes may have; 0 is cross-entropy.")
     ],
-    inputs: [.logits, .classIds], properties: ["shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let alpha = x.real("alpha")
       if alpha == 0 { return x.crossEntropy }
       let share = Expression.constant(alpha)
+      /// From log p and log(1 - p) of a class.
+      func loss(_ own: Expression, _ rest: Expression) -> Expression {
+        let divergence = (1 - alpha) * (log(1 - share) - own) + alpha * (log(share) - rest)
+        return .select(own .>= log(1 - share), .constant(0), divergence)
+      }
+      if x.targets.kind == .real {
+        // Beyond 1 - alpha, where 1 - p may round to 0, nothing is asked.
+        let own = x.logProbabilities
+        return x.expectation(loss(own, log(-expm1(minimum(own, log(1 - share))))))
+      }
       let lead = x.logits.pick(x.targets) - x.logits.without(x.targets).logSumExpOfAny().value
-      let (own, rest) = (-softplus(-lead), -softplus(lead))
-      let divergence = (1 - alpha) * (log(1 - share) - own) + alpha * (log(share) - rest)
-      return .select(own .>= log(1 - share), .constant(0), divergence)
+      return loss(-softplus(-lead), -softplus(lead))
     })
 
   /// sqrt(sum_ij (c_i - r_i) (c_j - r_j) k(r_i, r_j)) / N, r the largest probability, c whether it is the target's and
   /// k = exp(-|r_i - r_j| / width). weighted: pairs of right, of wrong, and of right and wrong predictions, each as a mean.
+  /// With probabilities c is that of the class predicted.
   static let calibrationError = Method(
     "mmce", kind: .loss, area: "uncertainty",
     summary: "The distance of confidence from accuracy, by a kernel: added to cross-entropy with a weight.",
@@ -37,11 +46,12 @@ extension Losses {
       .real("width", 0.4, in: .positive, "The width of the kernel."),
       .choice("form", ["plain", "weighted"], "All pairs alike, or means over the kinds of pairs."),
     ],
-    inputs: [.logits, .classIds], properties: ["batch", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets], properties: ["batch", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let n = x.logits.shape[0]
       let confidence = x.probabilities.maximum()
-      let isRight = (x.logits.argmax() .== x.targets)
+      let predicted = x.logits.argmax()
+      let isRight = x.targets.kind == .real ? x.targets.pick(predicted) : predicted .== x.targets
       let width = x.real("width")
       let gaps = isRight - confidence
       let weights: Expression
@@ -50,7 +60,7 @@ extension Losses {
       } else {
         let right = maximum(isRight.sumAll(), 1)
         let wrong = maximum(Double(n) - isRight.sumAll(), 1)
-        weights = gaps / Expression.select(isRight, right, wrong)
+        weights = isRight * (1 - confidence) / right - (1 - isRight) * confidence / wrong
       }
       let sums = Expression.pairSums(confidence, confidence, weights: weights) { exp(-abs($0) / width) }
       return maximum((weights * sums).sumAll(), 0).safeRoot().reshaped([1, 1])
@@ -107,15 +117,18 @@ extension Losses {
     reference: Reference(
       "Zhang, Cisse, Dauphin and Lopez-Paz", 2018, "mixup: Beyond Empirical Risk Minimization", arXiv: "1710.09412"),
     inputs: [
-      .logits, .classIds,
-      Input("other_targets", [.init(["N"], .index(below: "C"))], "The class ids of the samples mixed in."),
+      .logits, .targets,
+      Input("other_targets", Input.targets.forms, isDifferentiable: false, "Those of the samples mixed in."),
       Input(
         "mix", [.init([]), .init(["N"])], isDifferentiable: false, in: .unit,
         "The share of `targets`, 0 to 1, for all or for each."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let mixed = x["mix"] * x.logits.pick(x.targets) + (1 - x["mix"]) * x.logits.pick(x["other_targets"])
-      return x.logits.logSumExp() - mixed
+      let other = x["other_targets"]
+      guard x.targets.kind == .index, other.kind == .index else {
+        return x["mix"] * x.crossEntropy + (1 - x["mix"]) * x.logits.crossEntropy(of: other)
+      }
+      return x.logits.logSumExp() - (x["mix"] * x.logits.pick(x.targets) + (1 - x["mix"]) * x.logits.pick(other))
     })
 }

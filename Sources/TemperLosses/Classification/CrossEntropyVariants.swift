@@ -63,7 +63,8 @@ extension Losses {
       return x.expectation(softplus(a * (b - scores)) / a)
     })
 
-  /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted.
+  /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted. Probabilities are as large as
+  /// the logits; these are computed for some tokens at a time then, without the filter.
   static let cutCrossEntropy = Method(
     "cut_cross_entropy", aliases: ["linear_cross_entropy"], kind: .loss, area: "loss",
     summary: "A linear layer and its cross-entropy in one, whose logits are never stored as a whole.",
@@ -80,12 +81,20 @@ extension Losses {
     inputs: [
       Input("features", [.init(["N", "D"])], "Features of the tokens."),
       Input("classifier", [.init(["C", "D"])], "A row of weights for each class."),
-      .classIds,
+      .targets,
       Input("bias", [.init(["C"])], isOptional: true, "A bias for each class."),
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
-      CutCrossEntropy.value(
+      if x.targets.kind == .real {
+        let (cap, table) = (x.optionalReal("softcap"), [x["classifier"]] + (x.has("bias") ? [x["bias"]] : []))
+        return .byRowBlocks(rows: [x["features"], x.targets], shared: table, width: table[0].shape[0]) { rows, all in
+          let product = Expression.matmul(rows[0], all[0], transposeB: true)
+          let z = all.count > 1 ? product + all[1] : product
+          return (cap.map { $0 * tanh(z / $0) } ?? z).crossEntropy(of: rows[1])
+        }
+      }
+      return CutCrossEntropy.value(
         x["features"], x["classifier"], x.targets, bias: x.has("bias") ? x["bias"] : nil,
         cap: x.optionalReal("softcap"), filter: x.real("filter_eps"))
     })

@@ -19,7 +19,7 @@ extension Losses {
       return x.expectation(x.has("class_weights") ? x["class_weights"] * l : l)
     })
 
-  /// (w_y / C) sum_{j != y} max(0, margin + z_j - z_y)^p.
+  /// (w_y / C) sum_{j != y} max(0, margin + z_j - z_y)^p; with probabilities its mean over y.
   static let multiMargin = Method(
     "multi_margin", kind: .loss, area: "loss",
     summary: "Every other class is asked to stay behind the target by the margin.",
@@ -29,11 +29,13 @@ extension Losses {
       .real("margin", 1, in: .nonNegative, "The lead that is asked for."),
       .integer("p", 1, in: 1...2, "The power of what is missing."),
     ],
-    inputs: [.logits, .classIds, .classWeights], properties: ["shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets, .classWeights], properties: ["shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let missing = relu(x.gapsToOthers(margin: x.real("margin")))
-      let values = (x.integer("p") == 2 ? square(missing) : missing).sum() / Double(x.classes)
-      return x.has("class_weights") ? x.expectation(x["class_weights"].broadcast(to: x.logits.shape)) * values : values
+      let (margin, isSquared, count) = (x.real("margin"), x.integer("p") == 2, Double(x.classes))
+      return x.overTargets([x.logits], weights: x.has("class_weights") ? x["class_weights"] : nil) { rows, y in
+        let missing = relu(rows[0].gapsToOthers(of: y, margin: margin))
+        return (isSquared ? square(missing) : missing).sum() / count
+      }
     })
 }
 
@@ -43,13 +45,32 @@ extension Input {
 }
 
 extension Formula {
-  /// margin + max_{j != y} z_j - z_y, (N, 1); -inf with one class.
-  func largestGap(margin: Double) -> Expression {
-    logits.without(targets).maximum() + (margin - logits.pick(targets).bounded)
+  /// crammer_singer: max(0, margin + max_{j != y} z_j - z_y)^p, weston_watkins: the sum over j != y instead of the maximum;
+  /// with probabilities its mean over y.
+  func hinge(squared: Bool) -> Expression {
+    let (z, margin) = (logits, real("margin"))
+    guard text("form") == "crammer_singer" else {
+      return overTargets([z]) { rows, y in
+        let missing = relu(rows[0].gapsToOthers(of: y, margin: margin))
+        return (squared ? square(missing) : missing).sum()
+      }
+    }
+    // The largest of the others is the largest, but for that class itself.
+    let top = z.argmax()
+    let others =
+      targets.kind == .index
+      ? z.without(targets).maximum()
+      : .select(.iota(z.shape, axis: 1) .== top, z.without(top).maximum(), z.pick(top))
+    let own = targets.kind == .index ? z.pick(targets) : z
+    let missing = relu(others + (margin - own.bounded))
+    let values = squared ? square(missing) : missing
+    return targets.kind == .index ? values : expectation(values)
   }
+}
 
-  /// margin + z_j - z_y for j != y, -inf at the target.
-  func gapsToOthers(margin: Double) -> Expression {
-    (logits + (margin - logits.pick(targets).bounded)).without(targets)
+extension Expression {
+  /// margin + z_j - z_y for j != y, -inf at y.
+  func gapsToOthers(of y: Expression, margin: Double) -> Expression {
+    (self + (margin - pick(y).bounded)).without(y)
   }
 }

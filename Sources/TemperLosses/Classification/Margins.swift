@@ -6,19 +6,22 @@ extension Losses {
   static let margins = [hinge, ldr, partialSoftmax, forwardForward]
 
   /// softplus(theta - g_y) + mean_{c != y} softplus(g_c - theta), g the goodness of each label: the mean over the wrong
-  /// label that the paper draws. 2 ln 2 where all are theta.
+  /// label that the paper draws. 2 ln 2 where all are theta. With probabilities its mean over y.
   static let forwardForward = Method(
     "forward_forward_loss", kind: .loss, area: "optim",
     summary: "A goodness above a threshold for the true label and below it for the others.",
     reference: Reference(
       "Hinton", 2022, "The Forward-Forward Algorithm: Some Preliminary Investigations", arXiv: "2212.13345"),
     parameters: [.real("theta", 2, "The threshold.").named(also: "ff_theta")],
-    inputs: [.logits, .classIds], properties: ["nonnegative"],
+    inputs: [.logits, .targets], properties: ["nonnegative"],
     implementation: .loss { x in
       guard x.classes > 1 else {
         return .invalid(.invalidShape, "A goodness is compared with that of other classes: pass two or more.")
       }
       let (g, theta) = (x.logits, x.real("theta"))
+      if x.targets.kind == .real {
+        return x.ifTarget(softplus(theta - g), otherwise: softplus(g - theta) / Double(x.classes - 1)).sum()
+      }
       let others = softplus(g.without(x.targets) - theta).sum() / Double(x.classes - 1)
       return softplus(theta - g.pick(x.targets)) + others
     })
@@ -33,16 +36,13 @@ extension Losses {
       .real("margin", 1, in: .nonNegative, "The lead that is asked for."),
       .choice("form", ["crammer_singer", "weston_watkins"], "Against the best other class, or against each."),
     ],
-    inputs: [.logits, .classIds], properties: ["shift_invariant", "nonnegative"],
-    implementation: .loss { x in
-      let margin = x.real("margin")
-      return x.text("form") == "crammer_singer"
-        ? relu(x.largestGap(margin: margin)) : relu(x.gapsToOthers(margin: margin)).sum()
-    })
+    inputs: [.logits, .targets], properties: ["shift_invariant", "nonnegative"],
+    implementation: .loss { x in x.hinge(squared: false) })
 
   /// lambda log((1 / K) sum_k exp((f_k - f_y + c [k != y]) / lambda)). lambda -> 0 is the hinge loss, infinity the mean.
   /// Adaptive: each sample has its lambda, lambda0 (1 - KL(p || 1 / K) / (alpha log K)), p = softmax(f / old lambda), and
-  /// the value is less (alpha log K / (2 lambda0)) (lambda - lambda0)^2.
+  /// the value is less (alpha log K / (2 lambda0)) (lambda - lambda0)^2. With probabilities t the gaps are
+  /// f_k - t.f + c (1 - t_k).
   static let ldr = Method(
     "ldr_kl_loss", aliases: ["ldr_kl"], kind: .loss, area: "loss",
     summary: "The worst case over label distributions near the uniform one.",
@@ -57,7 +57,7 @@ extension Losses {
       .boolean("adaptive", false, "Each sample has its temperature; logits are normalised."),
       .boolean("normalize", false, "Logits are divided by their mean absolute value."),
     ],
-    inputs: [.logits, .classIds],
+    inputs: [.logits, .targets],
     state: [SampleState("lambdas", [], initial: 10, initialParameter: "lambda0", "The temperature of a sample.")],
     implementation: .loss { x in
       let (lambda0, alpha, isAdaptive) = (x.real("lambda0"), x.real("alpha"), x.boolean("adaptive"))
@@ -77,9 +77,12 @@ extension Losses {
       }
       x.update("lambdas", to: lambda)
       let (margin, inverse) = (x.real("margin"), reciprocal(lambda))
-      let scores = (f + margin) * inverse + .place(-margin * inverse, at: x.targets, columns: x.classes)
+      let spared =
+        x.targets.kind == .real
+        ? x.targets * (-margin * inverse) : .place(-margin * inverse, at: x.targets, columns: x.classes)
+      let scores = (f + margin) * inverse + spared
       let worst = lambda * (scores.logSumExp() - log(Expression.constant(Double(x.classes))))
-      return worst - f.pick(x.targets).bounded - penalty
+      return worst - x.expectation(f).bounded - penalty
     })
 
   /// Softmax cross-entropy of scale * cos over the classes sampled and those of the batch, with a margin at the
@@ -97,22 +100,18 @@ extension Losses {
     inputs: [
       Input("features", [.init(["N", "D"])], "Embeddings."),
       Input("weights", [.init(["C", "D"])], "A row for each class."),
-      .classIds,
+      .classIds(alone: "most classes are not computed"),
       Input(
         "sampled_classes", [.init(["S"], .index(below: "C"))], isOptional: true,
         "Different classes to compare with, besides those of the batch; without it all."),
     ],
     implementation: .loss { x in
+      guard x.has("sampled_classes") else { return x.angularLoss(x.angularMargin(x.text("margin_type"))) }
       let (features, table, y) = (x["features"].normalizedRows(), x["weights"], x.targets)
       let (n, d) = (features.shape[0], features.shape[1])
       let own = table.gatherRows(y).reshaped([n, d]).normalizedRows()
       let cosine = (features * own).sum()
-      let target = x.real("scale") * x.withMargin(cosine)
-      guard x.has("sampled_classes") else {
-        let all = x.real("scale") * Expression.matmul(features, table.normalizedRows(), transposeB: true)
-        let others = all.logSumExp(where: 1 - .oneHot(y, columns: table.shape[0]))
-        return softplus(others - target)
-      }
+      let target = x.real("scale") * x.angularMargin(x.text("margin_type"))(cosine, .constant(x.real("margin")))
       // Columns: the sampled classes, then each class of the batch once if it was not sampled.
       let (sampled, scale) = (x["sampled_classes"].reshaped([1, x["sampled_classes"].shape[0]]), x.real("scale"))
       let (batch, width) = (y.reshaped([1, n]), sampled.shape.last + n)
@@ -132,11 +131,4 @@ extension Losses {
       }
       return softplus(others - target)
     })
-}
-
-extension Formula {
-  /// The target's cosine after the margin.
-  fileprivate func withMargin(_ cosine: Expression) -> Expression {
-    text("margin_type") == "cosface" ? cosine - real("margin") : cosine.cosineAfterAngle(real("margin"))
-  }
 }

@@ -15,15 +15,21 @@ extension Losses {
       .real("gamma_pos", 1, in: .nonNegative, "The focusing of positives."),
       .real("clip", 0.05, in: .belowOne, "Negatives this unlikely do not count."),
     ],
-    inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["nonnegative"],
+    inputs: [
+      .multiLabelLogits,
+      Input(
+        "targets", [.init(["N", "L"], .mask), .init(["N", "L"])], isDifferentiable: false, in: .unit,
+        "1 for the labels of a sample, or the probability of each, 0 to 1."),
+    ],
+    properties: ["nonnegative"],
     implementation: .loss { x in
-      let (z, isPositive) = (maximum(x["logits"], -1e30), x["targets"])
+      let z = maximum(x["logits"], -1e30)
       let positive = oneMinusProbability(-softplus(-z), to: x.real("gamma_pos")) * softplus(-z)
       let clip = x.real("clip")
       // 1 - m = min(1 - p + clip, 1); m to a power is 0 at 0.
       let rest = minimum(sigmoid(-z) + clip, 1)
       let negative = oneMinusProbability(log(rest), to: x.real("gamma_neg")) * -log(rest)
-      return Expression.select(isPositive, positive, negative).sum()
+      return x.ifTarget(positive, otherwise: negative).sum()
     })
 
   /// 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth) of each sample's labels or pixels; alpha = beta = 1/2 is Dice.

@@ -14,7 +14,8 @@ extension Losses {
       "The Lovasz-Softmax loss: A tractable surrogate for the optimization of the intersection-over-union measure in neural networks",
       arXiv: "1705.08790"),
     parameters: [.choice("classes", ["present", "all"], "The mean over the classes of the batch, or over all.")],
-    inputs: [.logits, .classIds], properties: ["batch", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .classIds(alone: "the overlap is one of sets of samples")],
+    properties: ["batch", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       let p = x.probabilities
       let errors = abs(Expression.oneHot(x.targets, columns: x.classes) - p)

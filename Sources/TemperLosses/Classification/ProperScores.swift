@@ -42,9 +42,5 @@ extension Losses {
   static let squaredHinge = Method(
     "squared_hinge", kind: .loss, area: "loss", summary: "The square of the hinge loss.", reference: hinge.reference,
     parameters: hinge.parameters, inputs: hinge.inputs, properties: ["shift_invariant", "nonnegative"],
-    implementation: .loss { x in
-      let margin = x.real("margin")
-      return x.text("form") == "crammer_singer"
-        ? square(relu(x.largestGap(margin: margin))) : square(relu(x.gapsToOthers(margin: margin))).sum()
-    })
+    implementation: .loss { x in x.hinge(squared: true) })
 }

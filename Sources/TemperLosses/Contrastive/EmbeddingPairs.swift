@@ -16,7 +16,7 @@ extension Losses {
     implementation: .loss { x in
       let squares = square(x["features_a"] - x["features_b"]).sum()
       let missing = relu(x.real("margin") - squares.safeRoot())
-      return 0.5 * .select(x.targets, squares, square(missing))
+      return 0.5 * x.ifTarget(squares, otherwise: square(missing))
     })
 
   /// 1 - cos(a, b) for pairs, max(0, cos(a, b) - margin) for others.
@@ -29,7 +29,7 @@ extension Losses {
     inputs: [.firstFeatures, .secondFeatures, .isPair], properties: ["nonnegative"],
     implementation: .loss { x in
       let cosine = (x["features_a"].normalizedRows() * x["features_b"].normalizedRows()).sum()
-      return .select(x.targets, 1 - cosine, relu(cosine - x.real("margin")))
+      return x.ifTarget(1 - cosine, otherwise: relu(cosine - x.real("margin")))
     })
 
   /// log(1 + sum_{j != i} exp(a_i . p_j - a_i . p_i)) + l2 (|a_i|^2 + |p_i|^2) / 4. With classes, j of the class of i are left out.
@@ -41,7 +41,9 @@ extension Losses {
     inputs: [
       Input("anchors", [.init(["N", "D"])], "Embeddings."),
       Input("positives", [.init(["N", "D"])], "An embedding of the same class for each."),
-      Input("targets", [.init(["N"], .index(below: nil))], isOptional: true, "Class ids; different ones without them."),
+      Input(
+        "targets", [.init(["N"], .index(below: nil))], isOptional: true,
+        "Class ids, no probabilities: two samples are of one class or not; different ones without them."),
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
@@ -89,7 +91,10 @@ extension Losses {
     parameters: [
       .real("alpha", 32, in: .positive, "The scale."), .real("delta", 0.1, in: .nonNegative, "The margin."),
     ],
-    inputs: [.features, Input("proxies", [.init(["C", "D"])], "A row for each class."), .classIds],
+    inputs: [
+      .features, Input("proxies", [.init(["C", "D"])], "A row for each class."),
+      .classIds(alone: "a proxy pulls a sample or pushes it"),
+    ],
     properties: ["batch", "nonnegative"],
     implementation: .loss { x in
       let (alpha, delta) = (x.real("alpha"), x.real("delta"))
@@ -139,7 +144,9 @@ extension Input {
   fileprivate static let firstFeatures = Input("features_a", [.init(["N", "D"])], "One embedding a row.")
   fileprivate static let secondFeatures = Input("features_b", [.init(["N", "D"])], "The other embedding of each row.")
   fileprivate static let isPair = Input(
-    "targets", [.init(["N"], .mask)], isDifferentiable: false, "1 if the two belong together.")
+    "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+    "1 if the two belong together, 0 if not, or a probability, 0 to 1.")
   fileprivate static let features = Input("features", [.init(["N", "D"])], "Embeddings, normalised inside.")
-  fileprivate static let groups = Input("targets", [.init(["N"], .index(below: nil))], "Class ids.")
+  fileprivate static let groups = Input(
+    "targets", [.init(["N"], .index(below: nil))], "Class ids, no probabilities: two samples are a pair or not.")
 }

@@ -111,7 +111,9 @@ extension Losses {
       Input("common_2", [.init(["N", "D"])], "Common features of the second view."),
       Input("salient_1", [.init(["N", "E"])], "Salient features of the first view."),
       Input("salient_2", [.init(["N", "E"])], "Salient features of the second view."),
-      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "0 is background, 1 has the pattern."),
+      Input(
+        "targets", [.init(["N"], .mask)], isDifferentiable: false,
+        "0 is background, 1 has the pattern, no probabilities: they are two sets of samples."),
     ],
     properties: ["batch", "smooth"],
     implementation: .loss { x in

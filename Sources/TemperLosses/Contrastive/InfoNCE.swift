@@ -52,7 +52,8 @@ extension Losses {
     ],
     inputs: [
       Input("scores", [.init(["N", "L"])], "A score for every candidate."),
-      Input("targets", [.init(["N", "L"], .mask)], "1 for the right ones."),
+      Input(
+        "targets", [.init(["N", "L"], .mask)], "1 for the right ones, no probabilities: they say which scores compete."),
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in

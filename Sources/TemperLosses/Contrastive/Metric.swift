@@ -35,7 +35,8 @@ extension Losses {
     parameters: [.real("temperature", 0.1, in: .positive, "Similarities are divided by this.")],
     inputs: [
       Input("features", [.init(["N", "D"])], "Features, normalised inside."),
-      Input("targets", [.init(["N"], .index(below: nil))], "Class ids."),
+      Input(
+        "targets", [.init(["N"], .index(below: nil))], "Class ids, no probabilities: two samples are a pair or not."),
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in

@@ -18,6 +18,7 @@ extension Losses {
     })
 
   /// T^2 (alpha KL(b^T || b^S) + beta KL(q^T || q^S)): b = (p_y, 1 - p_y), q the softmax over the classes other than y.
+  /// With probabilities its mean over y.
   static let decoupledDistillation = Method(
     "decoupled_kd", aliases: ["dkd"], kind: .loss, area: "distill",
     summary: "What a teacher says of the target, and of the others among themselves, weighted apart.",
@@ -28,30 +29,32 @@ extension Losses {
       .real("alpha", 1, in: .nonNegative, "The factor of the target's part."),
       .real("beta", 8, in: .nonNegative, "The factor of the others' part."),
     ],
-    inputs: [.logits, .classIds, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
+    inputs: [.logits, .targets, .teacherLogits], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       guard x.classes > 1 else {
         return .invalid(.invalidShape, "Decoupled distillation compares classes: pass logits of two classes or more.")
       }
-      let t = x.real("temperature")
-      // log p_y, log (1 - p_y), the others' log-probabilities among themselves, and these probabilities, 0 for y.
-      func parts(_ logits: Expression) -> (
-        own: Expression, rest: Expression, logOthers: Expression, others: Expression
-      ) {
-        let (total, others) = (logits.without(x.targets) / t).logSumExpOfAny()
-        let lead = logits.pick(x.targets) / t - total
-        return (-softplus(-lead), -softplus(lead), logits / t - total, others)
+      let (t, alpha, beta) = (x.real("temperature"), x.real("alpha"), x.real("beta"))
+      return x.overTargets([x.logits, x["teacher_logits"]]) { rows, y in
+        // log p_y, log (1 - p_y), the others' log-probabilities among themselves, and these probabilities, 0 for y.
+        func parts(_ logits: Expression) -> (
+          own: Expression, rest: Expression, logOthers: Expression, others: Expression
+        ) {
+          let (total, others) = (logits.without(y) / t).logSumExpOfAny()
+          let lead = logits.pick(y) / t - total
+          return (-softplus(-lead), -softplus(lead), logits / t - total, others)
+        }
+        let (student, teacher) = (parts(rows[0]), parts(rows[1]))
+        func term(_ teacher: Expression, _ student: Expression) -> Expression {
+          let p = exp(teacher)
+          return .select(p .== 0, .constant(0), p * (teacher - student))
+        }
+        let target = term(teacher.own, student.own) + term(teacher.rest, student.rest)
+        let gaps = teacher.logOthers - student.logOthers
+        let others = Expression.select(teacher.others .== 0, .constant(0), teacher.others * gaps).sum()
+          .withSlopes([(by: rows[0], slope: (student.others - teacher.others) / t)])
+        return t * t * (alpha * target + beta * others)
       }
-      let (teacher, student) = (parts(x["teacher_logits"]), parts(x.logits))
-      func term(_ teacher: Expression, _ student: Expression) -> Expression {
-        let p = exp(teacher)
-        return .select(p .== 0, .constant(0), p * (teacher - student))
-      }
-      let target = term(teacher.own, student.own) + term(teacher.rest, student.rest)
-      let gaps = teacher.logOthers - student.logOthers
-      let others = Expression.select(teacher.others .== 0, .constant(0), teacher.others * gaps).sum()
-        .withSlopes([(by: x.logits, slope: (student.others - teacher.others) / t)])
-      return t * t * (x.real("alpha") * target + x.real("beta") * others)
     })
 
   /// 1 - cos(features, teacher features).

@@ -162,7 +162,7 @@ extension Losses {
     inputs: [
       Input("predictions", [.init(["N", "C", "D"])], "The denoised sample under each class."),
       Input("targets", [.init(["N", "D"])], isDifferentiable: false, "The clean sample."),
-      Input("noisy_labels", [.init(["N"], .index(below: "C"))], "The given labels."),
+      .classIds("noisy_labels", alone: "the weights are those given one label"),
       Input("classifier_logits", [.init(["N", "C"])], isDifferentiable: false, "Scores of the true classes."),
       Input("transition", [.init(["C", "C"])], isDifferentiable: false, "P(given | true), a row for each true class."),
       Input("weight", [.init(["N"])], isOptional: true, isDifferentiable: false, "The weight of each sample's step."),
@@ -198,7 +198,7 @@ extension Losses {
     inputs: [
       Input("predictions_a", [.init(["N", "C"])], "Scores of the first pass."),
       Input("predictions_b", [.init(["N", "C"])], "Scores of the second pass."),
-      .classIds,
+      .targets,
     ],
     properties: ["smooth", "nonnegative"],
     implementation: .loss { x in

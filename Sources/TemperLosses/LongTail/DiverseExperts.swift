@@ -65,13 +65,21 @@ extension Losses {
     ],
     inputs: [
       Input("features", [.init(["N", "D"])], "Features."),
-      Input("targets", [.init(["N"], .index(below: nil))], "Class 0 to K - 1, in order."),
+      Input(
+        "targets", [.init(["N"], .index(below: nil)), .init(["N", "C"])], isDifferentiable: false,
+        "Classes 0 to K, in order, or a probability for each."),
       Input("thresholds", [.init(["K"])], "The cuts, increasing: one less than there are classes."),
       Input("weights", [.init(["K", "D"])], "A weight vector for each cut."),
     ],
     check: { (inputs, _) throws(TemperError) in
-      guard let ids = inputs["targets"], let cuts = inputs["thresholds"] else { return }
-      if let bad = try ids.array(of: Int32.self).first(where: { $0 > cuts.count }) {
+      guard let targets = inputs["targets"], let cuts = inputs["thresholds"] else { return }
+      if targets.dtype.isFloating {
+        guard targets.shape.last == cuts.count + 1 else {
+          throw TemperError(
+            .invalidShape,
+            "With \(cuts.count) thresholds there are \(cuts.count + 1) classes; targets have \(targets.shape.last).")
+        }
+      } else if let bad = try targets.array(of: Int32.self).first(where: { $0 > cuts.count }) {
         throw TemperError(.outOfRange, "With \(cuts.count) thresholds the classes are 0 to \(cuts.count); \(bad) came.")
       }
       let values = try cuts.array(of: Double.self)
@@ -83,14 +91,15 @@ extension Losses {
       let b = x["weights"]
       let (n, cuts) = (x["features"].shape[0], b.shape[0])
       let eta = Expression.matmul(x["features"], b, transposeB: true) + x["thresholds"]
-      let upper = Expression.concatenate([eta, .constant(.infinity, [n, 1])], axis: 1).pick(x.targets)
-      let lower = Expression.concatenate([.constant(-.infinity, [n, 1]), eta], axis: 1).pick(x.targets)
+      func own(_ values: Expression) -> Expression { x.targets.kind == .index ? values.pick(x.targets) : values }
+      let upper = own(.concatenate([eta, .constant(.infinity, [n, 1])], axis: 1))
+      let lower = own(.concatenate([.constant(-.infinity, [n, 1]), eta], axis: 1))
       // F_y - F_{y-1} = sigmoid(u) sigmoid(-l) (1 - exp(l - u)): nothing cancels, nothing vanishes far out.
       let gap = lower - upper
       let inside = log(-expm1(.select(gap .< 0, gap, .constant(-1))))
       let loss = softplus(-upper) + softplus(lower) - .select(gap .< 0, inside, .constant(-.infinity))
       var penalty = cuts > 1 ? abs(b.slice(1..<cuts) - b.slice(0..<(cuts - 1))).sumAll() : .constant(0)
       if x.boolean("penalize_first") { penalty = penalty + abs(b.slice(0..<1)).sumAll() }
-      return x.real("lam") * penalty + loss
+      return x.real("lam") * penalty + (x.targets.kind == .index ? loss : x.expectation(loss))
     })
 }

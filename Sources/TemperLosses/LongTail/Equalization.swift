@@ -5,7 +5,8 @@ extension Losses {
   static let equalizations = [equalization, vectorScaling]
 
   /// Classes whose share is below lam are spared as negatives, each with probability gamma. softmax: z_y - log sum_k w_k e^z_k
-  /// with the sign turned, sigmoid: sum_k w_k BCE(z_k); w_k = 1 - spared_k [share_k < lam] [k != y].
+  /// with the sign turned, sigmoid: sum_k w_k BCE(z_k); w_k = 1 - spared_k [share_k < lam] [k != y]. With probabilities no class
+  /// that has a share is spared.
   static let equalization = Method(
     "equalization", aliases: ["eql", "seql"], kind: .loss, area: "imbalance",
     summary: "Rare classes are not pushed down by the samples of frequent ones.",
@@ -19,7 +20,7 @@ extension Losses {
         "gamma", 0.9, in: .belowOne, "How often a rare class is spared; without `spared` the share by which it is."),
     ],
     inputs: [
-      .logits, .classIds, .classCounts(in: .nonNegative),
+      .logits, .targets, .classCounts(in: .nonNegative),
       Input(
         "spared", [.init(["N", "C"], .mask)], isOptional: true,
         "1 where a rare class is spared: draws with probability gamma."),
@@ -28,15 +29,18 @@ extension Losses {
     implementation: .loss { x in
       let counts = x["class_counts"]
       let isRare = (counts / counts.sumAll()) .< x.real("lam")
-      let isTarget = Expression.oneHot(x.targets, columns: x.classes)
+      let isTarget = x.targets.kind == .real ? x.targets .> 0 : .oneHot(x.targets, columns: x.classes)
       let isSpared = isRare .& not(isTarget) .& (x.has("spared") ? x["spared"] : .constant(1))
       let rest = x.has("spared") ? 0 : 1 - x.real("gamma")
       if x.text("form") == "sigmoid" {
-        let losses = softplus(Expression.select(isTarget, -x.logits, x.logits))
+        let losses =
+          x.targets.kind == .real
+          ? x.ifTarget(softplus(-x.logits), otherwise: softplus(x.logits))
+          : softplus(.select(isTarget, -x.logits, x.logits))
         return Expression.select(isSpared, rest * losses, losses).sum()
       }
       let lowered = Expression.select(isRare, log(Expression.constant(rest)), .constant(0))
-      if !x.has("spared") {  // of each row only the target differs
+      if !x.has("spared"), x.targets.kind == .index {  // of each row only the target differs
         let own = lowered.reshaped([x.classes, 1]).gatherRows(x.targets).reshaped(x.targets.shape)
         return x.crossEntropy(x.logits + lowered + .place(-own, at: x.targets, columns: x.classes))
       }

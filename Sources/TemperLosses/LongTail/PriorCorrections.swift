@@ -5,7 +5,8 @@ import TemperGraph
 extension Losses {
   static let longTail = [labelDistributionMargin, binaryDistributionMargin, logitAdjusted, balancedSoftmax]
 
-  /// CE(scale (z - m_y at y)), m_j = max_margin (n_min / n_j)^(1/4). Cao et al., 2019.
+  /// CE(scale (z - m_y at y)), m_j = max_margin (n_min / n_j)^(1/4). Cao et al., 2019. With probabilities t every class
+  /// has its margin by its share, z - t m.
   static let labelDistributionMargin = Method(
     "ldam", kind: .loss, area: "imbalance", summary: "Cross-entropy with larger margins for rarer classes.",
     reference: Reference(
@@ -15,10 +16,11 @@ extension Losses {
       .real("max_margin", 0.5, in: .nonNegative, "The margin of the rarest class."),
       .real("scale", 30, in: .positive, "The factor of the logits."),
     ],
-    inputs: [.logits, .classIds, .classCounts(in: .positive)], properties: ["smooth", "shift_invariant"],
+    inputs: [.logits, .targets, .classCounts(in: .positive)], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
       let counts = x["class_counts"]
       let margins = x.real("max_margin") * pow(counts.minimum() / counts, 0.25)
+      if x.targets.kind == .real { return x.crossEntropy(x.real("scale") * (x.logits - x.targets * margins)) }
       let own = margins.broadcast(to: x.logits.shape).pick(x.targets)
       return x.crossEntropy(x.real("scale") * (x.logits + .place(-own, at: x.targets, columns: x.classes)))
     })

@@ -17,20 +17,22 @@ extension Losses {
     inputs: [
       Input("logits", [.init(["N"])], "Scores of the pairs."),
       Input("flip_logits", [.init(["N"])], "Scores of a liking that was not seen."),
-      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "1 for the pairs that were seen."),
+      Input(
+        "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "1 for the pairs that were seen, 0 for others, or a probability, 0 to 1."),
     ],
     implementation: .loss { x in
-      let (z, c, isSeen) = (x["logits"], x["flip_logits"], x["targets"])
+      let (z, c) = (x["logits"], x["flip_logits"])
       let (s, g) = (sigmoid(z), sigmoid(c))
       let (logs, logNotS) = (-softplus(-z), -softplus(z))
       let (logg, logNotG) = (-softplus(-c), -softplus(c))
       switch x.text("objective") {
-      case "exact": return -Expression.select(isSeen, logs + logNotG, logAdd([logNotS, logg + logs]))
-      case "sum": return -Expression.select(isSeen, s * sigmoid(-c), sigmoid(-z) + g * s)
+      case "exact": return -x.ifTarget(logs + logNotG, otherwise: logAdd([logNotS, logg + logs]))
+      case "sum": return -x.ifTarget(s * sigmoid(-c), otherwise: sigmoid(-z) + g * s)
       default:
         let seen = sigmoid(-c).stopGradient * logs + s.stopGradient * logNotG
         let unseen = logNotS + g.stopGradient * logs + s.stopGradient * logg
-        return -Expression.select(isSeen, seen, unseen)
+        return -x.ifTarget(seen, otherwise: unseen)
       }
     })
 }

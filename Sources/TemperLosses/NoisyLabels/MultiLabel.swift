@@ -16,7 +16,7 @@ extension Losses {
       .real("alpha", 1, in: .positive, "The temperature over the spread of a label's logits."),
       .real("gamma", 0.55, in: .nonNegative, "The exponent of the balancing weights."),
     ],
-    inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["batch"],
+    inputs: [.multiLabelLogits, .labels(alone: "positives are certain, all else unknown")], properties: ["batch"],
     implementation: .loss { x in
       let (z, isPositive) = (maximum(x["logits"], -1e15), x["targets"])  // so that -inf has a square
       let variance = square(z - z.mean(axis: 0)).mean(axis: 0)
@@ -50,7 +50,8 @@ extension Losses {
     summary: "Positive labels above 0, negative ones below, without competing.",
     reference: Reference(
       "An et al.", 2024, "Multi-label Cluster Discrimination for Visual Representation Learning", arXiv: "2407.17331"),
-    inputs: [.multiLabelLogits, .multiLabelTargets], properties: ["smooth", "nonnegative"],
+    inputs: [.multiLabelLogits, .labels(alone: "labels are two sets, above 0 and below")],
+    properties: ["smooth", "nonnegative"],
     implementation: .loss { x in
       let (s, isPositive) = (x["logits"].bounded, x["targets"])
       return softplus(s.logSumExp(where: 1 - isPositive)) + softplus((-s).logSumExp(where: isPositive))
@@ -82,6 +83,9 @@ extension Losses {
 
 extension Input {
   static let multiLabelLogits = Input("logits", [.init(["N", "L"])], "A score for each label.")
-  static let multiLabelTargets = Input(
-    "targets", [.init(["N", "L"], .mask)], isDifferentiable: false, "1 for the labels of a sample.")
+  fileprivate static func labels(alone reason: String) -> Input {
+    Input(
+      "targets", [.init(["N", "L"], .mask)], isDifferentiable: false,
+      "1 for the labels of a sample, no probabilities: \(reason).")
+  }
 }

@@ -20,8 +20,8 @@ extension Losses {
       .logits, .targets,
       Input("peer_logits", [.init(["N", "C"])], isOptional: true, "Scores of another sample for each."),
       Input(
-        "peer_targets", [.init(["N"], .index(below: "C"))], isOptional: true,
-        "The label of yet another sample for each."),
+        "peer_targets", Input.targets.forms, isOptional: true, isDifferentiable: false,
+        "The label of yet another sample for each, or its probabilities."),
     ],
     properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
@@ -30,8 +30,7 @@ extension Losses {
         return .invalid(.invalidArgument, "peer_logits and peer_targets come together, or neither does.")
       }
       if x.has("peer_logits") {
-        let peers = x["peer_logits"]
-        return x.crossEntropy - alpha * (peers.logSumExp() - peers.pick(x["peer_targets"]))
+        return x.crossEntropy - alpha * x["peer_logits"].crossEntropy(of: x["peer_targets"])
       }
       // sum_c f_c log p_c = sum_c f_c z_c - log sum exp z: frequencies sum to 1.
       let frequencies = x.targetFrequencies

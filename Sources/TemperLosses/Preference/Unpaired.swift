@@ -21,7 +21,9 @@ extension Losses {
     inputs: [
       Input("policy_logps", [.init(["N"])], "Log-probabilities of the answers under the policy."),
       Input("reference_logps", [.init(["N"])], "The same under the reference."),
-      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "1 for desirable answers."),
+      Input(
+        "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "1 for desirable answers, 0 for others, or a probability, 0 to 1."),
       Input(
         "policy_kl_logps", [.init(["N"])], isOptional: true, isDifferentiable: false,
         "Log-probabilities of answers to other prompts; without them the reference point is 0."),
@@ -38,7 +40,7 @@ extension Losses {
         x.has("policy_kl_logps")
         ? maximum((x["policy_kl_logps"] - x["reference_kl_logps"]).meanAll(), 0) : Expression.constant(0)
       let gain = x.real("beta") * (x["policy_logps"] - x["reference_logps"] - point)
-      return .select(
-        x.targets, x.real("desirable_weight") * sigmoid(-gain), x.real("undesirable_weight") * sigmoid(gain))
+      return x.ifTarget(
+        x.real("desirable_weight") * sigmoid(-gain), otherwise: x.real("undesirable_weight") * sigmoid(gain))
     })
 }

@@ -27,12 +27,13 @@ extension Losses {
     inputs: [
       Input("scores_a", [.init(["N"])], "First scores."), Input("scores_b", [.init(["N"])], "Second scores."),
       Input(
-        "targets", [.init(["N"], .mask)], isDifferentiable: false, "1 if the first should be ahead, 0 if the second."),
+        "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "1 if the first should be ahead, 0 if the second, or a probability, 0 to 1."),
     ],
     properties: ["nonnegative"],
     implementation: .loss { x in
       let lead = x["scores_a"] - x["scores_b"]
-      return relu(x.real("margin") - .select(x.targets, lead, -lead))
+      return x.ifTarget(relu(x.real("margin") - lead), otherwise: relu(x.real("margin") + lead))
     })
 
   /// (1 - r) (s - a)^2 y + r (s - b)^2 (1 - y) + 2 alpha (r (1 - r) m + r s (1 - y) - (1 - r) s y) - r (1 - r) alpha^2, r the share of
@@ -52,7 +53,9 @@ extension Losses {
     ],
     inputs: [
       Input("scores", [.init(["N"])], "Finite scores; between 0 and 1 as the authors have them."),
-      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "1 for positives."),
+      Input(
+        "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "1 for positives, 0 for others, or a probability, 0 to 1."),
       Input("a", [.init([])], "The mean of positives, learnt along."),
       Input("b", [.init([])], "The mean of negatives, learnt along."),
       Input("alpha", [.init([])], "The dual variable, 0 or more."),

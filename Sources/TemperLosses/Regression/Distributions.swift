@@ -63,7 +63,9 @@ extension Losses {
       arXiv: "2508.18847"),
     inputs: [
       Input("logits", [.init(["N", "K"])], "Scores of the confidence tokens, from 0 to 1."),
-      Input("targets", [.init(["N"], .mask)], isDifferentiable: false, "1 if the answer was right."),
+      Input(
+        "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
+        "1 if the answer was right, 0 if not, or a probability, 0 to 1."),
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in

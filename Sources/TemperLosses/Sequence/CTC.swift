@@ -16,7 +16,9 @@ extension Losses {
     parameters: [.integer("blank", 0, in: 0 ... .max, "The class that stands for no label.")],
     inputs: [
       Input("logits", [.init(["N", "T", "C"])], "Scores for each frame."),
-      Input("targets", [.init(["N", "U"], .index(below: "C"))], "Labels; what lies beyond the length is not read."),
+      Input(
+        "targets", [.init(["N", "U"], .index(below: "C"))],
+        "Labels, no probabilities: they have no places in time; what lies beyond the length is not read."),
       Input("input_lengths", [.init(["N"])], isDifferentiable: false, "How many frames each sample has."),
       Input("target_lengths", [.init(["N"])], isDifferentiable: false, "How many labels each sample has."),
     ],

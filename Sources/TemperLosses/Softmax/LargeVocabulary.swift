@@ -68,7 +68,9 @@ extension Losses {
     inputs: [
       Input("features", [.init(["N", "D"])], "Features."),
       Input(
-        "targets", [.init(["N"], .index(below: nil))], "Class ids: head first, then the clusters one after the other."),
+        "targets", [.init(["N"], .index(below: nil))],
+        "Class ids: head first, then the clusters one after the other; no probabilities: most classes are not computed."
+      ),
       Input("head", [.init(["A", "D"])], "A row for each frequent class, then one for each cluster."),
       Input("projection_1", [.init(["P", "D"])], "To the dimensions of the first cluster."),
       Input("tail_1", [.init(["Q", "P"])], "A row for each class of the first cluster."),
@@ -137,7 +139,7 @@ extension [Input] {
   fileprivate static let sampledClasses: [Input] = [
     Input("features", [.init(["N", "D"])], "Features."),
     Input("weights", [.init(["C", "D"])], "A row for each class."),
-    .classIds,
+    .classIds(alone: "most classes are not computed"),
     Input("sampled_classes", [.init(["S"], .index(below: "C"))], "Classes drawn, the same for all samples."),
     Input("proposal", [.init(["C"])], isDifferentiable: false, "The probability with which each class is drawn."),
     Input("bias", [.init(["C"])], isOptional: true, "A bias for each class."),

@@ -155,7 +155,7 @@ extension Losses {
       "Kim et al.", 2023, "Revisiting Softmax Masking for Stability in Continual Learning", arXiv: "2309.14808"),
     parameters: [.real("mask_value", -.infinity, "The score of hidden classes; -inf removes them.")],
     inputs: [
-      .logits, .classIds, Input("visible", [.init(["N", "C"], .mask)], "1 for the classes that take part."),
+      .logits, .targets, Input("visible", [.init(["N", "C"], .mask)], "1 for the classes that take part."),
     ],
     properties: ["nonnegative"],
     check: { (inputs, _) throws(TemperError) in

@@ -21,7 +21,7 @@ extension Activations {
       "Clevert, Unterthiner and Hochreiter", 2016,
       "Fast and Accurate Deep Network Learning by Exponential Linear Units (ELUs)", arXiv: "1511.07289"),
     [.real("alpha", 1, in: .nonNegative, "Minus the limit at -infinity.")], properties: []
-  ) { x, z in .select(z .> 0, z, x.real("alpha") * expm1(minimum(z, 0))) }
+  ) { x, z in exponential(z, alpha: x.real("alpha"), scale: 1) }
 
   /// scale (x above 0, else alpha (exp(x) - 1)), with the fixed point mean 0 and variance 1.
   static let scaledExponentialLinear = elementwise(
@@ -29,8 +29,12 @@ extension Activations {
     Reference(
       "Klambauer, Unterthiner, Mayr and Hochreiter", 2017, "Self-Normalizing Neural Networks", arXiv: "1706.02515"),
     properties: []
-  ) { _, z in
-    1.0507009873554805 * .select(z .> 0, z, 1.6732632423543772 * expm1(minimum(z, 0)))
+  ) { _, z in exponential(z, alpha: 1.6732632423543772, scale: 1.0507009873554805) }
+
+  private static func exponential(_ z: Expression, alpha: Double, scale: Double) -> Expression {
+    let tail = expm1(minimum(z, 0))
+    return Expression.select(z .> 0, scale * z, scale * alpha * tail)
+      .withSlopes([(by: z, slope: .select(z .> 0, .constant(scale), scale * alpha * (tail + 1)))])
   }
 
   /// min(max(x, 0), 6).

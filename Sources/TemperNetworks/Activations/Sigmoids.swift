@@ -11,7 +11,8 @@ extension Activations {
 
   /// clip(x / 6 + 1 / 2, 0, 1).
   static let hardSigmoid = elementwise("hard_sigmoid", "A sigmoid of three lines.", properties: []) {
-    clamp($1 + 3, 0, 6) / 6
+    let isInside = ($1 .> -3) .& ($1 .< 3)
+    return (clamp($1 + 3, 0, 6) / 6).withSlopes([(by: $1, slope: .select(isInside, .constant(1.0 / 6), .constant(0)))])
   }
 
   /// x / (1 + |x|). Its slope is 1 / (1 + |x|)^2.

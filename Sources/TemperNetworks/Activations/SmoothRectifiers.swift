@@ -53,9 +53,12 @@ extension Activations {
     return (z.bounded * gate).withSlopes([(by: z, slope: gate + z.bounded * ((1 - square(gate)) * sigmoid(z)))])
   }
 
-  /// x clip(x + 3, 0, 6) / 6.
+  /// x clip(x + 3, 0, 6) / 6. Its slope is x / 3 + 1 / 2 between -3 and 3.
   static let hardSwish = elementwise(
     "hard_swish", aliases: ["hardswish"], "x times a sigmoid of three lines.",
     Reference("Howard et al.", 2019, "Searching for MobileNetV3", arXiv: "1905.02244"), properties: []
-  ) { maximum($1, -3) * (clamp($1 + 3, 0, 6) / 6) }
+  ) { _, z in
+    let slope = Expression.select(z .< -3, .constant(0), .select(z .> 3, .constant(1), (1.0 / 3) * z + 0.5))
+    return (maximum(z, -3) * (clamp(z + 3, 0, 6) / 6)).withSlopes([(by: z, slope: slope)])
+  }
 }
