@@ -35,7 +35,7 @@ def grad(*inputs, **options):
         (errors.UnknownName, KeyError, "logits", lambda: temper.loss("cross_entropy")(X, Y, logit=X)),
         (errors.InvalidShape, ValueError, "(N=2,)", lambda: temper.loss("cross_entropy")(X, [0, 1, 2])),
         (errors.InvalidShape, ValueError, "logits", lambda: temper.loss("cross_entropy")(X[0], Y)),
-        (errors.InvalidType, TypeError, "targets", lambda: temper.loss("masked_softmax_ce")(X, Y * 0.5, X > 0)),
+        (errors.InvalidType, TypeError, "targets", lambda: temper.loss("lovasz_softmax")(X, Y * 0.5)),
         (errors.OutOfRange, ValueError, "0 to 2", lambda: temper.loss("cross_entropy")(X, [0, 3])),
         (errors.OutOfRange, ValueError, "0 to 2", lambda: temper.loss("cross_entropy")(X, [0, -1])),
         (errors.InvalidShape, ValueError, "no elements", lambda: temper.loss("cross_entropy")(X[:0], Y[:0])),

@@ -239,13 +239,14 @@ def test_weights_of_language_models_are_those_that_attention_uses():
     from temper.experiments import language_softmax as study
 
     letters = study.quantization.Letters(6_000)
-    x = letters.held_out(3)[0]
+    x = study.marked(letters, letters.held_out(3)[0])
+    assert (x[:, 0] == len(letters.alphabet)).all() and (x[:, 1:] == letters.held_out(3)[0][:, 1:]).all()
     for name in ("softmax", "softpick"):
-        model = study.trained(letters, study.MIXERS[name], 2, 1)[0]
+        model = study.trained(letters, name, 2, 1)[0]
         known, w = model.parameters(), study.weights(model, name, x)
         parts = []
         for count in (3, 4):
-            part = temper.Model(study.layers(study.MIXERS[name], len(letters.alphabet))[:count], input=x.shape[1:], seed=0)
+            part = temper.Model(study.layers(name, len(letters.alphabet) + 1)[:count], input=x.shape[1:], seed=0)
             for key, value in part.parameters().items():
                 value[...] = known[key]
             parts.append(part.predict(x))

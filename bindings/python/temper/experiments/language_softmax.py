@@ -1,4 +1,11 @@
-"""What papers say of language models with something else in place of the softmax of attention, on letters."""
+"""What papers say of language models with something else in place of the softmax of attention, on letters.
+
+Trained as the papers train: AdamW with beta2 = 0.95 and weight decay 0.1, gradients no longer than 1, a tenth of the steps
+to warm up and a cosine down to a tenth of the learning rate, and a mark before every text. TransNormer has its authors'
+blocks, with as many parameters: root mean squares without weights, and products of two maps.
+"""
+
+import json
 
 import numpy as np
 
@@ -32,27 +39,52 @@ MIXERS = {
 }
 
 
-def layers(mixers, entries):
+def layers(name, entries):
+    norm, feed = "layer_norm", [{"dense": 4 * WIDTH}, "gelu", {"dense": WIDTH}]
+    if name == "decayed_linear_attention":
+        norm = {"rms_norm": {"affine": False}}
+        feed = [{"bilinear_glu": {"size": 7 * WIDTH // 3, "bias": False}}, {"dense": {"size": WIDTH, "bias": False}}]
     found = [{"embedding": {"entries": entries, "size": WIDTH, "initializer": {"normal": {"std": 0.1}}}}]
-    for mixer in mixers:
-        found.append({"residual": ["layer_norm", mixer]})
-        found.append({"residual": ["layer_norm", {"dense": 4 * WIDTH}, "gelu", {"dense": WIDTH}]})
-    return [*found, "layer_norm", {"dense": entries}]
+    for mixer in MIXERS[name]:
+        found += [{"residual": [norm, mixer]}, {"residual": [norm, *feed]}]
+    return [*found, norm, {"dense": entries}]
 
 
-def trained(letters, mixers, steps, seed):
+def marked(letters, x):
+    """The texts with the mark of their beginning in place of the first letter."""
+    return np.concatenate([np.full_like(x[:, :1], len(letters.alphabet)), x[:, 1:]], 1)
+
+
+def shortened(gradients):
+    """All together no longer than 1."""
+    length = np.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
+    return [g / np.float32(max(length, 1)) for g in gradients]
+
+
+def schedule(steps):
+    parts = [
+        {"linear_warmup": {"learning_rate": 1.0, "warmup_steps": max(steps // 10, 1)}},
+        {"cosine": {"learning_rate": 1.0, "total_steps": steps, "minimum": 0.1}},
+    ]
+    return CONTEXT.schedule("product", learning_rate=0.003, schedules=json.dumps(parts))
+
+
+def trained(letters, name, steps, seed):
     """A model after so many steps, and its cross-entropy on held-out letters."""
-    rng, entries = np.random.default_rng([seed, 2]), len(letters.alphabet)
-    model = temper.Model(layers(mixers, entries), input=(STEPS,), seed=seed, context=CONTEXT)
+    rng, entries = np.random.default_rng([seed, 2]), len(letters.alphabet) + 1
+    model = temper.Model(layers(name, entries), input=(STEPS,), seed=seed, context=CONTEXT)
     parameters, loss = model.parameters(), CONTEXT.loss("cross_entropy")
-    optimizer = CONTEXT.optimizer("adamw", learning_rate=0.003)
+    optimizer = CONTEXT.optimizer("adamw", learning_rate=0.003, beta2=0.95, weight_decay=0.1)
+    optimizer.group(range(len(parameters)), schedule(steps))
     for _ in range(steps):
         x, y = letters.batch(rng, BATCH)
+        x = marked(letters, x)
         logits = model.predict(x)
         gradients = loss.value_and_grad(logits.reshape(-1, entries), y.reshape(-1))[1]
         made = model.vjp(x, gradients["logits"].reshape(logits.shape), wrt=list(parameters))
-        optimizer.step(list(parameters.values()), [made[name] for name in parameters])
+        optimizer.step(list(parameters.values()), shortened([made[key] for key in parameters]))
     x, y = letters.held_out()
+    x = marked(letters, x)
     return model, float(loss(model.predict(x).reshape(-1, entries), y.reshape(-1)).mean())
 
 
@@ -67,7 +99,7 @@ def rotated(x, base=10000.0):
 def weights(model, name, x):
     """The weights of the second block's attention, (samples, heads, steps, steps)."""
     entries = model.parameters()["0.weight"].shape[0]
-    before = temper.Model([*layers(MIXERS[name], entries)[:3], "layer_norm"], input=(STEPS,), seed=0, context=CONTEXT)
+    before = temper.Model([*layers(name, entries)[:3], "layer_norm"], input=(STEPS,), seed=0, context=CONTEXT)
     known = model.parameters()
     for key, value in before.parameters().items():
         value[...] = known[key.replace("3.", "3.0.", 1) if key.startswith("3.") else key]
@@ -86,7 +118,7 @@ def weights(model, name, x):
 def kurtosis(model, name, x):
     """Of what the blocks give for these letters: of E (x - mean)^4 / variance^2 over the width, the mean."""
     entries = model.parameters()["0.weight"].shape[0]
-    before = temper.Model(layers(MIXERS[name], entries)[:-2], input=(STEPS,), seed=0, context=CONTEXT)
+    before = temper.Model(layers(name, entries)[:-2], input=(STEPS,), seed=0, context=CONTEXT)
     for key, value in before.parameters().items():
         value[...] = model.parameters()[key]
     hidden = before.predict(x).astype(np.float64)
@@ -100,7 +132,7 @@ def spread(percents, sign=""):
 
 
 def on_first(w):
-    """The share of all weight that the first letter gets, of those who see at least as many as a quarter."""
+    """The share of all weight that the mark gets, of those who see at least as many as a quarter."""
     late = w[:, :, STEPS // 4 :]
     return float((late[..., 0] / np.maximum(late.sum(-1), 1e-9)).mean())
 
@@ -123,13 +155,14 @@ def language_softmax_study(seeds: int = 3, steps: int = 600, length: int = 100_0
     letters = quantization.Letters(length)
     losses, first, zeros, peaks = {name: [] for name in MIXERS}, {}, [], {}
     for seed in range(1, seeds + 1):
-        for name, mixers in MIXERS.items():
-            model, value = trained(letters, mixers, steps, seed)
+        for name in MIXERS:
+            model, value = trained(letters, name, steps, seed)
             losses[name].append(value)
             if name in ("softmax", "softpick", "swat_sigmoid_window_attention"):
-                w = weights(model, name, letters.held_out()[0])
+                x = marked(letters, letters.held_out()[0])
+                w = weights(model, name, x)
                 first.setdefault(name, []).append(on_first(w))
-                peaks.setdefault(name, []).append(kurtosis(model, name, letters.held_out()[0]))
+                peaks.setdefault(name, []).append(kurtosis(model, name, x))
                 if name == "softpick":
                     zeros.append((w == 0)[..., np.tril(np.ones((STEPS, STEPS), bool))].mean())
     plain = np.array(losses["softmax"])
@@ -145,7 +178,7 @@ def language_softmax_study(seeds: int = 3, steps: int = 600, length: int = 100_0
     def sinks_less(name):
         mine, theirs = (100 * np.array(first[key]) for key in (name, "softmax"))
         return Finding(
-            f"With {name} the first letter gets less of the weight.",
+            f"With {name} the mark of the beginning gets less of the weight.",
             f"{spread(mine)} beside {spread(theirs)}",
             bool(mine.mean() < theirs.mean()),
         )
