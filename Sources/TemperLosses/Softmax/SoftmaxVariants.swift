@@ -168,7 +168,7 @@ extension Losses {
     },
     implementation: .loss { x in
       let hidden = x.real("mask_value"), z = Expression.select(x["visible"], x.logits, .constant(hidden))
-      guard hidden == -.infinity else { return x.crossEntropy(z) }
+      guard hidden == -.infinity, x.targets.kind == .index else { return x.crossEntropy(z) }
       // The softmax of -inf is 0 already, and targets are visible.
       let target = Expression.place(.constant(-1, x.targets.shape), at: x.targets, columns: x.classes)
       return x.crossEntropy(z).withSlopes([(by: x.logits, slope: z.softmax()), (by: x.logits, slope: target)])
