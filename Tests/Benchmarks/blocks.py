@@ -1,6 +1,7 @@
 """What is computed in blocks, beside PyTorch with whole arrays: time, and memory beyond the arrays that the caller owns."""
 
-import resource
+import ctypes
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,9 +10,18 @@ import temper
 from pairs import report
 
 
+def added(action):
+    """Runs it and gives the memory, in MB, by which its peak is above what the process has before."""
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls gave back is not to serve this one
+    Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
+    before = peak()
+    action()
+    return peak() - before
+
+
 def peak():
-    """The most memory that this process ever had, in MB: what a first call adds to it is its own."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def cut_cross_entropy(context, tokens, width, classes, aim):
@@ -31,15 +41,13 @@ def cut_cross_entropy(context, tokens, width, classes, aim):
         mine.grad = rows.grad = None
         torch.nn.functional.cross_entropy(mine @ rows.T, their_targets).backward()
 
-    before = peak()
-    ours()
-    added = peak() - before
+    memory = added(ours)
     report(
         f"cut_cross_entropy with gradients, {tokens}x{width}, {classes} classes",
         ours,
         other,
         aim,
-        f"{added:.0f} MB beyond its arrays, logits {4e-6 * tokens * classes:.0f} MB",
+        f"{memory:.0f} MB beyond its arrays, logits {4e-6 * tokens * classes:.0f} MB",
     )
     torch.testing.assert_close(torch.from_numpy(gradients["classifier"]), rows.grad, rtol=1e-3, atol=1e-8)
 
@@ -58,15 +66,16 @@ def attention(context, heads, steps, width):
         y = torch.nn.functional.scaled_dot_product_attention(*(t[None] for t in theirs[:3]), is_causal=True)
         y[0].backward(theirs[3].detach())
 
-    before = peak()
-    op.vjp(*arrays[:3], dy=arrays[3], out=out)
-    added = peak() - before
+    def ours():
+        op.vjp(*arrays[:3], dy=arrays[3], out=out)
+
+    memory = added(ours)
     report(
         f"causal attention with gradients, {heads} heads, {steps} steps",
-        lambda: op.vjp(*arrays[:3], dy=arrays[3], out=out),
+        ours,
         other,
         None,
-        f"{added:.0f} MB beyond its arrays, weights {4e-6 * heads * steps * steps:.0f} MB",
+        f"{memory:.0f} MB beyond its arrays, weights {4e-6 * heads * steps * steps:.0f} MB",
     )
 
 
@@ -117,15 +126,16 @@ def contrast(context, name, samples, width):
         a, b = (torch.nn.functional.normalize(tensor, dim=-1) for tensor in theirs)
         torch.nn.functional.cross_entropy(a @ b.T / 0.1, torch.arange(samples)).backward()
 
-    before = peak()
-    loss.value_and_grad(*given, wrt=wrt, out=gradients)
-    added = peak() - before
+    def ours():
+        loss.value_and_grad(*given, wrt=wrt, out=gradients)
+
+    memory = added(ours)
     report(
         f"{name} with gradient, {samples} samples",
-        lambda: loss.value_and_grad(*given, wrt=wrt, out=gradients),
+        ours,
         other,
         None,
-        f"{added:.0f} MB beyond its arrays, scores {4e-6 * samples**2:.0f} MB; other: info_nce",
+        f"{memory:.0f} MB beyond its arrays, scores {4e-6 * samples**2:.0f} MB; other: info_nce",
     )
 
 

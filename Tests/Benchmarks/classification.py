@@ -89,13 +89,14 @@ COUNTS = {
 
 
 def count(name, given, memory, function):
-    """What a loss counts, and how many times cross-entropy's time that is at this machine's rates: `memory` and
-    `function` are the shares of it that copying the logits and one function a class take. With what has no count."""
+    """What a loss counts, and how many times cross-entropy's time it takes at least, at this machine's rates: `memory`
+    and `function` are the shares of it that copying the logits and one function a class take, and a processor does both
+    at once. With what has no count."""
     functions, more, words = COUNTS.get(name, (1, 0, ""))
     logits = given["logits"]
     ids = sum(array.nbytes for array in given.values() if array.shape == logits.shape[:1] and array.dtype == np.int64)
     arrays = 2 + more + (sum(array.nbytes for array in given.values()) - logits.nbytes - ids) / logits.nbytes
-    times = memory * arrays / 2 + function * functions
+    times = max(memory * arrays / 2, function * functions)
     verdict = "above the mark by count" if times > 1.5 else "not barred by count"
     parts = [f"{arrays:.3g} arrays, {functions} functions a class: {times:.2f} times, {verdict}", words]
     return "; ".join(part for part in parts if part)
