@@ -178,19 +178,19 @@ extension Run {
     [
       Double(position.epoch), Double(position.step), Double(position.steps), lossSum, Double(lossCount), seconds,
       monitored.map { Double($0.rawValue) } ?? -1, monitor.best, Double(monitor.bestEpoch), Double(monitor.stale),
-      Double(multiplications),
+      multiplications,
     ]
   }
 
   init(progress: [Double]) throws(TemperError) {
     // Checkpoints of earlier versions do not count multiplications.
     let progress = progress.count == 10 ? progress + [0] : progress
-    let counts = [0, 1, 2, 4, 8, 9, 10].compactMap { progress.indices.contains($0) ? Int(exactly: progress[$0]) : nil }
-    guard progress.count == 11, counts.count == 7, counts.allSatisfy({ $0 >= 0 && $0 < 1 << 53 }), counts[0] >= 1,
-      progress[3].isFinite, progress[5].isFinite
+    let counts = [0, 1, 2, 4, 8, 9].compactMap { progress.indices.contains($0) ? Int(exactly: progress[$0]) : nil }
+    guard progress.count == 11, counts.count == 6, counts.allSatisfy({ $0 >= 0 && $0 < 1 << 53 }), counts[0] >= 1,
+      progress[3].isFinite, progress[5].isFinite, progress[10].isFinite, progress[10] >= 0
     else { throw TemperError(.malformedFile, "The checkpoint's progress is missing or impossible.") }
     (position.epoch, position.step, position.steps) = (counts[0], counts[1], counts[2])
-    (lossSum, lossCount, seconds, multiplications) = (progress[3], counts[3], progress[5], counts[6])
+    (lossSum, lossCount, seconds, multiplications) = (progress[3], counts[3], progress[5], progress[10])
     monitored = Int(exactly: progress[6]).flatMap(Quantity.init(rawValue:))
     (monitor.best, monitor.bestEpoch, monitor.stale) = (progress[7], counts[4], counts[5])
   }

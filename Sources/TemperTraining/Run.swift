@@ -11,7 +11,7 @@ struct Run {
   var lossCount = 0
   /// Of the epoch under way, in earlier calls.
   var seconds = 0.0
-  var multiplications = 0
+  var multiplications = 0.0
   var monitor = Monitor()
   var monitored: Quantity?
   /// Parameters and buffers of the best epoch, network by network.

@@ -105,7 +105,7 @@ extension Trainer {
   /// What a callback multiplies is not the run's.
   private func counting<T>(_ body: () throws(TemperError) -> T) throws(TemperError) -> T {
     let before = Multiplications.count
-    defer { run.multiplications += Multiplications.count - before }
+    defer { run.multiplications += Double(Multiplications.count &- before) }
     return try body()
   }
 
@@ -204,7 +204,7 @@ extension Trainer {
     }
     for schedule in adaptiveSchedules { try schedule.observe(record) }
     record.seconds = run.seconds + monotonicSeconds() - began
-    record.multiplications = Double(run.multiplications + Multiplications.count - counted)
+    record.multiplications = run.multiplications + Double(Multiplications.count &- counted)
     run.history.epochs.append(record)
     run.endEpoch()
     return record

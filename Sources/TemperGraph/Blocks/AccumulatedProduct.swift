@@ -1,7 +1,7 @@
 import TemperCore
 
-/// c = a b or c += a b, or with a^T, for dense matrices of given sizes: what a custom operation adds up block by block needs no array
-/// for the part that is added.
+/// c = a b or c += a b, or with a^T, for dense matrices of given sizes: what a custom operation adds up block by block
+/// needs no array for the part that is added.
 package final class AccumulatedProduct {
   private let runner: MatrixProductRunner
   private let workers: Workers
