@@ -15,18 +15,21 @@ package struct MatchedArray: Sendable {
 
 extension LossInstance {
   /// Matches and checks the arrays of a whole data set once, so that its batches need no checks: those of this loss,
-  /// in the order of its inputs, and those of `others`. State by sample is not among them.
-  package func match(_ given: [String: Tensor], and others: [Input] = []) throws(TemperError) -> [MatchedArray] {
+  /// in the order of its inputs, and those of `others`, which `owner` wants. State by sample is not among them.
+  package func match(
+    _ given: [String: Tensor], and others: [Input] = [], of owner: String = ""
+  ) throws(TemperError) -> [MatchedArray] {
     let states = Set(method.state.map(\.name))
+    let own = inputs.filter { !states.contains($0.name) }
     do throws(TemperError) {
-      let match = try Match(given, to: inputs.filter { !states.contains($0.name) } + others)
+      let match = try Match(given, to: own + others)
       for entry in match.entries { try entry.check(ignored: arguments.ignoredIds) }
       return match.entries.map {
         MatchedArray(
           name: $0.input.name, tensor: $0.tensor, shape: $0.innerShape, kind: $0.kind,
           isByRow: $0.form.shape.first == "N")
       }
-    } catch { throw error.from(method.name) }
+    } catch { throw error.from(Int(error.argument) < own.count ? method.name : owner) }
   }
 
   /// Whether the arrays of a data set lie where the formula holds; what is not among them is not known yet.

@@ -30,7 +30,7 @@ final class Evaluation {
   init(_ trainer: Trainer, _ data: Dataset, role: String) throws(TemperError) {
     let (model, loss) = (trainer.networks[0].model, trainer.loss)
     let samples = try Samples(
-      data, role: role, model: model, loss: loss, procedureInputs: [],
+      data, role: role, model: model, loss: loss, procedure: nil,
       allowsNonFinite: trainer.options.allowsNonFiniteData, workers: trainer.workers)
     let size = min(max(trainer.options.batchSize, Evaluation.batchSize), samples.count)
     let remainder = samples.count % size

@@ -56,7 +56,7 @@ package struct Samples {
   /// Checks all that is known before the first step: shapes, types, ids in range, numbers finite. `role` names the set
   /// in errors.
   init(
-    _ data: Dataset, role: String, model: Model, loss: LossInstance, procedureInputs: [Input], allowsNonFinite: Bool,
+    _ data: Dataset, role: String, model: Model, loss: LossInstance, procedure: (any Procedure)?, allowsNonFinite: Bool,
     workers: Workers
   ) throws(TemperError) {
     do throws(TemperError) {
@@ -84,7 +84,7 @@ package struct Samples {
         }
         given["targets"] = y
       }
-      let matched = try Samples.match(given, outputs: model.output, count, loss, procedureInputs)
+      let matched = try Samples.match(given, outputs: model.output, count, loss, procedure)
       let output = matched[0]
       try loss.checkDomain(Array(matched.dropFirst()))
       (outputName, outputRow) = (output.name, Shape(Array(output.shape.sizes.dropFirst())))
@@ -125,14 +125,14 @@ package struct Samples {
 
   /// The arrays as the loss and the procedure declare them; the model's output comes first.
   private static func match(
-    _ given: [String: Tensor], outputs: Shape, _ count: Int, _ loss: LossInstance, _ procedureInputs: [Input]
+    _ given: [String: Tensor], outputs: Shape, _ count: Int, _ loss: LossInstance, _ procedure: (any Procedure)?
   ) throws(TemperError) -> [MatchedArray] {
     // The output has no memory yet: one element stands for all.
     func attempt(_ outputs: Shape, _ targets: Tensor?) throws(TemperError) -> [MatchedArray] {
       var all = given
       all[loss.inputs[0].name] = try Tensor(zeros: []).broadcast(to: Shape([count] + outputs.sizes))
       if let targets { all["targets"] = targets }
-      return try loss.match(all, and: procedureInputs)
+      return try loss.match(all, and: procedure?.inputs ?? [], of: procedure?.name ?? "")
     }
     guard outputs == [1] else { return try attempt(outputs, nil) }
     // One number for each sample is (N, 1) from a model and (N,) to people and to some losses.

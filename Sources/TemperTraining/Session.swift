@@ -18,7 +18,7 @@ final class Session {
     (self.trainer, self.epochs) = (trainer, epochs)
     let samples = try Samples(
       data, role: "training data", model: trainer.networks[0].model, loss: trainer.loss,
-      procedureInputs: trainer.procedure.inputs, allowsNonFinite: trainer.options.allowsNonFiniteData,
+      procedure: trainer.procedure, allowsNonFinite: trainer.options.allowsNonFiniteData,
       workers: trainer.workers)
     training = try Training(
       networks: trainer.networks, samples: samples, loss: trainer.loss, seed: trainer.options.seed,

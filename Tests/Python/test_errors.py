@@ -139,3 +139,10 @@ def test_files_that_cannot_be_read(path):
     with pytest.raises(temper.Error) as caught:
         temper.load(path)
     assert isinstance(caught.value, (OSError, ValueError))
+
+
+def test_an_input_of_a_procedure_is_missed_in_its_name():
+    model = temper.Model([{"dense": 3}], input=(4,), seed=0)
+    trainer = temper.Trainer(model, procedure=temper.procedure("meta_weight_net"))
+    with pytest.raises(errors.InvalidArgument, match="^meta_weight_net: .*trusted_x is missing"):
+        trainer.fit(np.zeros((9, 4), np.float32), np.zeros(9, int), epochs=1)
