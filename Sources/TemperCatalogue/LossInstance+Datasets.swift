@@ -20,16 +20,18 @@ extension LossInstance {
     _ given: [String: Tensor], and others: [Input] = [], of owner: String = ""
   ) throws(TemperError) -> [MatchedArray] {
     let states = Set(method.state.map(\.name))
-    let own = inputs.filter { !states.contains($0.name) }
-    do throws(TemperError) {
-      let match = try Match(given, to: own + others)
-      for entry in match.entries { try entry.check(ignored: arguments.ignoredIds) }
-      return match.entries.map {
-        MatchedArray(
-          name: $0.input.name, tensor: $0.tensor, shape: $0.innerShape, kind: $0.kind,
-          isByRow: $0.form.shape.first == "N")
+    let all = inputs.filter { !states.contains($0.name) } + others
+    func origin(_ position: Int) -> String { position < all.count - others.count ? method.name : owner }
+    let match: Match
+    do throws(TemperError) { match = try Match(given, to: all) } catch { throw error.from(origin(Int(error.argument))) }
+    return try match.entries.map { entry throws(TemperError) in
+      do throws(TemperError) { try entry.check(ignored: arguments.ignoredIds) } catch {
+        throw error.from(origin(all.firstIndex { $0.name == entry.input.name } ?? 0))
       }
-    } catch { throw error.from(Int(error.argument) < own.count ? method.name : owner) }
+      return MatchedArray(
+        name: entry.input.name, tensor: entry.tensor, shape: entry.innerShape, kind: entry.kind,
+        isByRow: entry.form.shape.first == "N")
+    }
   }
 
   /// Whether the arrays of a data set lie where the formula holds; what is not among them is not known yet.

@@ -51,8 +51,8 @@ extension Tensor {
     }
   }
 
-  /// The first row of a mask (N, C) that is 0 at the column which `targets` (N,) name, or where they (N, C) have a share;
-  /// ids outside name none.
+  /// The first row of a mask (N, C) that is 0 at the column which `targets` (N,) name, or where they (N, C) have a
+  /// share; ids outside name none.
   package func firstZero(at targets: Tensor) throws(TemperError) -> (row: Int, column: Int)? {
     let mask = try (dtype.byteCount == 1 ? self : copy(as: .uint8)).dense()
     let bytes = unsafe mask.pointer.assumingMemoryBound(to: UInt8.self)

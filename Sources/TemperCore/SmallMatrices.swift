@@ -1,5 +1,5 @@
-/// Products of matrices that are small, or computed once: dense, row after row, in double precision. Every sum runs from its
-/// first term to its last. Large ones are MatrixProduct's.
+/// Products of matrices that are small, or computed once: dense, row after row, in double precision. Every sum runs
+/// from its first term to its last. Large ones are MatrixProduct's.
 package enum SmallMatrices {
   /// A (rows, inner) times B (inner, columns).
   package static func product(_ a: [Double], _ b: [Double], _ rows: Int, _ inner: Int, _ columns: Int) -> [Double] {

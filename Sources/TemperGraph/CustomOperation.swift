@@ -16,8 +16,8 @@ package final class CustomOperation: Hashable, Sendable {
   /// `gradient` gives none. An operation without it has no derivative.
   package let definition: (@Sendable (_ inputs: [Expression]) -> [Expression])?
   package let gradient: Gradient?
-  /// Of an operation that is another's gradient, and reads its inputs, some of its results and last dy: from these inputs
-  /// and dy, the other's results and then its own, in one go. Plans take it where dy does not wait for a result.
+  /// Of an operation that is another's gradient, and reads its inputs, some of its results and last dy: from these
+  /// inputs and dy, the other's results and then its own, in one go. Plans take it where dy does not wait for a result.
   package let joint: CustomOperation?
 
   package init(

@@ -1,7 +1,7 @@
 extension Values {
   /// The values with one operation and its gradient made one, where there is such a pair: what both need, a product for
-  /// instance, is then computed once. What comes from above must be known before the results are, as it is for a mean or
-  /// a weighted sum of losses.
+  /// instance, is then computed once. What comes from above must be known before the results are, as it is for a mean
+  /// or a weighted sum of losses.
   func withJointOperation() -> [Value]? {
     for value in list {
       guard case .custom(let slopes, _) = value.operation, let joint = slopes.joint, let dy = value.inputs.last,

@@ -22,8 +22,8 @@ extension Formula {
   /// sum_c t_c v_c, where classes with t_c = 0 count nothing even if v_c is infinite.
   func expectation(_ values: Expression) -> Expression { values.expectation(of: targets) }
 
-  /// The mean over the targets of a loss that knows one class y, (N, 1): with probabilities sum_c t_c w_c L(c), for which
-  /// the rows that the loss sees stand once for each class: N C^2 work, some samples at a time.
+  /// The mean over the targets of a loss that knows one class y, (N, 1): with probabilities sum_c t_c w_c L(c), for
+  /// which the rows that the loss sees stand once for each class: N C^2 work, some samples at a time.
   func overTargets(
     _ arrays: [Expression], weights: Expression? = nil,
     _ loss: @escaping @Sendable (_ rows: [Expression], _ y: Expression) -> Expression

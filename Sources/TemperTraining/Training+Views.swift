@@ -7,8 +7,8 @@ extension Training {
   /// Samples in a plan.
   private static let viewBatch = 256
 
-  /// A network's outputs and what its last layer takes (the features), each (N, …), as it is now, in inference mode: for
-  /// all samples, or for `x`.
+  /// A network's outputs and what its last layer takes (the features), each (N, …), as it is now, in inference mode:
+  /// for all samples, or for `x`.
   package func view(
     _ network: Int = 0, of x: Tensor? = nil
   ) throws(TemperError) -> (outputs: Tensor, features: Tensor) {
@@ -32,8 +32,9 @@ extension Training {
     return (outputs, features)
   }
 
-  /// A network's outputs as `view` has them for the samples of some ids, (ids, …), whose x first gets a normal number of this
-  /// deviation everywhere; calls between the same two steps draw alike for one `draw`, and otherwise for others.
+  /// A network's outputs as `view` has them for the samples of some ids, (ids, …), whose x first gets a normal number
+  /// of this deviation everywhere; calls between the same two steps draw alike for one `draw`, and otherwise for
+  /// others.
   package func outputs(
     _ network: Int = 0, ids: [Int], noise: Double, draw: UInt32 = 0
   ) throws(TemperError) -> Tensor {

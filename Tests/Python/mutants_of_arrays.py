@@ -118,7 +118,7 @@ def pytest_runtest_call(item):
             item.runtest()
         except pytest.skip.Exception:
             pass
-        except Exception:
+        except (Exception, pytest.fail.Exception):
             minded[mutant] = True
         finally:
             active = None

@@ -141,8 +141,13 @@ def test_files_that_cannot_be_read(path):
     assert isinstance(caught.value, (OSError, ValueError))
 
 
-def test_an_input_of_a_procedure_is_missed_in_its_name():
+def test_what_is_wrong_with_an_input_of_a_procedure_is_said_in_its_name():
     model = temper.Model([{"dense": 3}], input=(4,), seed=0)
     trainer = temper.Trainer(model, procedure=temper.procedure("meta_weight_net"))
+    x, y = np.zeros((9, 4), np.float32), np.zeros(9, int)
     with pytest.raises(errors.InvalidArgument, match="^meta_weight_net: .*trusted_x is missing"):
-        trainer.fit(np.zeros((9, 4), np.float32), np.zeros(9, int), epochs=1)
+        trainer.fit(x, y, epochs=1)
+    with pytest.raises(errors.OutOfRange, match="^meta_weight_net: .*trusted_y must lie in 0 to 2"):
+        trainer.fit(x, y, epochs=1, trusted_x=x, trusted_y=y + 3)
+    with pytest.raises(errors.OutOfRange, match="^cross_entropy: .*targets must lie in 0 to 2"):
+        trainer.fit(x, y + 3, epochs=1, trusted_x=x, trusted_y=y)

@@ -27,9 +27,10 @@ def cross_entropy(features, classifier, targets, bias=0.0, softcap=None):
     return values, {"features": g @ classifier, "classifier": g.T @ features, "bias": g.sum(0)}
 
 
-# Sizes beyond one tile of 2048 tokens by 1024 classes, or 128 by 256 with the filter, and no multiples of them.
+# Sizes beyond one tile of 2048 tokens by 1024 classes, or 128 by 256 with the filter, and no multiples of them; the last
+# beyond one block of whole rows, of which value and gradients are computed once.
 @pytest.mark.parametrize(
-    "tokens, classes, filter_eps", [(2100, 1500, 0), (300, 700, 1e-300), (5, 2049, 0), (129, 3, 0)]
+    "tokens, classes, filter_eps", [(2100, 1500, 0), (300, 700, 1e-300), (5, 2049, 0), (129, 3, 0), (141, 70_000, 0)]
 )
 @pytest.mark.parametrize("softcap", [None, 3.0])
 def test_cut_cross_entropy_in_tiles(rng, tokens, classes, filter_eps, softcap):

@@ -300,16 +300,16 @@ def test_multiplications_are_counted():
     """Of each epoch: a convolution and a dense layer forward, both by their weights, and the dense one by its input, whose
     slope the convolution needs; a validation's; but not what a callback predicts."""
     layers = [{"conv2d": {"channels": 4, "kernel": 3}}, "relu", "flatten", {"dense": 3}]
-    x = np.random.default_rng(1).normal(size=(20, 1, 6, 6)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(20, 2, 6, 6)).astype(np.float32)
     y = np.arange(20) % 3
-    convolution, dense = 4 * 4 * 4 * 9, 4 * 4 * 4 * 3
+    convolution, dense = 4 * 4 * 4 * 2 * 9, 4 * 4 * 4 * 3
 
     def train(**more):
-        model = temper.Model(layers, input=(1, 6, 6), seed=1)
+        model = temper.Model(layers, input=(2, 6, 6), seed=1)
         trained = temper.Trainer(model, batch_size=8)
         return trained, trained.fit(x, y, **more)["multiplications"]
 
-    other = temper.Model(layers, input=(1, 6, 6), seed=2)
+    other = temper.Model(layers, input=(2, 6, 6), seed=2)
     _, counted = train(epochs=2, callback=lambda numbers: other.predict(x) is None)
     np.testing.assert_array_equal(counted, 20 * (2 * convolution + 3 * dense))
     _, counted = train(epochs=2, validation=(x[:7], y[:7]))

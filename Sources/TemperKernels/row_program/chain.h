@@ -151,8 +151,8 @@ static void find_known(chain *c) {
   c->known = NULL;
 }
 
-// Makes one of two links that follow each other, where there is such a link. A comparison goes with its selection rather
-// than with its load.
+// Makes one of two links that follow each other, where there is such a link. A comparison goes with its selection
+// rather than with its load.
 static void pair_links(chain *c) {
   for (int32_t n = c->links_count - 2; n >= 0; --n)
     for (int32_t p = 0; p < LINK_PAIRS; ++p)

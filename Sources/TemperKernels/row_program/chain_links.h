@@ -86,8 +86,8 @@ enum {
     DO_LINK(STATEMENT, __VA_ARGS__)    \
     goto *labels[l->code];             \
   }
-// Two links in one: what the first loads is an operand of the second's instruction, and a comparison is not made a number
-// for the selection to compare.
+// Two links in one: what the first loads is an operand of the second's instruction, and a comparison is not made a
+// number for the selection to compare.
 #define LOAD_AND(label, B, operation)                               \
   label: {                                                          \
     DO_LINK(LOAD_LANES, 0)                                          \

@@ -137,8 +137,8 @@ struct CutCrossEntropy {
       biasSlopes = TilePlans(type, workers) { cut.biasSlopes($0) }
     }
 
-    /// `sums` are the gradients of features, classifier and perhaps bias, where the tile is; the first ones of tokens and
-    /// of classes are not added to what was there.
+    /// `sums` are the gradients of features, classifier and perhaps bias, where the tile is; the first ones of tokens
+    /// and of classes are not added to what was there.
     func add(
       _ g: Tensor, _ tile: Tile, _ arrays: [String: Tensor], to sums: [Tensor],
       isFirst: (ofTokens: Bool, ofClasses: Bool)

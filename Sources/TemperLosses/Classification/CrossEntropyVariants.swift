@@ -63,8 +63,8 @@ extension Losses {
       return x.expectation(softplus(a * (b - scores)) / a)
     })
 
-  /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted. Probabilities are as large as
-  /// the logits; these are computed for some tokens at a time then, without the filter.
+  /// Cross-entropy of features classifier^T + bias, softly capped to t tanh(z / t) if wanted. Probabilities are as
+  /// large as the logits; these are computed for some tokens at a time then, without the filter.
   static let cutCrossEntropy = Method(
     "cut_cross_entropy", aliases: ["linear_cross_entropy"], kind: .loss, area: "loss",
     summary: "A linear layer and its cross-entropy in one, whose logits are never stored as a whole.",

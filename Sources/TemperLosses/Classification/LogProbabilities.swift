@@ -45,8 +45,8 @@ extension Input {
 }
 
 extension Formula {
-  /// crammer_singer: max(0, margin + max_{j != y} z_j - z_y)^p, weston_watkins: the sum over j != y instead of the maximum;
-  /// with probabilities its mean over y.
+  /// crammer_singer: max(0, margin + max_{j != y} z_j - z_y)^p, weston_watkins: the sum over j != y instead of the
+  /// maximum; with probabilities its mean over y.
   func hinge(squared: Bool) -> Expression {
     let (z, margin) = (logits, real("margin"))
     guard text("form") == "crammer_singer" else {

@@ -12,8 +12,8 @@ extension Losses {
     inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
       guard x.targets.kind == .index else { return square(x.probabilities - x.targetProbabilities).sum() }
-      // q = 1 - p_y is what the others have, without cancellation: q^2 + sum_{c != y} p_c^2. With m = sum_c p_c (p_c - t_c)
-      // its slopes are 2 p_c (p_c - t_c - m).
+      // q = 1 - p_y is what the others have, without cancellation: q^2 + sum_{c != y} p_c^2. With
+      // m = sum_c p_c (p_c - t_c) its slopes are 2 p_c (p_c - t_c - m).
       let e = exp(x.logits.shifted), own = e.pick(x.targets)
       let others = e + .place(-own, at: x.targets, columns: x.classes)
       let rest = others.sum(), scale = reciprocal(rest + own)

@@ -1,8 +1,8 @@
 import TemperCatalogue
 import TemperGraph
 
-// Softmax cross-entropy of scale * cosines of features and class rows, with a margin at the target's; with probabilities
-// every class has its margin by its share.
+// Softmax cross-entropy of scale * cosines of features and class rows, with a margin at the target's; with
+// probabilities every class has its margin by its share.
 
 extension Losses {
   static let angularMargins = [normFace, cosFace, arcFace]
@@ -56,8 +56,8 @@ extension Formula {
     return { cosine, m in cosine - m }
   }
 
-  /// log(1 + sum_{c != y} exp(scale (cos_c - cos_y with its margin))); with probabilities t the cross-entropy of scale * cosines
-  /// with margins m t. The cosines are computed for some samples at a time.
+  /// log(1 + sum_{c != y} exp(scale (cos_c - cos_y with its margin))); with probabilities t the cross-entropy of
+  /// scale * cosines with margins m t. The cosines are computed for some samples at a time.
   func angularLoss(_ withMargin: Margin?) -> Expression {
     let (features, table) = (self["features"].normalizedRows(), self["weights"].normalizedRows())
     if let error = features.error ?? table.error ?? targets.error { return .invalid(error) }

@@ -5,8 +5,8 @@ extension Losses {
   static let equalizations = [equalization, vectorScaling]
 
   /// Classes whose share is below lam are spared as negatives, each with probability gamma. softmax: z_y - log sum_k w_k e^z_k
-  /// with the sign turned, sigmoid: sum_k w_k BCE(z_k); w_k = 1 - spared_k [share_k < lam] [k != y]. With probabilities no class
-  /// that has a share is spared.
+  /// with the sign turned, sigmoid: sum_k w_k BCE(z_k); w_k = 1 - spared_k [share_k < lam] [k != y]. With probabilities
+  /// no class that has a share is spared.
   static let equalization = Method(
     "equalization", aliases: ["eql", "seql"], kind: .loss, area: "imbalance",
     summary: "Rare classes are not pushed down by the samples of frequent ones.",

@@ -10,8 +10,8 @@ import TemperTraining
 ///
 ///     theta' = theta - rate grad mean a_i l_i over a batch;  J = sum a_j l_j(theta') / sum a_j over the next one
 ///
-/// Weights are divided by their mean. A step takes two batches, and an epoch visits each sample twice: once, on average, to
-/// learn from it and once to judge by it.
+/// Weights are divided by their mean. A step takes two batches, and an epoch visits each sample twice: once, on
+/// average, to learn from it and once to judge by it.
 final class MetaLossRescaling: RecordedProcedure {
   static let method = Method.procedure(
     "storm_meta_loss_rescaling", aliases: ["storm_rescaling"], area: "noisy-labels",

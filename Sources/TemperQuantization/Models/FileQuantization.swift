@@ -3,8 +3,8 @@ import TemperCore
 import TemperNetworks
 
 /// The weights of a safetensors or GGUF file, quantized one after the other: one of them is in memory at a time, and
-/// what comes of it is written at once. The new file appears whole or not at all; what a run that is cancelled has finished is kept
-/// beside it, and the next such run goes on from there.
+/// what comes of it is written at once. The new file appears whole or not at all; what a run that is cancelled has
+/// finished is kept beside it, and the next such run goes on from there.
 package struct FileQuantization {
   /// What became of one tensor of the file.
   package struct Step: Sendable {
