@@ -35,7 +35,7 @@ static void run_exponential(const block *k, temper_step *step) {
 static void run_softplus_and_sigmoid(const block *k, const temper_step *step) {
   const loop l = loop_of(k, step, NULL, false);
   REAL *slope = address(k, step->sigmoid->dst);
-#pragma clang loop vectorize(assume_safety)
+#pragma clang loop vectorize(assume_safety) interleave_count(4)
   for (int64_t i = 0; i < l.length; ++i) {
     const REAL x = l.a[i];
     const softplus_and_slope both = softplus_and_slope_of(x);
