@@ -121,6 +121,7 @@ static void find_streams(streams *ahead, const temper_plan *plan, int32_t phase,
   for (int32_t s = 0; s < program->slot_count && ahead->count < 16; ++s) {
     const temper_plan_slot *slot = &plan->slots[s];
     if (slot->first_phase != phase) continue;
+    if (program->rows > 1 && slot->even && slot->row_stride == 0) continue;  // the same for all rows: it is there
     const size_t bytes = element_bytes(slot->slot->element);
     const char *base = slot->slot->base;
     ahead->from[ahead->count] = base + (size_t)(temper_slot_offset(program, slot, row) + column) * bytes;
