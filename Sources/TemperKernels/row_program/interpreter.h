@@ -167,8 +167,9 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
   const int64_t width = column_end - column_begin;
   const int64_t block_columns = plan->shape.columns < width ? plan->shape.columns : width;
   const bool asks = plan->shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && !plan->one_chain;
-  // Of short rows the whole next one is asked for, a part before each loop; of others the next block.
-  const bool whole_rows = asks && fits_ahead(plan, width);
+  // Of short rows that are gone over more than once the whole next one is asked for, a part before each loop; of others
+  // the next block.
+  const bool whole_rows = asks && program->phase_count > 1 && fits_ahead(plan, width);
   const int32_t parts = whole_rows ? loops_of(plan) * (int32_t)((width + block_columns - 1) / block_columns) : 0;
   for (int64_t row = row_begin, rows; row < row_end; row += rows) {
     rows = plan->shape.rows < row_end - row ? plan->shape.rows : row_end - row;
