@@ -120,7 +120,8 @@ extension Binary {
     }
   }
 
-  /// t (r x + s y) = (t r) x + (t s) y for values r, s by row and t by row or a number, and c (r x) = (c r) x for a number c and a value r by row or another number, in arrays of rows.
+  /// In arrays of rows, for values r and s by row and t by row or a number: t (r x + s y) = (t r) x + (t s) y, and
+  /// c (r x) = (c r) x for a number c, where r may be another number.
   func simplifyMultiples(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     guard self == .multiply, shape.rank > 1, shape.last != 1 else { return nil }
     for (factor, product) in [(a, b), (b, a)] where product.shape == shape {

@@ -70,9 +70,9 @@ extension Expression {
     return (p * .select(p .== 0, .constant(0), logSoftmax() - logq)).sum()
   }
 
-  /// KL(softmax(self) || softmax(other)), (..., 1): with z and z' less their maxima, p's mean of z - z' and the difference of
-  /// the logs of their sums. Its gradient by the other is q - p, its own p (log p / q - KL). What is masked on one side or
-  /// both has a finite gap, which a p of 0 takes out.
+  /// KL(softmax(self) || softmax(other)), (..., 1): with z and z' less their maxima, p's mean of z - z' and the
+  /// difference of the logs of their sums. Its gradient by the other is q - p, its own p (log p / q - KL). What is
+  /// masked on one side or both has a finite gap, which a p of 0 takes out.
   func divergence(fromSoftmaxOf other: Expression) -> Expression {
     let ((own, ownLog), (others, othersLog)) = (shiftedWithLogSum(), other.shiftedWithLogSum())
     let exponentials = exp(own)
@@ -101,8 +101,8 @@ extension Expression {
     return (value, exponentials * inverse)
   }
 
-  /// log of the sum of exp, -inf for rows of nothing but -inf; exponentials in the softmax's ratio, 0 there, and what they
-  /// are to be multiplied by.
+  /// log of the sum of exp, -inf for rows of nothing but -inf; exponentials in the softmax's ratio, 0 there, and what
+  /// they are to be multiplied by.
   func exponentialsOfAny() -> (logSum: Expression, exponentials: Expression, inverse: Expression) {
     let top = maximum().stopGradient
     let isEmpty = top .== -.infinity
