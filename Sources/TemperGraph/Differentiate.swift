@@ -102,6 +102,12 @@ private struct Gradient {
     switch node.operation {
     case .unary, .binary, .select:
       return try node.derivative(input: index, rest).map { Gradient(row: row, rest: $0) }
+    // The slopes of a value by row go on without what comes from above, which is known only after their sums.
+    case .withSlopes where index % 2 == 1 && input.rank > 1 && input.last != 1:
+      let slope = Expression(node.inputs[index + 1])
+      guard slope.shape == input else { break }
+      if node.shape == input { return Gradient(row: row, rest: rest * slope) }
+      if node.shape == Shape(input.sizes.dropLast() + [1]) { return Gradient(row: whole, rest: slope) }
     case .reduce(.sum) where input.rank > 1 && rest.constantValue == nil:
       return Gradient(row: whole, rest: .constant(1, input))
     case .broadcast:

@@ -174,7 +174,7 @@ struct RowLowering {
     case .binary(.maximum) where v.inputs[0] == v.inputs[1]:
       return compute(TEMPER_COPY, [v.inputs[0]], isRow: isRow)
     case .binary(let binary): return compute(binary.opcode, v.inputs, isRow: isRow)
-    case .select: return compute(TEMPER_SELECT, v.inputs, isRow: isRow)
+    case .select: return compute(TEMPER_SELECT, selection(v.inputs), isRow: isRow)
     case .reduce(let reduction): return reduce(reduction.opcode, v.inputs)
     case .argument(let extremum):
       return reduce(extremum == .maximum ? TEMPER_ROW_ARGMAX : TEMPER_ROW_ARGMIN, v.inputs)
@@ -191,6 +191,15 @@ struct RowLowering {
       operands[0] = full(operands[0])
     }
     return emit(op, operands, isRow: isRow)
+  }
+
+  /// x = 0 ? a : b is x ? b : a: the instruction itself compares with 0.
+  private func selection(_ inputs: [Int]) -> [Int] {
+    guard let test = clusters.isLocal(inputs[0], to: number), registerOf[test] == nil,
+      case .binary(.equal) = clusters.values[test].operation,
+      clusters.values.constant(clusters.values[test].inputs[1]) == 0
+    else { return inputs }
+    return [clusters.values[test].inputs[0], inputs[2], inputs[1]]
   }
 
   /// e^(x - r) for a value r by row has a difference for itself, right before it: the kernel makes one loop of both.

@@ -153,10 +153,11 @@ extension Binary {
     case .subtract: return b.placed != nil && a.shape == shape && b.shape == shape ? a + (-b) : nil
     case .multiply:
       for (factor, place) in [(a, b), (b, a)] where place.shape == shape {
-        guard let p = place.placed else { continue }
-        if let number = factor.constantValue, number.isFinite {
-          return .place(number * p.value, at: p.column, columns: shape.last)
+        if let number = factor.constantValue, number.isFinite, number != 0, let sum = place.asSumWithPlace {
+          let inside = Expression.place(number * sum.place.value, at: sum.place.column, columns: shape.last)
+          return sum.rest.map { number * $0 + inside } ?? inside
         }
+        guard let p = place.placed else { continue }
         if let row = factor.byRow(of: shape) { return .place(row * p.value, at: p.column, columns: shape.last) }
       }
       return nil

@@ -58,6 +58,20 @@ extension Expression {
     return nil
   }
 
+  /// r x + s y or their difference, for values r and s by row.
+  var multiplesByRow: (operation: Binary, rows: [Expression], rest: [Expression])? {
+    guard case .binary(let operation) = node.operation, operation == .add || operation == .subtract else { return nil }
+    let parts = node.inputs.compactMap { Expression($0).multipleByRow(in: shape) }
+    return parts.count == 2 ? (operation, parts.map(\.row), parts.map(\.rest)) : nil
+  }
+
+  private func multipleByRow(in shape: Shape) -> (row: Expression, rest: Expression)? {
+    guard self.shape == shape, case .binary(.multiply) = node.operation else { return nil }
+    let (a, b) = (Expression(node.inputs[0]), Expression(node.inputs[1]))
+    if let row = a.byRow(of: shape), b.shape == shape { return (row, b) }
+    return b.byRow(of: shape).flatMap { a.shape == shape ? ($0, a) : nil }
+  }
+
   /// Whether every element is 0 or 1.
   var isTruth: Bool {
     switch node.operation {
@@ -106,10 +120,16 @@ extension Binary {
     }
   }
 
-  /// c (r x) = (c r) x for a number c and a value r by row or another number, in arrays of rows.
+  /// In arrays of rows, for values r and s by row and t by row or a number: t (r x + s y) = (t r) x + (t s) y, and
+  /// c (r x) = (c r) x for a number c, where r may be another number.
   func simplifyMultiples(_ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     guard self == .multiply, shape.rank > 1, shape.last != 1 else { return nil }
     for (factor, product) in [(a, b), (b, a)] where product.shape == shape {
+      if let sum = product.multiplesByRow,
+        let scale = factor.constantValue.map({ $0.isFinite ? .constant($0) : nil }) ?? factor.byRow(of: shape)
+      {
+        return .binary(sum.operation, (scale * sum.rows[0]) * sum.rest[0], (scale * sum.rows[1]) * sum.rest[1])
+      }
       guard case .binary(.multiply) = product.node.operation else { continue }
       let parts = product.node.inputs.map(Expression.init)
       for (inner, rest) in [(parts[0], parts[1]), (parts[1], parts[0])] where rest.constantValue == nil {

@@ -70,15 +70,19 @@ extension Expression {
     return (p * .select(p .== 0, .constant(0), logSoftmax() - logq)).sum()
   }
 
-  /// KL(softmax(self) || softmax(other)), (..., 1): with z and z' less their maxima, p's mean of z - z' and the difference of
-  /// the logs of their sums. Its gradient by the other is q - p, its own p (log p / q - KL).
+  /// KL(softmax(self) || softmax(other)), (..., 1): with z and z' less their maxima, p's mean of z - z' and the
+  /// difference of the logs of their sums. Its gradient by the other is q - p, its own p (log p / q - KL). What is
+  /// masked on one side or both has a finite gap, which a p of 0 takes out.
   func divergence(fromSoftmaxOf other: Expression) -> Expression {
     let ((own, ownLog), (others, othersLog)) = (shiftedWithLogSum(), other.shiftedWithLogSum())
     let exponentials = exp(own)
-    let gaps = Expression.select(exponentials .== 0, .constant(0), TemperGraph.minimum(own - others, 1e30))
-    let mean = (exponentials * gaps).sum() * reciprocal(exponentials.sum())
-    let (p, q) = (softmax(), other.softmax())
-    return (mean + (othersLog - ownLog)).withSlopes([(by: other, slope: q - p), (by: self, slope: p * (gaps - mean))])
+    let weighted = exponentials * TemperGraph.minimum(TemperGraph.maximum(own, -1e30) - others, 1e30)
+    let inverse = reciprocal(exponentials.sum())
+    let mean = weighted.sum() * inverse
+    return (mean + (othersLog - ownLog)).withSlopes([
+      (by: other, slope: other.softmax() - inverse * exponentials),
+      (by: self, slope: inverse * weighted - (mean * inverse) * exponentials),
+    ])
   }
 
   /// log of the sum of exp over the elements with mask != 0, along the last axis; -inf where there are none.
@@ -93,12 +97,19 @@ extension Expression {
 
   /// log of the sum of exp, -inf for rows of nothing but -inf, and the exponentials divided by their sum, 0 there.
   func logSumExpOfAny() -> (value: Expression, softmax: Expression) {
+    let (value, exponentials, inverse) = exponentialsOfAny()
+    return (value, exponentials * inverse)
+  }
+
+  /// log of the sum of exp, -inf for rows of nothing but -inf; exponentials in the softmax's ratio, 0 there, and what
+  /// they are to be multiplied by.
+  func exponentialsOfAny() -> (logSum: Expression, exponentials: Expression, inverse: Expression) {
     let top = maximum().stopGradient
     let isEmpty = top .== -.infinity
     let shift = Expression.select(isEmpty, .constant(0), top)
     let exponentials = TemperGraph.exp(self - shift)
     let sum = Expression.select(isEmpty, .constant(1), exponentials.sum())
-    return (.select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(sum)), exponentials * reciprocal(sum))
+    return (.select(isEmpty, .constant(-.infinity), shift + TemperGraph.log(sum)), exponentials, reciprocal(sum))
   }
 
   /// Rows of length 1; rows of zeros stay zeros.

@@ -4,13 +4,8 @@
 // float: log(1 + f) = f - f^2/2 + f^3 P(f). double: with s = f / (2 + f) and z = s^2,
 // log(1 + f) = 2 s + s z R(z) = f - (f^2/2 - s (f^2/2 + z R(z))), which rounds last what is largest.
 //
-// k is taken lower by `shift`, for an x that was scaled up by 2^shift.
-INLINE REAL log_of_normal(REAL x, REAL shift) {
-  const bits b = bits_of(x);
-  const bits above = b - bits_of(SINGLE ? C(0x1.555556p-1) : C(0x1.6a09ep-1));
-  const bits exponent_mask = ~(((bits)1 << MANTISSA_BITS) - 1);
-  const REAL k = C((integer)above >> MANTISSA_BITS) - shift;
-  const REAL f = real_of(b - (above & exponent_mask)) - 1;
+// k ln 2 + log(1 + f).
+INLINE REAL log_of_parts(REAL k, REAL f) {
   const REAL high = SINGLE ? C(0x1.62e4p-1) : C(0x1.62e42fefa3p-1);
   const REAL low = SINGLE ? C(0x1.7f7d1cf79abcap-20) : C(0x1.3de6af278ece6p-42);
 #if SINGLE
@@ -40,6 +35,14 @@ INLINE REAL log_of_normal(REAL x, REAL shift) {
 #endif
 }
 
+// k is taken lower by `shift`, for an x that was scaled up by 2^shift.
+INLINE REAL log_of_normal(REAL x, REAL shift) {
+  const bits b = bits_of(x);
+  const bits above = b - bits_of(SINGLE ? C(0x1.555556p-1) : C(0x1.6a09ep-1));
+  const bits exponent_mask = ~(((bits)1 << MANTISSA_BITS) - 1);
+  return log_of_parts(C((integer)above >> MANTISSA_BITS) - shift, real_of(b - (above & exponent_mask)) - 1);
+}
+
 INLINE REAL log_of(REAL x) {
   const bool denormal = x < (SINGLE ? C(0x1p-126) : C(0x1p-1022));
   const REAL scaled = x * (SINGLE ? C(0x1p23) : C(0x1p52));
@@ -61,13 +64,13 @@ typedef struct softplus_and_slope {
   REAL value, slope;
 } softplus_and_slope;
 
-// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), and the sigmoid of x, its slope, with one exponential and one division:
-// u = 1 + e^-|x| is rounded, and 1 / u, by which its error counts, is the sigmoid of |x|.
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), and the sigmoid of x, its slope, with one exponential and one division.
+// 1 + e of an e up to 1 has k = 0 or 1, and f without rounding: e, or (e - 1) / 2.
 INLINE softplus_and_slope softplus_and_slope_of(REAL x) {
   const REAL e = exp_of(-absolute_value(x));
-  const REAL u = 1 + e, slope = (x < 0 ? e : 1) / u;
-  const REAL inverse = x < 0 ? 1 - slope : slope;
-  return (softplus_and_slope){(x > 0 ? x : 0) + (log_of_normal(u, 0) + (e - (u - 1)) * inverse), slope};
+  const bool halved = e > (SINGLE ? C(0x1.555556p-2) : C(0x1.a827cp-2));
+  const REAL value = log_of_parts(halved ? 1 : 0, halved ? C(0.5) * e - C(0.5) : e);
+  return (softplus_and_slope){(x > 0 ? x : 0) + value, (x < 0 ? e : 1) / (1 + e)};
 }
 
 INLINE REAL softplus_of(REAL x) { return softplus_and_slope_of(x).value; }

@@ -155,7 +155,7 @@ static void find_known(chain *c) {
 // rather than with its load.
 static void pair_links(chain *c) {
   for (int32_t n = c->links_count - 2; n >= 0; --n)
-    for (int32_t p = 0; p < LINK_PAIRS; ++p)
+    for (int32_t p = 0; starts_pair[c->links[n].code] && p < LINK_PAIRS; ++p)
       if (c->links[n].code == pairs[p][0] && c->links[n + 1].code == pairs[p][1]) c->links[n].code = LINK_PAIR + p;
 }
 

@@ -40,6 +40,11 @@ static const int32_t pairs[][2] = {
     {LINK_LOAD, LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0))},
 };
 enum { LINK_PAIRS = sizeof pairs / sizeof *pairs };
+// The codes with which pairs begin: most links need not be compared with each.
+static const bool starts_pair[LINK_CODES] = {
+    [LINK_LOAD] = true,
+    [LINK_CODE(TEMPER_EQUAL, TEMPER_FORM(0, 1, 0))] = true,
+};
 
 enum {
   TILE = 4 * LANES,

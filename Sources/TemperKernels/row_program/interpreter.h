@@ -35,7 +35,7 @@ static void run_exponential(const block *k, temper_step *step) {
 static void run_softplus_and_sigmoid(const block *k, const temper_step *step) {
   const loop l = loop_of(k, step, NULL, false);
   REAL *slope = address(k, step->sigmoid->dst);
-#pragma clang loop vectorize(assume_safety)
+#pragma clang loop vectorize(assume_safety) interleave_count(4)
   for (int64_t i = 0; i < l.length; ++i) {
     const REAL x = l.a[i];
     const softplus_and_slope both = softplus_and_slope_of(x);
@@ -121,6 +121,7 @@ static void find_streams(streams *ahead, const temper_plan *plan, int32_t phase,
   for (int32_t s = 0; s < program->slot_count && ahead->count < 16; ++s) {
     const temper_plan_slot *slot = &plan->slots[s];
     if (slot->first_phase != phase) continue;
+    if (program->rows > 1 && slot->even && slot->row_stride == 0) continue;  // the same for all rows: it is there
     const size_t bytes = element_bytes(slot->slot->element);
     const char *base = slot->slot->base;
     ahead->from[ahead->count] = base + (size_t)(temper_slot_offset(program, slot, row) + column) * bytes;
@@ -139,14 +140,44 @@ static void ask_for(const streams *ahead, int32_t part, int32_t parts) {
   }
 }
 
+// What of a row first comes from memory, in all its phases, at most: the row before it is to stay beside it in the
+// second-level cache.
+enum { ROW_AHEAD_BYTES = 192 << 10 };
+
+static bool fits_ahead(const temper_plan *plan, int64_t width) {
+  size_t bytes = 0;
+  for (int32_t s = 0; s < plan->program->slot_count; ++s)
+    if (plan->slots[s].first_phase >= 0) bytes += (size_t)width * element_bytes(plan->slots[s].slot->element);
+  return bytes <= ROW_AHEAD_BYTES;
+}
+
+// Steps that go over the columns.
+static int32_t loops_of(const temper_plan *plan) {
+  int32_t loops = 0;
+  for (int32_t i = 0; i < plan->program->instruction_count; ++i) {
+    const temper_step *step = &plan->steps[i];
+    loops += !step->idle && !step->once && (!step->chained || step->chain_head);
+  }
+  return loops;
+}
+
 static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, int64_t column_begin,
                        int64_t column_end) {
   const temper_row_program *program = plan->program;
   const int64_t width = column_end - column_begin;
   const int64_t block_columns = plan->shape.columns < width ? plan->shape.columns : width;
   const bool asks = plan->shape.layout == TEMPER_LAYOUT_COLUMN_BLOCKS && !plan->one_chain;
+  // Of short rows that are gone over more than once the whole next one is asked for, a part before each loop; of others
+  // the next block.
+  const bool whole_rows = asks && program->phase_count > 1 && fits_ahead(plan, width);
+  const int32_t parts = whole_rows ? loops_of(plan) * (int32_t)((width + block_columns - 1) / block_columns) : 0;
   for (int64_t row = row_begin, rows; row < row_end; row += rows) {
     rows = plan->shape.rows < row_end - row ? plan->shape.rows : row_end - row;
+    streams next_row = {.count = 0};
+    int32_t part = 0;
+    if (whole_rows && row + rows < row_end)
+      for (int32_t phase = 0; phase < program->phase_count; ++phase)
+        find_streams(&next_row, plan, phase, row + rows, column_begin, width);
     // Only column blocks come one after the other: phase by phase.
     for (int32_t begin = 0, end; begin < program->instruction_count; begin = end) {
       end = program->instruction_count;
@@ -172,7 +203,7 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
         int32_t loops = 0;
         for (int32_t i = begin; i < end; ++i) loops += !plan->steps[i].idle;
         // One loop: the processor sees its memory come by itself, and what it does is not held up.
-        if (asks && loops > 1 && (same_row || row + rows < row_end))
+        if (asks && !(whole_rows && (!same_row || row > row_begin)) && loops > 1 && (same_row || row + rows < row_end))
           find_streams(&ahead, plan,
                        program->instructions[same_phase ? begin
                                              : same_row ? end
@@ -182,6 +213,10 @@ static void run_blocks(temper_plan *plan, int64_t row_begin, int64_t row_end, in
         for (int32_t i = begin; i < end; ++i) {
           temper_step *step = &plan->steps[i];
           if (ahead.count > 0) ask_for(&ahead, i - begin, end - begin);
+          if (next_row.count > 0 && !step->idle && !step->once && (!step->chained || step->chain_head)) {
+            ask_for(&next_row, part, parts);
+            ++part;
+          }
           if (!step->idle && (k.first || !step->once)) run_step(&k, step);
         }
         column = next;

@@ -191,7 +191,8 @@ static power_law law_of(double s) {
   const double exponent = s > 0 ? 1 / s - 1 : -1 / s;
   power_law law = {.s = (REAL)s, .exponent = (REAL)exponent, .whole = -1};
   const int32_t near = exponent < 15.5 ? (int32_t)(exponent + 0.5) : -1;
-  if (near >= 0 && absolute_value((REAL)(exponent - near)) < C(1e-12)) law.whole = near;
+  // s comes as an element: a whole exponent is whole but for its rounding.
+  if (near >= 0 && __builtin_fabs(exponent - near) < (SINGLE ? 1e-6 : 1e-12)) law.whole = near;
   return law;
 }
 

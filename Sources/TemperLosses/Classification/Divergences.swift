@@ -22,7 +22,7 @@ extension Losses {
       let t = x.targets
       if x.text("direction") == "forward" {
         let (shifted, logSum) = x.logits.shiftedWithLogSum()
-        return (t * log(.select(t .== 0, .constant(1), t))).sum() - x.expectation(shifted) + t.sum() * logSum
+        return (t * log(maximum(t, 1e-37))).sum() - x.expectation(shifted) + t.sum() * logSum
       }
       return x.logits.divergence(from: log(t))
     })

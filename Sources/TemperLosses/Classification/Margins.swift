@@ -22,7 +22,7 @@ extension Losses {
       if x.targets.kind == .real {
         return x.ifTarget(softplus(theta - g), otherwise: softplus(g - theta) / Double(x.classes - 1)).sum()
       }
-      let others = softplus(g.without(x.targets) - theta).sum() / Double(x.classes - 1)
+      let others = softplus((g - theta).without(x.targets)).sum() / Double(x.classes - 1)
       return softplus(theta - g.pick(x.targets)) + others
     })
 

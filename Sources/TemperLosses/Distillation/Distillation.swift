@@ -36,13 +36,14 @@ extension Losses {
       }
       let (t, alpha, beta) = (x.real("temperature"), x.real("alpha"), x.real("beta"))
       return x.overTargets([x.logits, x["teacher_logits"]]) { rows, y in
-        // log p_y, log (1 - p_y), the others' log-probabilities among themselves, and these probabilities, 0 for y.
+        // log p_y, log (1 - p_y), the log of the sum of the others' exponentials, and their probabilities, 0 for y, as
+        // exponentials and one factor.
         func parts(_ logits: Expression) -> (
-          own: Expression, rest: Expression, logOthers: Expression, others: Expression
+          own: Expression, rest: Expression, total: Expression, others: Expression, inverse: Expression
         ) {
-          let (total, others) = (logits.without(y) / t).logSumExpOfAny()
+          let (total, others, inverse) = (logits / t).without(y).exponentialsOfAny()
           let lead = logits.pick(y) / t - total
-          return (-softplus(-lead), -softplus(lead), logits / t - total, others)
+          return (-softplus(-lead), -softplus(lead), total, others, inverse)
         }
         let (student, teacher) = (parts(rows[0]), parts(rows[1]))
         func term(_ teacher: Expression, _ student: Expression) -> Expression {
@@ -50,9 +51,10 @@ extension Losses {
           return .select(p .== 0, .constant(0), p * (teacher - student))
         }
         let target = term(teacher.own, student.own) + term(teacher.rest, student.rest)
-        let gaps = teacher.logOthers - student.logOthers
-        let others = Expression.select(teacher.others .== 0, .constant(0), teacher.others * gaps).sum()
-          .withSlopes([(by: rows[0], slope: (student.others - teacher.others) / t)])
+        let gaps = Expression.select(teacher.others .== 0, .constant(0), teacher.others * (rows[1] - rows[0]))
+        let slope = student.inverse * student.others - teacher.inverse * teacher.others
+        let others = (teacher.inverse * gaps.sum() / t - (teacher.total - student.total))
+          .withSlopes([(by: rows[0], slope: slope / t)])
         return t * t * (alpha * target + beta * others)
       }
     })
