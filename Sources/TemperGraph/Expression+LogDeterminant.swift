@@ -2,6 +2,13 @@ import TemperCore
 import TemperKernels
 
 extension Expression {
+  /// The inverse of a matrix, computed in double, without a derivative; NaN throughout where there is none.
+  package var inverted: Expression {
+    let n = shape[0]
+    let both = Expression.custom(LogDeterminant.operation, [self], shape: [n * n + 1]).stopGradient
+    return both.slice(1..<n * n + 1).reshaped([n, n])
+  }
+
   /// log det of a square matrix, (1, 1); NaN where the determinant is not positive. The slope is the transposed inverse,
   /// which comes from the same elimination; there are no second derivatives.
   ///

@@ -143,7 +143,8 @@ func makeKernelRunner(
 
   case .scatterRows(let tableRows):
     let width = x.columns
-    let cut = Cut(width, size: x.rows + tableRows, work: 1 << 17)
+    // All rows are gone through for a line of columns, not for less of it.
+    let size = x.rows + tableRows, cut = Cut(width, size: size, work: max(1 << 17, 16 * size))
     return unsafe KernelRunner(inputs, output, pieces: cut.pieces) { arrays, piece, _ in
       let (begin, end) = cut.range(piece)
       for row in 0..<tableRows {

@@ -30,6 +30,7 @@ extension Expression {
   /// A selection in fewer steps, if there is one.
   static func simplifiedSelection(_ mask: Expression, _ a: Expression, _ b: Expression, _ shape: Shape) -> Expression? {
     if a.node === b.node { return a.broadcast(to: shape) }
+    if let number = a.constantValue, number == b.constantValue { return .constant(number, shape) }
     if case .unary(.not) = mask.node.operation { return .select(Expression(mask.node.inputs[0]), b, a) }
     let (yes, no) = (a.known(where: mask.node, is: true), b.known(where: mask.node, is: false))
     if yes.node !== a.node || no.node !== b.node { return .select(mask, yes, no) }

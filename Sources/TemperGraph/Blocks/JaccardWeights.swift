@@ -2,10 +2,10 @@ import TemperCore
 import TemperKernels
 
 extension Expression {
-  /// For probabilities (N, C) and the classes of samples: the weights (N, C), constants, by which the errors
-  /// |[y = c] - p_c| make the Lovasz extension of the Jaccard loss (jaccard_weights.h), the mean over the classes that
+  /// For probabilities (N, C) and the classes of samples: the slopes (N, C), constants, by the probabilities, of the
+  /// Lovasz extension of the Jaccard loss of errors |[y = c] - p_c| (jaccard_weights.h), the mean over the classes that
   /// have samples or over all.
-  package func jaccardWeights(_ classes: Expression, ofAllClasses: Bool) -> Expression {
+  package func jaccardSlopes(_ classes: Expression, ofAllClasses: Bool) -> Expression {
     let operation = ofAllClasses ? Expression.weightsOfAll : Expression.weightsOfPresent
     return Expression.custom(operation, [self, classes], shape: shape).stopGradient
   }
@@ -18,22 +18,39 @@ extension Expression {
       { (inputs, outputs) throws(TemperError) in
         guard let output = outputs[0], output.shape.count > 0 else { return }
         let (samples, classes) = (inputs[0].shape[0], inputs[0].shape.last)
-        let counts = try Tensor(zeros: [classes], .int32)
-        let least = try Tensor(zeros: [classes], type)
-        let room = (temper_jaccard_scratch(Int64(samples)) + 63) & ~63
-        let scratch = try Storage(byteCount: room * workers.count)
-        let job = unsafe temper_jaccard_job(
+        let (counts, found) = (try Tensor(zeros: [classes], .int32), try Tensor(zeros: [samples], .int32))
+        let (least, starts) = (try Tensor(zeros: [classes], type), try Tensor(zeros: [classes + 1], .int64))
+        var job = unsafe temper_jaccard_job(
           element: type == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32, all_classes: ofAllClasses,
           samples: Int64(samples), classes: Int64(classes), p: UnsafeRawPointer(inputs[0].pointer),
           ids: UnsafePointer(inputs[1].pointer.assumingMemoryBound(to: Int32.self)), w: output.pointer,
-          counts: counts.pointer.assumingMemoryBound(to: Int32.self), least: least.pointer)
-        let counting = unsafe withUnsafePointer(to: job) { unsafe temper_jaccard_count($0) }
-        let block = Int(TEMPER_JACCARD_BLOCK)
-        workers.run((classes + block - 1) / block) { piece, worker in
-          unsafe withUnsafePointer(to: job) {
-            unsafe temper_jaccard_weights(
-              $0, counting, Int64(piece), Int64(piece + 1), scratch.base + room * worker)
+          counts: counts.pointer.assumingMemoryBound(to: Int32.self), least: least.pointer,
+          found: found.pointer.assumingMemoryBound(to: Int32.self),
+          starts: starts.pointer.assumingMemoryBound(to: Int64.self), list: nil)
+        let counting = unsafe temper_jaccard_count(&job)
+        /// Calls `body` with ranges of about `size` things out of `count`.
+        func inPieces(
+          _ count: Int, _ size: Int, _ body: (UnsafePointer<temper_jaccard_job>, Int64, Int64, Int) -> Void
+        ) {
+          let constant = unsafe job
+          workers.run((count + size - 1) / size) { piece, worker in
+            unsafe withUnsafePointer(to: constant) {
+              unsafe body($0, Int64(piece * size), Int64(min((piece + 1) * size, count)), worker)
+            }
           }
+        }
+        let rows = max((1 << 16) / max(classes, 1), 1)
+        unsafe inPieces(samples, rows) { job, begin, end, _ in unsafe temper_jaccard_find(job, begin, end) }
+        let list = try Storage(byteCount: max(Int(unsafe temper_jaccard_starts(&job)), 1) * 4)
+        unsafe job.list = list.base.assumingMemoryBound(to: Int32.self)
+        unsafe temper_jaccard_list(&job)
+        unsafe inPieces(samples, rows) { job, begin, end, _ in unsafe temper_jaccard_clear(job, counting, begin, end) }
+        var longest: Int64 = 0
+        for c in 0..<classes { longest = unsafe max(longest, job.starts[c + 1] - job.starts[c]) }
+        let room = (temper_jaccard_scratch(longest) + 63) & ~63
+        let scratch = try Storage(byteCount: room * workers.count)
+        unsafe inPieces(classes, max(classes / 64, 1)) { job, begin, end, worker in
+          unsafe temper_jaccard_weigh(job, counting, begin, end, scratch.base + room * worker)
         }
       }
     }

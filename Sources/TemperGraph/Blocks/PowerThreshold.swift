@@ -2,14 +2,15 @@ import TemperCore
 import TemperKernels
 
 extension Expression {
-  /// x - max x for rows x (..., D), and the threshold t of each, (..., 1), with sum_i u_i^(1/s) = 1, u_i = max(0, s (z_i - t)),
-  /// z = x - max x. s = 1 is that of sparsemax, 1/2 of entmax15; below 0 it is that of the heavy-tailed exponential. It has
-  /// derivatives of the first and second order by z, and by s if that is an expression of an input. max x, which
-  /// whatever is made of z - t does not depend on, counts as a constant.
-  package func powerThreshold(_ s: Expression) -> (shifted: Expression, threshold: Expression) {
+  /// x - max x for rows x (..., D), and the threshold t of each, (..., 1), with sum_i u_i^(1/s) = 1,
+  /// u_i = max(0, s (z_i - t)), z = x - max x. s = 1 is that of sparsemax, 1/2 of entmax15; below 0 it is that of the
+  /// heavy-tailed exponential. It has derivatives of the first and second order by z, and by s if that is an expression
+  /// of an input. max x, which whatever is made of z - t does not depend on, counts as a constant. For s above 0 also,
+  /// without derivatives, the largest p . z + H(p) of entmax_loss.
+  package func powerThreshold(_ s: Expression) -> (shifted: Expression, threshold: Expression, conjugate: Expression) {
     let found = Expression.custom(Expression.powerRoot, [self, s.reshaped([1])])
     let (root, z) = (found[0], self - found[1].withSlopes([]))
-    if let error = root.error { return (root, .invalid(error)) }
+    if let error = root.error { return (root, .invalid(error), root) }
     func slopes(_ threshold: Expression) -> [(by: Expression, slope: Expression)] {
       let powers = z.powers(s, above: threshold)
       let whole = powers.slope.sum()
@@ -20,7 +21,7 @@ extension Expression {
       return slopes
     }
     // The slope's own derivative takes a threshold that has one.
-    return (z, root.withSlopes(slopes(root.withSlopes(slopes(root)))))
+    return (z, root.withSlopes(slopes(root.withSlopes(slopes(root)))), found[2])
   }
 
   /// u = s (x - t) where that is above 0, 1 elsewhere; u^(1/s) and u^(1/s - 1), 0 elsewhere.
@@ -70,7 +71,11 @@ extension Expression {
         let isLow = sum .> 1
         (low, high) = (.select(isLow, middle, low), .select(isLow, high, middle))
       }
-      return [0.5 * (low + high), top]
+      let threshold = 0.5 * (low + high), u = s * (z - threshold)
+      let (isIn, none) = (not(u .<= 0), Expression.constant(0))
+      let p = Expression.select(isIn, exp(log(.select(isIn, u, .constant(1))) / s), none)
+      let raised = (p * .select(isIn, z, none)).sum()
+      return [threshold, top, raised + (p - p * .select(isIn, u, none)).sum() / (s + TemperGraph.square(s))]
     },
     prepare: { (type, workers) throws(TemperError) in
       { (x, outputs) throws(TemperError) in
@@ -79,12 +84,13 @@ extension Expression {
         guard shape.count > 0 else { return }
         let rows = shape.count
         let (output, largest) = (try outputs[0].orZeros(shape, type), try outputs[1].orZeros(shape, type))
+        let conjugate = outputs.count > 2 ? outputs[2] : nil
         let step = max((1 << 15) / columns / 64 * 64, 1)
         workers.run((rows + step - 1) / step) { piece, _ in
           var job = unsafe temper_threshold_job(
             element: type == .float64 ? TEMPER_ELEMENT_F64 : TEMPER_ELEMENT_F32, variant: TEMPER_VARIANT_BEST,
             classes: Int64(columns), s: s, logits: UnsafeRawPointer(x[0].pointer), row_stride: Int64(columns),
-            out: output.pointer, largest: largest.pointer)
+            out: output.pointer, largest: largest.pointer, conjugate: conjugate?.pointer)
           unsafe temper_threshold(&job, Int64(piece * step), Int64(min((piece + 1) * step, rows)))
         }
       }

@@ -4,14 +4,26 @@
 
 #include "../clones.h"
 
+// What is short takes longer to call than to copy.
+enum { SHORT_LEAST = 16, SHORT_MOST = 64 };
+
+static inline void copy_short(char *to, const char *from, size_t bytes) {
+  for (size_t k = 0; k + SHORT_LEAST < bytes; k += SHORT_LEAST) memcpy(to + k, from + k, SHORT_LEAST);
+  memcpy(to + bytes - SHORT_LEAST, from + bytes - SHORT_LEAST, SHORT_LEAST);
+}
+
 void temper_gather_rows(const void *table, int64_t table_rows, int64_t table_row_bytes, const int32_t *indices,
                         void *out, size_t row_bytes, int64_t begin, int64_t end) {
+  const bool is_short = row_bytes >= SHORT_LEAST && row_bytes <= SHORT_MOST;
   for (int64_t i = begin; i < end; ++i) {
     char *to = (char *)out + i * (int64_t)row_bytes;
-    if (indices[i] >= 0 && indices[i] < table_rows)
-      memcpy(to, (const char *)table + indices[i] * table_row_bytes, row_bytes);
-    else
+    const char *from = (const char *)table + indices[i] * table_row_bytes;
+    if (indices[i] < 0 || indices[i] >= table_rows)
       memset(to, 0, row_bytes);
+    else if (is_short)
+      copy_short(to, from, row_bytes);
+    else
+      memcpy(to, from, row_bytes);
   }
 }
 

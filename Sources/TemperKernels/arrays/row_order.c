@@ -47,36 +47,43 @@ KEY(double, uint64_t, key_f64)
 
 enum { INSERTION_MAX = 48, DIGITS = 256 };
 
-static void insertion_sort(item *items, int64_t count) {
-  for (int64_t i = 1; i < count; ++i) {
-    const item x = items[i];
-    int64_t j = i;
-    for (; j > 0 && items[j - 1].key > x.key; --j) items[j] = items[j - 1];
-    items[j] = x;
-  }
-}
-
 // By one byte of the key after the other, lowest first, each pass stable; bytes that all keys share take no pass.
 // Returns where the sorted items are.
-static item *radix_sort(item *items, item *other, int64_t count, int bytes) {
-  uint32_t counts[8][DIGITS] = {{0}};
-  for (int64_t i = 0; i < count; ++i)
-    for (int b = 0; b < bytes; ++b) ++counts[b][items[i].key >> 8 * b & 0xFF];
-  for (int b = 0; b < bytes; ++b) {
-    if (counts[b][items[0].key >> 8 * b & 0xFF] == count) continue;
-    uint32_t start = 0;
-    for (int digit = 0; digit < DIGITS; ++digit) {
-      const uint32_t n = counts[b][digit];
-      counts[b][digit] = start;
-      start += n;
-    }
-    for (int64_t i = 0; i < count; ++i) other[counts[b][items[i].key >> 8 * b & 0xFF]++] = items[i];
-    item *t = items;
-    items = other;
-    other = t;
+#define SORT(ITEM, name, KEY_OF, BYTES)                                                                   \
+  static ITEM *name(ITEM *items, ITEM *other, int64_t count) {                                            \
+    if (count <= INSERTION_MAX) {                                                                         \
+      for (int64_t i = 1; i < count; ++i) {                                                               \
+        const ITEM x = items[i];                                                                          \
+        int64_t j = i;                                                                                    \
+        for (; j > 0 && KEY_OF(items[j - 1]) > KEY_OF(x); --j) items[j] = items[j - 1];                   \
+        items[j] = x;                                                                                     \
+      }                                                                                                   \
+      return items;                                                                                       \
+    }                                                                                                     \
+    uint32_t counts[BYTES][DIGITS] = {{0}};                                                               \
+    for (int64_t i = 0; i < count; ++i)                                                                   \
+      for (int b = 0; b < BYTES; ++b) ++counts[b][KEY_OF(items[i]) >> 8 * b & 0xFF];                      \
+    for (int b = 0; b < BYTES; ++b) {                                                                     \
+      if (counts[b][KEY_OF(items[0]) >> 8 * b & 0xFF] == count) continue;                                 \
+      uint32_t start = 0;                                                                                 \
+      for (int digit = 0; digit < DIGITS; ++digit) {                                                      \
+        const uint32_t n = counts[b][digit];                                                              \
+        counts[b][digit] = start;                                                                         \
+        start += n;                                                                                       \
+      }                                                                                                   \
+      for (int64_t i = 0; i < count; ++i) other[counts[b][KEY_OF(items[i]) >> 8 * b & 0xFF]++] = items[i]; \
+      ITEM *t = items;                                                                                    \
+      items = other;                                                                                      \
+      other = t;                                                                                          \
+    }                                                                                                     \
+    return items;                                                                                         \
   }
-  return items;
-}
+
+// A float's key and its column are one number.
+#define PACKED_KEY(item) ((item) >> 32)
+#define ITEM_KEY(item) ((item).key)
+SORT(uint64_t, sort_packed, PACKED_KEY, 4)
+SORT(item, sort_items, ITEM_KEY, 8)
 
 size_t temper_sort_scratch(int64_t columns) { return 2 * (size_t)columns * sizeof(item); }
 
@@ -84,20 +91,23 @@ void temper_sort_rows(temper_element element, bool descending, const void *in, i
                       int32_t *indices, int64_t columns, int64_t row_begin, int64_t row_end, void *scratch) {
   if (columns == 0) return;
   const bool single = element == TEMPER_ELEMENT_F32;
+  uint64_t *packed = scratch;
+  item *items = scratch;
   for (int64_t r = row_begin; r < row_end; ++r) {
     const float *row_f32 = (const float *)in + r * in_row_stride;
     const double *row_f64 = (const double *)in + r * in_row_stride;
-    item *items = scratch;
     for (int64_t c = 0; c < columns; ++c)
-      items[c] = (item){single ? key_f32(row_f32[c], descending) : key_f64(row_f64[c], descending), (uint32_t)c};
-    if (columns <= INSERTION_MAX)
-      insertion_sort(items, columns);
-    else
-      items = radix_sort(items, items + columns, columns, single ? 4 : 8);
+      if (single)
+        packed[c] = (uint64_t)key_f32(row_f32[c], descending) << 32 | (uint32_t)c;
+      else
+        items[c] = (item){key_f64(row_f64[c], descending), (uint32_t)c};
+    const uint64_t *sorted = single ? sort_packed(packed, packed + columns, columns) : NULL;
+    const item *sorted_items = single ? NULL : sort_items(items, items + columns, columns);
     for (int64_t c = 0; c < columns; ++c) {
-      if (indices) indices[r * columns + c] = (int32_t)items[c].column;
-      if (values && single) ((float *)values)[r * columns + c] = row_f32[items[c].column];
-      if (values && !single) ((double *)values)[r * columns + c] = row_f64[items[c].column];
+      const uint32_t column = single ? (uint32_t)sorted[c] : sorted_items[c].column;
+      if (indices) indices[r * columns + c] = (int32_t)column;
+      if (values && single) ((float *)values)[r * columns + c] = row_f32[column];
+      if (values && !single) ((double *)values)[r * columns + c] = row_f64[column];
     }
   }
 }

@@ -1,4 +1,4 @@
-// The largest probabilities of a softmax, and the thresholds of entmax.
+// The largest probabilities of a softmax, its sums over a batch, and the thresholds of entmax.
 #ifndef TEMPER_SOFTMAX_H
 #define TEMPER_SOFTMAX_H
 
@@ -35,9 +35,23 @@ typedef struct temper_threshold_job {
   const void *logits;
   int64_t row_stride;
   void *out, *largest;  // t and max x, one for each row
+  void *conjugate;      // or NULL: where s > 0, sum_i p_i (x_i - max x) + (p_i - p_i u_i) / (s + s^2), p = u^(1/s)
 } temper_threshold_job;
 
 // Does the rows [begin, end).
 void temper_threshold(const temper_threshold_job *job, int64_t begin, int64_t end);
+
+// The sums over some rows of their softmax.
+typedef struct temper_batch_softmax_job {
+  temper_element element;
+  temper_variant variant;
+  int64_t classes;       // at least 1
+  const void *logits;    // dense
+  void *top, *log_sum;   // max x and log sum exp(x - max x), one for each row
+  void *sums, *scratch;  // `classes` elements each
+} temper_batch_softmax_job;
+
+// Does the rows [begin, end): `sums` are theirs.
+void temper_batch_softmax(const temper_batch_softmax_job *job, int64_t begin, int64_t end);
 
 #endif

@@ -140,17 +140,32 @@ INLINE bool still_moves(REAL step, REAL threshold, REAL least, REAL small) {
 
 static REAL least_step(int step) { return step == 0 ? -C(INFINITY) : 0; }
 
+// Which of TOGETHER entries less `largest` are above -reach, a bit each.
+static uint64_t bits_of_near(const REAL *x, REAL largest, REAL reach) {
+  typedef bool truths __attribute__((ext_vector_type(LANES)));
+  uint64_t bits = 0;
+  for (int part = 0; part < TOGETHER / LANES; ++part) {
+    const truths near = __builtin_convertvector((lanes_at(x + part * LANES) - largest) > -reach, truths);
+    uint64_t some = 0;
+    __builtin_memcpy(&some, &near, (LANES + 7) / 8);
+    bits |= (some & (((uint64_t)1 << LANES) - 1)) << (part * LANES);
+  }
+  return bits;
+}
+
 // The entries x - largest that can be above any threshold, or -1 if they are more than `room`.
 static int64_t near_largest(const REAL *x, REAL largest, REAL reach, REAL *near, int64_t room, int64_t n) {
-  int64_t count = 0;
-  for (int64_t begin = 0; begin < n; begin += TOGETHER) {
-    const int64_t length = n - begin < TOGETHER ? n - begin : TOGETHER;
-    if (!(max_of_row(x + begin, length) - largest > -reach)) continue;
-    if (count + length > room) return -1;
-    for (int64_t i = 0; i < length; ++i) {
-      near[count] = x[begin + i] - largest;
-      count += near[count] > -reach;
-    }
+  int64_t count = 0, begin = 0;
+  for (; begin + TOGETHER <= n; begin += TOGETHER) {
+    uint64_t bits = bits_of_near(x + begin, largest, reach);
+    if (bits == 0) continue;
+    if (count + TOGETHER > room) return -1;
+    for (; bits; bits &= bits - 1) near[count++] = x[begin + __builtin_ctzll(bits)] - largest;
+  }
+  if (count + n - begin > room) return -1;
+  for (; begin < n; ++begin) {
+    near[count] = x[begin] - largest;
+    count += near[count] > -reach;
   }
   return count;
 }
@@ -196,6 +211,46 @@ static power_law law_of(double s) {
   return law;
 }
 
+// What an entry adds to sum_i p_i z_i and to sum_i p_i - p_i u_i, p = u^(1/s).
+INLINE void add_entropy(REAL z, REAL threshold, const power_law *law, int form, REAL *value, REAL *rest) {
+  const REAL u = law->s * (z - threshold), p = power_terms_of(z, threshold, law, form).value;
+  *value += u <= 0 ? 0 : p * z;  // NaN stays
+  *rest += u <= 0 ? 0 : p - p * u;
+}
+
+// The largest p . z + H(p) over all distributions, where p is.
+INLINE REAL conjugate_of(REAL value, REAL rest, REAL s) { return value + rest / (s + s * s); }
+
+INLINE REAL sum_conjugate(const REAL *x, REAL largest, REAL threshold, const power_law *law, int64_t n, int form) {
+#pragma clang fp reassociate(on)
+  REAL value = 0, rest = 0;
+#pragma clang loop vectorize(assume_safety)
+  for (int64_t i = 0; i < n; ++i) add_entropy(x[i] - largest, threshold, law, form, &value, &rest);
+  return conjugate_of(value, rest, law->s);
+}
+
+static REAL row_conjugate(const REAL *x, REAL largest, REAL threshold, const power_law *law, int64_t n) {
+  return form_of(law) == POWER_UP_WHOLE ? sum_conjugate(x, largest, threshold, law, n, POWER_UP_WHOLE)
+                                        : sum_conjugate(x, largest, threshold, law, n, POWER_UP);
+}
+
+INLINE void sum_conjugates(const REAL *z, const REAL *threshold, const power_law *law, int64_t n, int form,
+                           REAL *value) {
+  REAL rest[TOGETHER] = {0};
+  for (int r = 0; r < TOGETHER; ++r) value[r] = 0;
+  for (int64_t c = 0; c < n; ++c, z += TOGETHER)
+#pragma clang loop vectorize(assume_safety)
+    for (int r = 0; r < TOGETHER; ++r) add_entropy(z[r], threshold[r], law, form, &value[r], &rest[r]);
+  for (int r = 0; r < TOGETHER; ++r) value[r] = conjugate_of(value[r], rest[r], law->s);
+}
+
+static void column_conjugates(const REAL *z, const REAL *threshold, const power_law *law, int64_t n, REAL *value) {
+  if (form_of(law) == POWER_UP_WHOLE)
+    sum_conjugates(z, threshold, law, n, POWER_UP_WHOLE, value);
+  else
+    sum_conjugates(z, threshold, law, n, POWER_UP, value);
+}
+
 void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, int64_t end) {
   const int64_t classes = job->classes;
   const power_law law = law_of(job->s);
@@ -206,6 +261,7 @@ void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, i
   for (int64_t row = begin, rows; row < end; row += rows) {
     const REAL *x = (const REAL *)job->logits + row * job->row_stride;
     REAL *out = (REAL *)job->out + row, *tops = (REAL *)job->largest + row;
+    REAL *conjugate = job->conjugate ? (REAL *)job->conjugate + row : NULL;
     rows = classes > FEW || law.s > 1 ? 1 : end - row < TOGETHER ? end - row : TOGETHER;
     if (rows == 1) {
       const REAL top = tops[0] = max_of_row(x, classes);
@@ -220,7 +276,12 @@ void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, i
         const int64_t near = near_largest(x, top, -one, few, FEW * TOGETHER, classes);
         out[0] = near < 0 ? threshold_of_row(x, top, one, one, &law, classes)
                           : threshold_of_row(few, 0, one, one, &law, near);
+        if (conjugate && near >= 0) {
+          *conjugate = row_conjugate(few, 0, out[0], &law, near);
+          continue;
+        }
       }
+      if (conjugate) *conjugate = row_conjugate(x, top, out[0], &law, classes);
       continue;
     }
     to_columns(few, TOGETHER, x, job->row_stride, rows, classes);
@@ -244,9 +305,11 @@ void VARIANT(temper_threshold)(const temper_threshold_job *job, int64_t begin, i
         moves |= (r < rows) & still_moves(moved, threshold[r], least, small);
       }
     }
+    if (conjugate) column_conjugates(few, threshold, &law, classes, value);
     for (int64_t r = 0; r < rows; ++r) {
       out[r] = threshold[r];
       tops[r] = largest[r];
+      if (conjugate) conjugate[r] = value[r];
     }
   }
 }

@@ -60,3 +60,4 @@ DEFINE_ROW_PROGRAM_SWEEP(f64)
 
 DEFINE_KERNEL(temper_softmax_topk, temper_softmax_topk_job)
 DEFINE_KERNEL(temper_threshold, temper_threshold_job)
+DEFINE_KERNEL(temper_batch_softmax, temper_batch_softmax_job)

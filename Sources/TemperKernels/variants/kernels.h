@@ -33,6 +33,7 @@
 #include "../row_program/sweep.h"
 #include "../rows/softmax_topk_kernel.h"
 #include "../rows/threshold_kernel.h"
+#include "../rows/batch_softmax_kernel.h"
 // clang-format on
 
 #ifdef TARGET

@@ -120,7 +120,7 @@ extension Expression {
     }
     // p = u^(-1 / (t - 1)), u = 1 + (t - 1) (n - z).
     let s = 1 - t
-    let (z, threshold) = powerThreshold(.constant(s))
+    let (z, threshold, _) = powerThreshold(.constant(s))
     let u = s * (z - threshold)
     return (TemperGraph.log(u) / s, { u.power($0 / s) })
   }

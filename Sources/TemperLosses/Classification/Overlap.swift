@@ -17,9 +17,11 @@ extension Losses {
     inputs: [.logits, .classIds(alone: "the overlap is one of sets of samples")],
     properties: ["batch", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
+      // With errors e and their weights w the sum of e w is that of p s and of w at the targets, where s = -w; else
+      // s = w. It is written out so that p, which is stored for its order, is all that slopes are made of.
       let p = x.probabilities
-      let errors = abs(Expression.oneHot(x.targets, columns: x.classes) - p)
-      let weights = p.jaccardWeights(x.targets, ofAllClasses: x.text("classes") == "all")
-      return (errors * weights).sumAll().reshaped([1, 1])
+      let s = p.jaccardSlopes(x.targets, ofAllClasses: x.text("classes") == "all")
+      let mean = (p * s).sum()
+      return (mean - s.pick(x.targets)).withSlopes([(by: x.logits, slope: p * (s - mean))]).sumAll().reshaped([1, 1])
     })
 }

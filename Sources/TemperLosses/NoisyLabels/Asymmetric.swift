@@ -22,7 +22,9 @@ extension Losses {
     ]
   ) { x, probability in
     let (a, p) = (x.real("a"), x.real("p"))
-    return (pow(a - probability, p) - pow(.constant(a - 1), p)) / p
+    // The slope's power is enough for both: u^p = u u^(p - 1). u is above 0, but for rounding.
+    let u = a - probability, power = pow(maximum(u, 1e-30), p - 1)
+    return ((u * power - pow(.constant(a - 1), p)) / p).withSlopes([(by: probability, slope: -power)])
   }
 
   /// exp(-p_y / a).
@@ -41,6 +43,9 @@ extension Losses {
         "Zhou, Liu, Jiang, Gao and Ji", 2021, "Asymmetric Loss Functions for Learning with Noisy Labels",
         arXiv: "2106.03110"),
       parameters: parameters, inputs: [.logits, .targets], properties: ["smooth", "shift_invariant", "nonnegative"],
-      implementation: .loss { x in x.expectation(value(x, x.probabilities)) })
+      implementation: .loss { x in
+        x.targets.kind == .index
+          ? value(x, x.probabilities.pick(x.targets)) : x.expectation(value(x, x.probabilities))
+      })
   }
 }

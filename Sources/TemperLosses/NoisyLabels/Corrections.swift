@@ -17,24 +17,27 @@ extension Losses {
         let noisy = (x.logits.expanded(1) + log(into)).logSumExp(where: into .> 0).squeezed()
         return x.expectation(x.logits.logSumExp() - noisy)
       }
-      let rows = x["transition"].transposed.gatherRows(x.targets).reshaped(x.logits.shape)
-      return x.logits.logSumExp() - (x.logits + log(rows)).logSumExp(where: rows .> 0)
+      // The logarithms of the matrix or of what the samples take of it: whichever are fewer.
+      let isTable = x.logits.shape[0] > x.classes
+      let into = x["transition"].transposed
+      let taken = (isTable ? log(into) : into).gatherRows(x.targets).reshaped(x.logits.shape)
+      let logarithms = isTable ? taken : log(taken)
+      return x.logits.logSumExp() - (x.logits + logarithms).logSumExp(where: logarithms .> -.infinity)
     })
 
-  /// sum_j (T^-1)[y, j] CE(z, j); probabilities t as targets: sum_j (t T^-1)_j CE(z, j), with T^-1 = (T^T T)^-1 T^T.
+  /// sum_j (T^-1)[y, j] CE(z, j); probabilities t as targets: sum_j (t T^-1)_j CE(z, j).
   static let backwardCorrection = Method(
     "backward_correction", kind: .loss, area: "noisy-labels",
     summary: "Cross-entropy made unbiased by the inverse of a transition matrix.", reference: patrini,
     inputs: [.logits, .targets, .transition], properties: ["smooth", "shift_invariant"],
     implementation: .loss { x in
-      let t = x["transition"]
-      let inverse = Expression.matmul(
-        Expression.matmul(t, t, transposeA: true).inverse(), t, transposeB: true
-      ).stopGradient
+      let inverse = x["transition"].inverted
       let weights =
         x.targets.kind == .index
         ? inverse.gatherRows(x.targets).reshaped(x.logits.shape) : Expression.matmul(x.targets, inverse)
-      return -(weights * x.logProbabilities).sum()
+      // Weights and logits less their maximum are at hand before the sum of the exponentials is.
+      let (shifted, logSum) = x.logits.shiftedWithLogSum()
+      return weights.sum() * logSum - (weights * shifted).sum()
     })
 
   /// sum_{k = 1..order} (1 - p_y)^k / k: the Taylor series of -log p_y.

@@ -52,9 +52,11 @@ extension Formula {
 
   /// The sum of `presentLogProbabilities`.
   var sumOfLogProbabilities: Expression {
-    let (shifted, logSum) = logits.shiftedWithLogSum()
+    let (top, logSum) = (logits.maximum().stopGradient, logits.shiftedWithLogSum().logSum)
     let isAbsent = isAbsent
-    return Expression.select(isAbsent, .constant(0), shifted).sum() - (Double(classes) - isAbsent.sum()) * logSum
+    // Chosen before the maximum is taken off: in one sweep without a store.
+    let shifted = Expression.select(isAbsent, top, logits) - top
+    return shifted.sum() - (Double(classes) - isAbsent.sum()) * logSum
   }
 
   /// A loss over its sum for all classes as target, which may be given.

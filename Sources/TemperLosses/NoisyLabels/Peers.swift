@@ -49,8 +49,17 @@ extension Losses {
     parameters: [.real("eps", 0.001, in: .positive, "Keeps batches without one of the classes finite.")],
     inputs: [.logits, .targets], properties: ["batch", "shift_invariant"],
     implementation: .loss { x in
-      let joint = x.sumsByTarget(x.probabilities) / Double(x.logits.shape[0])
-      return -log(abs(joint.determinant()) + x.real("eps"))
+      let (p, samples) = (x.probabilities, Double(x.logits.shape[0]))
+      let sums = x.sumsByTarget(p)
+      let value = -log(abs((sums / samples).determinant()) + x.real("eps"))
+      // Written out, so that p, which is stored for its sums, is all that slopes are made of.
+      let bySums: Expression
+      do throws(TemperError) {
+        bySums = try Differentiate.gradients(of: value, withRespectTo: [sums])[0]
+      } catch { return .invalid(error) }
+      let rows = x.targets.kind == .index ? bySums.gatherRows(x.targets) : .matmul(x.targets, bySums)
+      let along = p * rows.reshaped(x.logits.shape)
+      return value.withSlopes([(by: x.logits, slope: along - p * along.sum())])
     })
 
   /// KL(t || p) + alpha KL(q || mean p) + beta H(p): labels are updated from predictions, which must neither all become
@@ -73,21 +82,34 @@ extension Losses {
     ],
     properties: ["smooth", "shift_invariant", "nonnegative"],
     implementation: .loss { x in
-      let (n, classes, logp) = (x.logits.shape[0], x.classes, x.logProbabilities)
+      let (n, classes, z) = (x.logits.shape[0], x.classes, x.logits)
       let priors =
         x.has("class_priors")
         ? x["class_priors"].reshaped([1, classes]) : .constant(1 / Double(classes), [1, classes])
-      // log of the mean probability of each class, over samples.
-      let top = maximum(logp.maximum(axis: 0), -1e30).stopGradient
-      let means = top + log(exp(logp - top).sum(axis: 0) / Double(n))
       func times(_ p: Expression, _ logarithm: Expression) -> Expression {
         p * .select(p .== 0, .constant(0), logarithm)
       }
       func ownLog(_ p: Expression) -> Expression { log(.select(p .== 0, .constant(1), p)) }
-      let spread = times(priors, ownLog(priors) - means).sumAll()
-      let divergence =
-        x.targets.kind == .index ? x.crossEntropy : times(x.targets, ownLog(x.targets) - logp).sum()
-      return divergence + x.real("alpha") * spread - x.real("beta") * times(x.probabilities, logp).sum()
+      let batch = z.batchSoftmax(), logMeans = batch.peak + batch.rest
+      // p over its mean takes the one exponential, p is their product: neither overflows.
+      let logp = z - batch.top - batch.logSum, means = exp(logMeans)
+      let share = exp(logp - batch.peak - maximum(batch.rest, -1e30)), p = share * means
+      // Where p is 0, p log p is.
+      let finite = maximum(logp, -1e30)
+      let (weight, decided) = ((priors * share).sum(), (p * finite).sum())
+      let spread = times(priors, ownLog(priors) - logMeans).sumAll()
+        .withSlopes([(by: z, slope: share * (means * (weight / Double(n)) - priors / Double(n)))])
+      let beta = x.real("beta")
+      guard x.targets.kind == .index else {
+        let divergence = times(x.targets, ownLog(x.targets) - x.logProbabilities).sum()
+        let entropy = decided.withSlopes([(by: z, slope: share * (means * (finite - decided)))])
+        return divergence + x.real("alpha") * spread - beta * entropy
+      }
+      let target = Expression.place(.constant(-1, x.targets.shape), at: x.targets, columns: classes)
+      let ofSample = (-logp.pick(x.targets) - beta * decided).withSlopes([
+        (by: z, slope: share * (means * ((1 + beta * decided) - beta * finite))), (by: z, slope: target),
+      ])
+      return ofSample + x.real("alpha") * spread
     })
 }
 

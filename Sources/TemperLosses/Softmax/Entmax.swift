@@ -102,7 +102,7 @@ extension Expression {
   /// Entmax along the last axis, and where it is above 0.
   func entmax(_ alpha: Expression) -> (probabilities: Expression, isIn: Expression) {
     let s = alpha - 1
-    let (z, threshold) = powerThreshold(s)
+    let (z, threshold, _) = powerThreshold(s)
     let powers = z.powers(s, above: threshold)
     return (powers.value, powers.isIn)
   }
@@ -111,23 +111,21 @@ extension Expression {
   /// of the entropy H.
   func entmaxConjugate(_ alpha: Expression) -> (value: Expression, shifted: Expression) {
     let s = alpha - 1
-    let (z, threshold) = powerThreshold(s)
+    let (z, threshold, value) = powerThreshold(s)
     // What is below the threshold counts as the threshold: p = 0.
-    let raised = TemperGraph.maximum(z, threshold)
-    var (base, p) = (s * (raised - threshold), Expression.constant(0))
-    if let constant = s.constantValue, constant == 1 || constant == 0.5 {
-      p = base.power(1 / constant)
-    } else {
-      (base, p, _, _) = z.powers(s, above: threshold)
+    let above = TemperGraph.maximum(z, threshold) - threshold
+    var (base, p) = (above, above)
+    switch s.constantValue {
+    case 1: break
+    case 0.5: p = 0.25 * square(above)
+    default: (base, p, _, _) = z.powers(s, above: threshold)
     }
-    // p^alpha = p u
-    let (sum, powers) = (p.sum(), (p * base).sum())
-    let value = (p * raised).sum() + (sum - powers) / (alpha * s)
     var slopes = [(by: self, slope: p)]
     if alpha.constantValue == nil {
-      let logarithms = (p * base * TemperGraph.log(base)).sum() / s
+      // p^alpha = p u
+      let entropy = (p - p * base).sum(), logarithms = (p * base * TemperGraph.log(base)).sum() / s
       let area = alpha * s
-      slopes.append((by: alpha, slope: -logarithms / area - (sum - powers) * (2 * alpha - 1) / square(area)))
+      slopes.append((by: alpha, slope: -logarithms / area - entropy * (2 * alpha - 1) / square(area)))
     }
     return (value.withSlopes(slopes), z)
   }

@@ -141,9 +141,10 @@ extension Losses {
     implementation: .loss { x in
       let z = x.logits
       let isUp = z .>= 0
-      let distance = Expression.select(isUp, z, -z)
-      let logarithm = log1p(distance)
-      let sum = Expression.select(isUp, 1 + distance, 1 / (1 + distance)).sum()
+      let logarithm = log1p(.select(isUp, z, -z))
+      // s(z) = max(z, 0) + b, b = 1 / (1 - min(z, 0)), which is 1 above 0: there and below its slope is b^2.
+      let b = reciprocal(1 - minimum(z, 0))
+      let sum = (TemperGraph.maximum(z, 0) + b).sum().withSlopes([(by: z, slope: square(b))])
       return log(sum) - x.expectation(.select(isUp, logarithm, -logarithm))
     })
 
