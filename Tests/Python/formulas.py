@@ -15,10 +15,12 @@ import samples
 import temper
 
 ALL = {}
+DRAWN = object()
 
 
 def formula(*names, **ranges):
-    """Registers a function as the formula of these methods. ranges: where a parameter is drawn from."""
+    """Registers a function as the formula of these methods. ranges: where a parameter is drawn from, or a list of the
+    values that it takes one after the other: those at which a formula takes another turn."""
 
     def add(function):
         for name in names:
@@ -106,9 +108,15 @@ def squared(x):
 
 
 def _draw(rng, entry, ranges):
-    """A number for a parameter, or None where it may be left out."""
-    if entry["optional"] and rng.random() < 0.4:
-        return None
+    """A number for a parameter: another than its default, where there is another."""
+    for _ in range(20):
+        value = _number(rng, entry, ranges)
+        if value != entry["default"]:
+            break
+    return value
+
+
+def _number(rng, entry, ranges):
     if entry["name"] in ranges:
         low, high = ranges[entry["name"]]
         value = rng.uniform(low, high)
@@ -128,13 +136,15 @@ def settings(record, ranges, rng):
             parts.append(entry["choices"])
         elif entry["type"] == "boolean":
             parts.append([False, True])
+        elif isinstance(ranges.get(entry["name"]), list):
+            parts.append(ranges[entry["name"]])
         else:
-            parts.append([None])
+            parts.append([DRAWN, None] if entry["optional"] else [DRAWN])
     for chosen in itertools.product(*parts):
         yield {
-            entry["name"]: choice if choice is not None else _draw(rng, entry, ranges)
+            entry["name"]: _draw(rng, entry, ranges) if choice is DRAWN else choice
             for entry, choice in zip(record["parameters"], chosen)
-            if choice is not None or ranges.get(entry["name"]) != ()
+            if choice is not DRAWN or ranges.get(entry["name"]) != ()
         }
 
 

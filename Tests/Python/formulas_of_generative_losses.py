@@ -99,7 +99,7 @@ def _(p, x, held):
     return (1 if x.weight is None else x.weight) * over_elements(p, (mixed - x.targets) ** 2)
 
 
-@formula("uncertainty_weighted_reward_loss", step=(1, 5), warmup_steps=(3, 9))
+@formula("uncertainty_weighted_reward_loss", step=(1, 5), warmup_steps=[0, 2, 9])
 def _(p, x, held):
     la, lb = log_softmax(x.predictions_a), log_softmax(x.predictions_b)
     u = p.u_scale * (np.exp(lb) * (lb - la)).sum(1)
@@ -107,7 +107,7 @@ def _(p, x, held):
     return g * cross_entropy(x.predictions_a, x.targets) * np.exp(-u) + u
 
 
-@formula("multi_head_min_loss", eps_relax=(0.05, 0.3), log_eps=(1e-3, 1e-2))
+@formula("multi_head_min_loss", eps_relax=[0, 0.2], log_eps=(1e-3, 1e-2))
 def _(p, x, held):
     y = x.predictions.reshape(*x.predictions.shape[:2], -1)
     t = x.targets.reshape(len(y), -1)

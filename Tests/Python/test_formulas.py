@@ -7,7 +7,9 @@ import formulas_of_comparisons  # noqa: F401  (registers)
 import formulas_of_generative_losses  # noqa: F401
 import formulas_of_losses  # noqa: F401
 import formulas_of_operators  # noqa: F401
+import formulas_of_pairs  # noqa: F401
 import formulas_of_robust_losses  # noqa: F401
+import formulas_of_scores  # noqa: F401
 
 
 @pytest.mark.parametrize("record, variant", formulas.cases(["loss"]))
