@@ -189,3 +189,26 @@ def check(record, variant, rng):
             found = (gradients[name] * direction).sum()
             assert found == pytest.approx(slope, rel=2e-5, abs=2e-6), (name, chosen)
     assert compared
+
+
+def check_ties(record, variant, rng):
+    """Values where numbers meet: every array of numbers in halves, so that thresholds are hit and scores are equal."""
+    function, _ = ALL[record["name"]]
+    arrays = samples.inputs(rng, record, variant)
+    for entry, form in variant:
+        name = entry["name"]
+        keys, array = {name, f"{record['name']}.{name}"}, arrays[name]
+        is_row = keys & samples.SIMPLEX or form["shape"][-1:] == ["C"] and np.allclose(array.sum(-1), 1)
+        if form["dtype"] != "float" or not form["shape"] or is_row or name == "uniforms":
+            continue
+        halves = np.round(2 * array) / 2
+        halves = np.clip(halves, 0, 1) if keys & samples.SHARES else halves
+        arrays[name] = np.maximum(halves, 0.5) if (array > 0).all() and not keys & samples.SHARES else halves
+    p, x = types.SimpleNamespace(**{entry["name"]: entry["default"] for entry in record["parameters"]}), Inputs(**arrays)
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of what a condition leaves out
+            expected = function(p, x, x)
+    except NotImplementedError:
+        return
+    make = temper.loss if record["kind"] == "loss" else temper.op
+    np.testing.assert_allclose(make(record["name"])(**arrays), expected, rtol=1e-8, atol=1e-9)

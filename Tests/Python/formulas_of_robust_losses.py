@@ -185,7 +185,7 @@ def _(p, x, held):
     return -(one * two).sum(1)
 
 
-@formula("gumbel_optimized_loss", clamp_min=(-3, -0.5), clamp_max=(0.5, 3), loss_max=(1, 3))
+@formula("gumbel_optimized_loss", clamp_min=(-0.8, -0.2), clamp_max=(0.2, 0.8), loss_max=(1, 3))
 def _(p, x, held):
     e = np.exp(-np.clip(x.logits, p.clamp_min, p.clamp_max))
     loss = x.targets * e - (1 - x.targets) * np.log(-np.expm1(-e))

@@ -20,3 +20,8 @@ def test_losses_are_what_their_pages_say(rng, record, variant):
 @pytest.mark.parametrize("record, variant", formulas.cases(["op", "activation"]))
 def test_operators_are_what_their_pages_say(rng, record, variant):
     formulas.check(record, variant, rng)
+
+
+@pytest.mark.parametrize("record, variant", formulas.cases(["loss", "op", "activation"]))
+def test_formulas_hold_where_numbers_meet(rng, record, variant):
+    formulas.check_ties(record, variant, rng)
