@@ -192,13 +192,17 @@ def check(record, variant, rng):
 
 
 def check_ties(record, variant, rng):
-    """Values where numbers meet: every array of numbers in halves, so that thresholds are hit and scores are equal."""
+    """Values where numbers meet: every array of numbers in halves, so that thresholds are hit and scores are equal, and
+    targets of which some classes have no share."""
     function, _ = ALL[record["name"]]
     arrays = samples.inputs(rng, record, variant)
     for entry, form in variant:
         name = entry["name"]
         keys, array = {name, f"{record['name']}.{name}"}, arrays[name]
         is_row = keys & samples.SIMPLEX or form["shape"][-1:] == ["C"] and np.allclose(array.sum(-1), 1)
+        if is_row and name.endswith("targets") and form["dtype"] == "float":
+            kept = np.where(array >= np.median(array, -1, keepdims=True), array, 0)
+            arrays[name] = kept / kept.sum(-1, keepdims=True)
         if form["dtype"] != "float" or not form["shape"] or is_row or name == "uniforms":
             continue
         halves = np.round(2 * array) / 2
