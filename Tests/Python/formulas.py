@@ -194,8 +194,22 @@ def check(record, variant, rng):
 def check_ties(record, variant, rng):
     """Values where numbers meet: every array of numbers in halves, so that thresholds are hit and scores are equal, and
     targets of which some classes have no share."""
-    function, _ = ALL[record["name"]]
-    arrays = samples.inputs(rng, record, variant)
+    function, ranges = ALL[record["name"]]
+    make = temper.loss if record["kind"] == "loss" else temper.op
+    defaults = {entry["name"]: entry["default"] for entry in record["parameters"]}
+    for chosen in settings(record, ranges, rng):
+        arrays = _in_halves(samples.inputs(rng, record, variant), record, variant)
+        p, x = types.SimpleNamespace(**{**defaults, **chosen}), Inputs(**arrays)
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of what a condition leaves out
+                expected = function(p, x, x)
+        except NotImplementedError:
+            continue
+        found = make(record["name"], **chosen)(**arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=str(chosen))
+
+
+def _in_halves(arrays, record, variant):
     for entry, form in variant:
         name = entry["name"]
         keys, array = {name, f"{record['name']}.{name}"}, arrays[name]
@@ -208,11 +222,4 @@ def check_ties(record, variant, rng):
         halves = np.round(2 * array) / 2
         halves = np.clip(halves, 0, 1) if keys & samples.SHARES else halves
         arrays[name] = np.maximum(halves, 0.5) if (array > 0).all() and not keys & samples.SHARES else halves
-    p, x = types.SimpleNamespace(**{entry["name"]: entry["default"] for entry in record["parameters"]}), Inputs(**arrays)
-    try:
-        with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of what a condition leaves out
-            expected = function(p, x, x)
-    except NotImplementedError:
-        return
-    make = temper.loss if record["kind"] == "loss" else temper.op
-    np.testing.assert_allclose(make(record["name"])(**arrays), expected, rtol=1e-8, atol=1e-9)
+    return arrays

@@ -11,7 +11,7 @@ from formulas import by_sample, cross_entropy, formula, log_softmax, one_hot, ov
 def _(p, x, held):
     snr = x.alpha_bar / (1 - x.alpha_bar)
     weight = {
-        "p2": 1 / (p.k + snr) ** p.gamma, "simple": 1 + 0 * snr, "snr": snr, "truncated_snr": np.maximum(snr, 1),
+        "p2": 1 / (p.k + snr) ** p.gamma, "simple": np.ones_like(snr), "snr": snr, "truncated_snr": np.maximum(snr, 1),
         "min_snr": np.minimum(snr, 5),
     }[p.weighting]  # fmt: skip
     return weight * over_elements(p, (x.noise - x.predictions) ** 2)

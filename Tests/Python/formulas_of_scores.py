@@ -24,7 +24,7 @@ def expected(x, values):
 
 
 def kl(p, q):
-    return (p * np.log(p / q)).sum(1)
+    return (p * np.log(np.where(p > 0, p, 1) / q)).sum(1)
 
 
 @formula("brier")
