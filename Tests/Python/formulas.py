@@ -15,10 +15,12 @@ import samples
 import temper
 
 ALL = {}
+DRAWN = object()
 
 
 def formula(*names, **ranges):
-    """Registers a function as the formula of these methods. ranges: where a parameter is drawn from."""
+    """Registers a function as the formula of these methods. ranges: where a parameter is drawn from, or a list of the
+    values that it takes one after the other: those at which a formula takes another turn."""
 
     def add(function):
         for name in names:
@@ -106,9 +108,15 @@ def squared(x):
 
 
 def _draw(rng, entry, ranges):
-    """A number for a parameter, or None where it may be left out."""
-    if entry["optional"] and rng.random() < 0.4:
-        return None
+    """A number for a parameter: another than its default, where there is another."""
+    for _ in range(20):
+        value = _number(rng, entry, ranges)
+        if value != entry["default"]:
+            break
+    return value
+
+
+def _number(rng, entry, ranges):
     if entry["name"] in ranges:
         low, high = ranges[entry["name"]]
         value = rng.uniform(low, high)
@@ -128,13 +136,15 @@ def settings(record, ranges, rng):
             parts.append(entry["choices"])
         elif entry["type"] == "boolean":
             parts.append([False, True])
+        elif isinstance(ranges.get(entry["name"]), list):
+            parts.append(ranges[entry["name"]])
         else:
-            parts.append([None])
+            parts.append([DRAWN, None] if entry["optional"] else [DRAWN])
     for chosen in itertools.product(*parts):
         yield {
-            entry["name"]: choice if choice is not None else _draw(rng, entry, ranges)
+            entry["name"]: _draw(rng, entry, ranges) if choice is DRAWN else choice
             for entry, choice in zip(record["parameters"], chosen)
-            if choice is not None or ranges.get(entry["name"]) != ()
+            if choice is not DRAWN or ranges.get(entry["name"]) != ()
         }
 
 
@@ -179,3 +189,37 @@ def check(record, variant, rng):
             found = (gradients[name] * direction).sum()
             assert found == pytest.approx(slope, rel=2e-5, abs=2e-6), (name, chosen)
     assert compared
+
+
+def check_ties(record, variant, rng):
+    """Values where numbers meet: every array of numbers in halves, so that thresholds are hit and scores are equal, and
+    targets of which some classes have no share."""
+    function, ranges = ALL[record["name"]]
+    make = temper.loss if record["kind"] == "loss" else temper.op
+    defaults = {entry["name"]: entry["default"] for entry in record["parameters"]}
+    for chosen in settings(record, ranges, rng):
+        arrays = _in_halves(samples.inputs(rng, record, variant), record, variant)
+        p, x = types.SimpleNamespace(**{**defaults, **chosen}), Inputs(**arrays)
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of what a condition leaves out
+                expected = function(p, x, x)
+        except NotImplementedError:
+            continue
+        found = make(record["name"], **chosen)(**arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=str(chosen))
+
+
+def _in_halves(arrays, record, variant):
+    for entry, form in variant:
+        name = entry["name"]
+        keys, array = {name, f"{record['name']}.{name}"}, arrays[name]
+        is_row = keys & samples.SIMPLEX or form["shape"][-1:] == ["C"] and np.allclose(array.sum(-1), 1)
+        if is_row and name.endswith("targets") and form["dtype"] == "float":
+            kept = np.where(array >= np.median(array, -1, keepdims=True), array, 0)
+            arrays[name] = kept / kept.sum(-1, keepdims=True)
+        if form["dtype"] != "float" or not form["shape"] or is_row or name == "uniforms":
+            continue
+        halves = np.round(2 * array) / 2
+        halves = np.clip(halves, 0, 1) if keys & samples.SHARES else halves
+        arrays[name] = np.maximum(halves, 0.5) if (array > 0).all() and not keys & samples.SHARES else halves
+    return arrays

@@ -246,7 +246,7 @@ def _(p, x, held):
     return -w * log_sigmoid(p.beta * _margin(x))
 
 
-@formula("napo_loss", q=(0.2, 0.9))
+@formula("napo_loss", q=[None, 0, 0.5, 1], alpha=[0.3, 300])
 def _(p, x, held):
     h, q = p.beta * _margin(x), p.q
     if q is None:
@@ -259,6 +259,8 @@ def _(p, x, held):
             q = np.clip(2 * (1 - sigmoid(p.alpha * margin)), 0.001, 1)
         else:
             q = np.clip(1 - sigmoid(p.alpha * p.beta * margin), 0.01, 1)
+    if q == 0:
+        return -log_sigmoid(h)
     return (1 - sigmoid(h) ** q) / q
 
 

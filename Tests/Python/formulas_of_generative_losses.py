@@ -11,7 +11,7 @@ from formulas import by_sample, cross_entropy, formula, log_softmax, one_hot, ov
 def _(p, x, held):
     snr = x.alpha_bar / (1 - x.alpha_bar)
     weight = {
-        "p2": 1 / (p.k + snr) ** p.gamma, "simple": 1 + 0 * snr, "snr": snr, "truncated_snr": np.maximum(snr, 1),
+        "p2": 1 / (p.k + snr) ** p.gamma, "simple": np.ones_like(snr), "snr": snr, "truncated_snr": np.maximum(snr, 1),
         "min_snr": np.minimum(snr, 5),
     }[p.weighting]  # fmt: skip
     return weight * over_elements(p, (x.noise - x.predictions) ** 2)
@@ -99,7 +99,7 @@ def _(p, x, held):
     return (1 if x.weight is None else x.weight) * over_elements(p, (mixed - x.targets) ** 2)
 
 
-@formula("uncertainty_weighted_reward_loss", step=(1, 5), warmup_steps=(3, 9))
+@formula("uncertainty_weighted_reward_loss", step=(1, 5), warmup_steps=[0, 2, 9])
 def _(p, x, held):
     la, lb = log_softmax(x.predictions_a), log_softmax(x.predictions_b)
     u = p.u_scale * (np.exp(lb) * (lb - la)).sum(1)
@@ -107,7 +107,7 @@ def _(p, x, held):
     return g * cross_entropy(x.predictions_a, x.targets) * np.exp(-u) + u
 
 
-@formula("multi_head_min_loss", eps_relax=(0.05, 0.3), log_eps=(1e-3, 1e-2))
+@formula("multi_head_min_loss", eps_relax=[0, 0.2], log_eps=(1e-3, 1e-2))
 def _(p, x, held):
     y = x.predictions.reshape(*x.predictions.shape[:2], -1)
     t = x.targets.reshape(len(y), -1)

@@ -151,7 +151,7 @@ def _(p, x, held):
     return over_targets(x, classes, lambda y: weights[y] * (_behind(p, x, y) ** p.p).sum(1) / classes)
 
 
-@formula("asymmetric_loss", clip=(0.02, 0.3))
+@formula("asymmetric_loss", clip=[0, 0.3], gamma_pos=[0, 0.5, 2], gamma_neg=[0, 0.5, 4])
 def _(p, x, held):
     s, y = sigmoid(x.logits), x.targets.astype(float)
     turned = np.maximum(s - p.clip, 0)
@@ -183,7 +183,7 @@ def _(p, x, held):
     return whole(total + np.mean(classes))
 
 
-@formula("focal")
+@formula("focal", gamma=[0, 0.5, 1, 2.5])
 def _(p, x, held):
     lp = log_softmax(x.logits)
     return -p.alpha * (one_hot(x.targets, lp.shape[1]) * (1 - np.exp(lp)) ** p.gamma * lp).sum(1)
@@ -245,7 +245,7 @@ def _(p, x, held):
     return cross_entropy(z if p.softcap is None else p.softcap * np.tanh(z / p.softcap), x.targets)
 
 
-@formula("entmax_loss", alpha=(1.2, 2.2))
+@formula("entmax_loss", alpha=[1, 1.3, 1.5, 2])
 def _(p, x, held):
     """q . (p - q) + the difference of Tsallis entropies."""
     alpha = p.alpha if x.alpha is None else float(x.alpha)
@@ -253,12 +253,16 @@ def _(p, x, held):
     prob = _entmax(x.logits, alpha)
 
     def entropy(r):
+        if alpha == 1:
+            return -(r * np.log(np.where(r > 0, r, 1))).sum(1)
         return ((r - r**alpha).sum(1)) / (alpha * (alpha - 1))
 
     return ((prob - q) * x.logits).sum(1) + entropy(prob) - entropy(q)
 
 
 def _entmax(z, alpha):
+    if alpha == 1:
+        return softmax(z)
     z = (alpha - 1) * z
     low, high = z.max(1, keepdims=True) - 1, z.max(1, keepdims=True)
     for _ in range(200):

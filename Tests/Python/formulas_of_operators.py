@@ -205,9 +205,11 @@ def _simplex(z):
     return np.maximum(z - low, 0)
 
 
-@formula("entmax15", "entmax", alpha=(1.2, 2.2))
+@formula("entmax15", "entmax", alpha=[1, 1.3, 1.5, 2])
 def _(p, x, held):
     alpha = x.alpha if x.alpha is not None else getattr(p, "alpha", 1.5)
+    if alpha == 1:
+        return softmax(x.x)
     z = (alpha - 1) * x.x
     low, high = z.max(-1, keepdims=True) - 1, z.max(-1, keepdims=True)
     for _ in range(100):
@@ -314,9 +316,18 @@ def _(p, x, held):
 # What stands between layers and losses.
 
 
-@formula("logit_clip", tau=(0.5, 2), p=(1, 4))
+@formula("quantized_softmax", bits=[2, 3], range=(0.3, 0.6), correction=["off", "row", 0.02])
 def _(p, x, held):
-    norm = (abs(x.x) ** p.p).sum(-1, keepdims=True) ** (1 / p.p)
+    """What rounding adds is constant: gradients pass straight through."""
+    q, top = softmax(held.x), 2**p.bits - 1
+    levels = np.minimum(np.round(q * top / p.range), top) * p.range / top
+    given = {"off": 0, "row": (1 - levels.sum(-1, keepdims=True)) / q.shape[-1]}.get(p.correction, p.correction)
+    return softmax(x.x) + (levels - q) + given
+
+
+@formula("logit_clip", tau=(0.5, 2), p=[1, 1.5, 2, np.inf])
+def _(p, x, held):
+    norm = np.linalg.norm(x.x, p.p, axis=-1, keepdims=True)
     return x.x * np.minimum(1, p.tau / norm)
 
 

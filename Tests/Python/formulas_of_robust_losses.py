@@ -22,7 +22,7 @@ from formulas import (
 # Noise-robust.
 
 
-@formula("active_passive_loss")
+@formula("active_passive_loss", gamma=[0, 0.5, 1.5])
 def _(p, x, held):
     lp = log_softmax(x.logits)
     q, t = np.exp(lp), one_hot(x.targets, x.logits.shape[1])
@@ -35,13 +35,13 @@ def _(p, x, held):
     return p.alpha * active + p.beta * passive
 
 
-@formula("bi_tempered_logistic", t1=(0.3, 0.9), t2=(1.1, 1.6), label_smoothing=(0.05, 0.3))
+@formula("bi_tempered_logistic", t1=[0, 0.6, 1], t2=[1, 1.4], label_smoothing=[0, 0.2])
 def _(p, x, held):
     classes = x.logits.shape[1]
     a = x.logits - x.logits.max(1, keepdims=True)
 
     def exp_t(u):
-        return np.maximum(1 + (1 - p.t2) * u, 0) ** (1 / (1 - p.t2))
+        return np.exp(u) if p.t2 == 1 else np.maximum(1 + (1 - p.t2) * u, 0) ** (1 / (1 - p.t2))
 
     low, high = np.zeros((len(a), 1)), np.full((len(a), 1), 1e3)
     for _ in range(200):
@@ -53,7 +53,7 @@ def _(p, x, held):
     y = (1 - p.label_smoothing * classes / (classes - 1)) * y + p.label_smoothing / (classes - 1)
 
     def log_t(u):
-        return (u ** (1 - p.t1) - 1) / (1 - p.t1)
+        return np.log(np.where(u > 0, u, 1)) if p.t1 == 1 else (u ** (1 - p.t1) - 1) / (1 - p.t1)
 
     return (y * (log_t(y) - log_t(q)) - (y ** (2 - p.t1) - q ** (2 - p.t1)) / (2 - p.t1)).sum(1)
 
@@ -185,7 +185,7 @@ def _(p, x, held):
     return -(one * two).sum(1)
 
 
-@formula("gumbel_optimized_loss", clamp_min=(-3, -0.5), clamp_max=(0.5, 3), loss_max=(1, 3))
+@formula("gumbel_optimized_loss", clamp_min=(-0.8, -0.2), clamp_max=(0.2, 0.8), loss_max=(1, 3))
 def _(p, x, held):
     e = np.exp(-np.clip(x.logits, p.clamp_min, p.clamp_max))
     loss = x.targets * e - (1 - x.targets) * np.log(-np.expm1(-e))

@@ -37,6 +37,28 @@ def at_edges(x, rng):
     return [1e4 * signs, 0 * x, np.where(one, 1e4, x), np.where(one, -0.25, x)]
 
 
+ALIKE = [case for case in samples.cases(METHODS) if samples.differentiable(case[1])]
+
+
+@pytest.mark.parametrize("record, variant", [case[:2] for case in ALIKE], ids=[case[2] for case in ALIKE])
+def test_arrays_that_are_all_alike_have_slopes(rng, record, variant):
+    """Every array with a gradient at 0, where distances, lengths and deviations are 0 and their roots have a kink."""
+    method = (temper.loss if record["kind"] == "loss" else temper.op)(record["name"])
+    inputs, wrt = samples.inputs(rng, record, variant), samples.differentiable(variant)
+    for name in wrt:
+        keys = {name, f"{record['name']}.{name}"}
+        if not keys & (samples.POSITIVE | samples.SIMPLEX | samples.NEGATIVE | samples.ABOVE_ONE):
+            inputs[name] = 0 * inputs[name]
+    value = np.asarray(method(**inputs))
+    if record["kind"] == "loss":
+        slopes = method.value_and_grad(**inputs, reduction="sum", wrt=wrt)[1]
+    else:
+        slopes = method.vjp(dy=np.ones_like(value), **inputs, wrt=wrt)
+        slopes = slopes if isinstance(slopes, dict) else {wrt[0]: slopes}
+    assert not np.isnan(value).any()
+    assert not any(np.isnan(slope).any() for slope in slopes.values()), slopes
+
+
 @pytest.mark.parametrize("record, variant, name", SUBJECTS, ids=IDS)
 def test_no_number_of_an_input_gives_what_is_none(rng, record, variant, name):
     method = (temper.loss if record["kind"] == "loss" else temper.op)(record["name"])

@@ -54,10 +54,32 @@ def is_score(record, name):
     return record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
 
 
-def made(record):
-    variant = [(entry, entry["forms"][0]) for entry in record["inputs"] if not entry["optional"]
+def made(record, targets="first"):
+    """The first form of every input; of targets that may be numbers of 0 to 1 as asked: the first one, such numbers
+    ("soft"), or nothing but 0 and 1 ("certain")."""
+    forms = {entry["name"]: entry["forms"][0] for entry in record["inputs"]}
+    if targets != "first":
+        forms["targets"] = shares(record)
+    variant = [(entry, forms[entry["name"]]) for entry in record["inputs"] if not entry["optional"]
                or entry["name"] in samples.NEEDED.get(record["name"], ())]  # fmt: skip
-    return variant, samples.inputs(np.random.default_rng(0), record, variant)
+    inputs = samples.inputs(np.random.default_rng(0), record, variant)
+    if targets == "certain":
+        y = inputs["targets"]
+        is_row = y.ndim == 2 and np.allclose(y.sum(1), 1)
+        inputs["targets"] = np.eye(y.shape[1])[y.argmax(1)] if is_row else np.round(y)
+        if "visible" in inputs:
+            inputs["visible"] |= inputs["targets"] > 0
+    return variant, inputs
+
+
+def shares(record):
+    """The form of targets that are probabilities, or None."""
+    targets = [entry for entry in record["inputs"] if entry["name"] == "targets"]
+    for form in targets[0]["forms"] if targets and record["kind"] == "loss" else []:
+        several = len(targets[0]["forms"]) > 1 or f"{record['name']}.targets" in samples.SHARES
+        if form["dtype"] == "float" and (several or form["shape"][-1] == "C"):
+            return form
+    return None
 
 
 CASES = [
@@ -66,6 +88,9 @@ CASES = [
     for name in samples.differentiable(made(record)[0])
     if is_score(record, name) and record["name"] not in OUTSIDE
 ]  # fmt: skip
+WITH_TARGETS = [(*case, "first") for case in CASES] + [
+    (*case, targets) for case in CASES if shares(case[0]) for targets in ("soft", "certain")
+]
 
 
 def call(record, inputs, names):
@@ -106,17 +131,20 @@ def with_score(inputs, name, at, value):
 
 
 def is_target(record, inputs, name, at):
-    """Whether the score is that of a sample's label, in losses of class ids."""
+    """Whether the score is that of a sample's label, or of a class with a share of its target."""
     targets = inputs.get("targets")
-    if targets is None or targets.ndim != 1 or inputs[name].ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+    if targets is None or record["kind"] != "loss" or inputs[name].ndim != 2:
         return False
+    if targets.shape == inputs[name].shape:
+        return targets.reshape(-1)[at] > 0
     row, column = divmod(at, inputs[name].shape[1])
-    return targets[row] == column
+    return targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer) and targets[row] == column
 
 
-@pytest.mark.parametrize("record, name", CASES, ids=[f"{record['name']}-{name}" for record, name in CASES])
-def test_the_limit_is_reached(record, name):
-    variant, inputs = made(record)
+@pytest.mark.parametrize("record, name, targets", WITH_TARGETS,
+                         ids=[f"{case[0]['name']}-{case[1]}-{case[2]}" for case in WITH_TARGETS])  # fmt: skip
+def test_the_limit_is_reached(record, name, targets):
+    variant, inputs = made(record, targets)
     names = samples.differentiable(variant)
     size = inputs[name].size
     for at in range(0, size, max(1, size // 9)):
@@ -156,6 +184,14 @@ def test_what_is_masked_is_not_there(record):
         assert np.isin(masked[0][:, -1], [0, -np.inf]).all()
     np.testing.assert_allclose(masked[1][:, :-1], rest[1], rtol=1e-9, atol=1e-14)
     assert not masked[1][:, -1].any()
+
+
+@pytest.mark.parametrize("correction", ["row", 0.02])
+def test_what_rounding_takes_is_not_given_to_what_is_masked(correction):
+    scores, there = np.array([[1.0, -np.inf, 0.3, 2.0]]), [0, 2, 3]
+    soften = temper.op("quantized_softmax", bits=3, correction=correction)
+    np.testing.assert_allclose(soften(scores)[:, there], soften(scores[:, there]), rtol=1e-12)
+    assert soften(scores)[0, 1] == 0
 
 
 @pytest.mark.parametrize("name", [record["name"] for record in temper.catalog("activation")])

@@ -46,6 +46,15 @@ def test_activations(rng, case):
     check(temper.op(name, **settings), x, expected, rng, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "selu", "relu6", "hard_sigmoid", "softsign"])
+def test_slopes_at_the_kinks_are_those_of_torch(name):
+    """Of the two slopes there the same one; PyTorch's hard sigmoid has float32(1 / 6)."""
+    x = np.array([-3.0, 0.0, 3.0, 6.0])
+    t = torch.from_numpy(x).requires_grad_()
+    getattr(F, name.replace("hard_", "hard"))(t).sum().backward()
+    np.testing.assert_allclose(temper.op(name).vjp(x, np.ones(4)), t.grad.numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("name, expected", [("softmax", F.softmax), ("log_softmax", F.log_softmax)])
 @pytest.mark.parametrize("width", [2, 17, 3000])

@@ -64,8 +64,7 @@ extension Losses {
       if x.targets.kind == .index {
         return x.real("alpha") * focalValue(x.logProbability, gamma)
       }
-      let logp = x.logProbabilities
-      return x.real("alpha") * x.expectation(-(oneMinusProbability(logp, to: gamma) * logp))
+      return x.real("alpha") * x.expectation(focalValue(x.logProbabilities, gamma))
     })
 }
 

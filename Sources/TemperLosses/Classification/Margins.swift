@@ -82,7 +82,9 @@ extension Losses {
         ? x.targets * (-margin * inverse) : .place(-margin * inverse, at: x.targets, columns: x.classes)
       let scores = (f + margin) * inverse + spared
       let worst = lambda * (scores.logSumExp() - log(Expression.constant(Double(x.classes))))
-      return worst - x.expectation(f).bounded - penalty
+      // Where a share of the target is masked, the other classes keep their slopes.
+      let wanted = x.targets.kind == .real ? x.expectation(f.bounded) : x.expectation(f).bounded
+      return worst - wanted - penalty
     })
 
   /// Softmax cross-entropy of scale * cos over the classes sampled and those of the batch, with a margin at the

@@ -42,21 +42,18 @@ extension Losses {
 }
 
 extension Formula {
-  /// log p, with 0 for masked classes (logits of -inf) that are no targets: they add nothing to a sum of losses.
-  var presentLogProbabilities: Expression { .select(isAbsent, .constant(0), logProbabilities) }
+  /// log p, with 0 for masked classes (logits of -inf): they add nothing to a sum of losses.
+  private var presentLogProbabilities: Expression { .select(isMasked, .constant(0), logProbabilities) }
 
-  private var isAbsent: Expression {
-    let isMasked = logits .== -.infinity
-    return targets.kind == .real ? isMasked .& (targets .== 0) : isMasked
-  }
+  private var isMasked: Expression { logits .== -.infinity }
 
   /// The sum of `presentLogProbabilities`.
   var sumOfLogProbabilities: Expression {
     let (top, logSum) = (logits.maximum().stopGradient, logits.shiftedWithLogSum().logSum)
-    let isAbsent = isAbsent
+    let isMasked = isMasked
     // Chosen before the maximum is taken off: in one sweep without a store.
-    let shifted = Expression.select(isAbsent, top, logits) - top
-    return shifted.sum() - (Double(classes) - isAbsent.sum()) * logSum
+    let shifted = Expression.select(isMasked, top, logits) - top
+    return shifted.sum() - (Double(classes) - isMasked.sum()) * logSum
   }
 
   /// A loss over its sum for all classes as target, which may be given.
@@ -66,8 +63,13 @@ extension Formula {
     }
     let losses = loss(presentLogProbabilities)
     let total = total ?? losses.sum()
-    guard targets.kind == .index else { return expectation(losses) / total }
-    // The loss of a masked target outgrows all others.
+    // The losses of masked targets outgrow all others, one as fast as the other.
+    guard targets.kind == .index else {
+      let isOutgrowing = isMasked .& (targets .!= 0)
+      let count = isOutgrowing.sum()
+      let share = (isOutgrowing * targets).sum() / maximum(count, 1)
+      return .select(count .> 0, share, expectation(losses) / total)
+    }
     let isMasked = logits.pick(targets) .== -.infinity
     let own = loss(.select(isMasked, .constant(0), logProbability))
     return .select(isMasked, .constant(1), own / total)

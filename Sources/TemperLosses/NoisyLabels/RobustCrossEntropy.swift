@@ -73,7 +73,7 @@ extension Losses {
       } else if x.targets.kind == .index {
         active = isFocal ? focalValue(x.logProbability, gamma) : -x.logProbability
       } else {
-        active = x.expectation(loss(x.presentLogProbabilities))
+        active = x.expectation(isFocal ? focalValue(x.logProbabilities, gamma) : -x.logProbabilities)
       }
       let passive =
         x.text("passive") == "mae"

@@ -37,8 +37,10 @@ extension Activations {
       .withSlopes([(by: z, slope: .select(z .> 0, .constant(scale), scale * alpha * (tail + 1)))])
   }
 
-  /// min(max(x, 0), 6).
-  static let rectifier6 = elementwise("relu6", "A rectifier that stops at 6.", properties: []) { clamp($1, 0, 6) }
+  /// min(max(x, 0), 6), with slope 0 at 0 and at 6.
+  static let rectifier6 = elementwise("relu6", "A rectifier that stops at 6.", properties: []) {
+    clamp($1, 0, 6).withSlopes([(by: $1, slope: ($1 .> 0) .& ($1 .< 6))])
+  }
 
   static let identity = elementwise("identity", aliases: ["linear"], "x itself.") { $1 }
 }
