@@ -31,8 +31,14 @@ OUTSIDE = {
 # Where a masked class is not there at all, which is another thing than one of very low score: tested by leaving it out.
 LEFT_OUT = {
     "active_passive_loss", "normalized_cross_entropy", "normalized_focal", "z_loss", "logit_clip",
-    "self_adjust_softmax", "softpick", "sparsehourglass",
+    "quantized_softmax", "self_adjust_softmax", "softpick", "sparsegen", "sparsehourglass",
 }  # fmt: skip
+
+# Neither the one nor the other: numbers they are.
+NO_LIMIT = {
+    "ldr_kl_loss-adaptive=True": "the mean size of the scores, of those that are there, and the number of all classes",
+    "ldr_kl_loss-normalize=True": "as before",
+}
 
 # Slopes that are not those of the limit, and why.
 NO_SLOPE = {
@@ -41,35 +47,56 @@ NO_SLOPE = {
 }
 
 # Infinite less infinite, where the target itself is masked: the result is not NaN-free, and has no one limit.
-MASKED_TARGET = {"peer_loss": "a masked label costs, and gains among the peers, infinitely much"}
+MASKED_TARGET = {
+    "peer_loss": "a masked label costs, and gains among the peers, infinitely much",
+    "influence_balanced-through_influence=True": "an infinite cost times the slope of what divides it",
+    "decoupled_softmax_and_soft_topk-form=soft_topk": "an infinite cost, whose slope by the others is lost",
+    "decoupled_softmax_and_soft_topk-form=combined": "as before",
+}
 
 
-def method(record):
-    return (temper.loss if record["kind"] == "loss" else temper.op)(record["name"])
+def method(record, settings):
+    return (temper.loss if record["kind"] == "loss" else temper.op)(record["name"], **settings)
+
+
+def stands_in(record, settings, names):
+    return record["name"] in names or record["name"] + samples.shown(settings) in names
 
 
 def is_score(record, name):
     if record["kind"] == "loss":
         return name.endswith(SCORES)
-    return record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
+    return name == "x" and record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
 
 
-def made(record):
-    variant = [(entry, entry["forms"][0]) for entry in record["inputs"] if not entry["optional"]
+def made(record, form=0):
+    """With class ids, or in the last form the probabilities that may stand for them; with optional numbers in it."""
+    variant = [(entry, entry["forms"][form if entry["name"] == "targets" else 0]) for entry in record["inputs"]
+               if not entry["optional"] or entry["differentiable"] and entry["forms"][0]["shape"] == []
                or entry["name"] in samples.NEEDED.get(record["name"], ())]  # fmt: skip
     return variant, samples.inputs(np.random.default_rng(0), record, variant)
 
 
+def forms(record):
+    """0, and -1 where targets have another form, which is soft."""
+    return [0, *(-1 for entry in record["inputs"] if entry["name"] == "targets" and len(entry["forms"]) > 1)]
+
+
 CASES = [
-    (record, name)
+    (record, settings, name, form)
     for kind in ("loss", "op", "activation") for record in temper.catalog(kind)
     for name in samples.differentiable(made(record)[0])
     if is_score(record, name) and record["name"] not in OUTSIDE
+    for settings in samples.settings(record) for form in forms(record)
 ]  # fmt: skip
 
 
-def call(record, inputs, names):
-    function = method(record)
+def identifier(record, settings, name, form):
+    return f"{record['name']}-{name}{samples.shown(settings)}{'-soft' if form else ''}"
+
+
+def call(record, inputs, names, settings={}):
+    function = method(record, settings)
     values = np.asarray(function(**inputs))
     if record["kind"] == "loss":
         return [values, *function.value_and_grad(**inputs, wrt=names, reduction="sum")[1].values()]
@@ -108,27 +135,40 @@ def with_score(inputs, name, at, value):
 def is_target(record, inputs, name, at):
     """Whether the score is that of a sample's label, in losses of class ids."""
     targets = inputs.get("targets")
+    if targets is not None and targets.dtype == bool:
+        return targets.reshape(-1)[at]
     if targets is None or targets.ndim != 1 or inputs[name].ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
         return False
     row, column = divmod(at, inputs[name].shape[1])
     return targets[row] == column
 
 
-@pytest.mark.parametrize("record, name", CASES, ids=[f"{record['name']}-{name}" for record, name in CASES])
-def test_the_limit_is_reached(record, name):
-    variant, inputs = made(record)
-    names = samples.differentiable(variant)
-    size = inputs[name].size
+def without(targets, at):
+    """Probabilities that give nothing to one class of one sample."""
+    spared = targets.copy()
+    spared.reshape(-1)[at] = 0
+    return spared / spared.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("record, settings, name, form", CASES, ids=[identifier(*c) for c in CASES])
+def test_the_limit_is_reached(record, settings, name, form):
+    variant, inputs = made(record, form)
+    names, drawn = samples.differentiable(variant), inputs.get("targets")
+    size, is_left_out = inputs[name].size, stands_in(record, settings, LEFT_OUT | NO_LIMIT.keys())
     for at in range(0, size, max(1, size // 9)):
-        if record["name"] in MASKED_TARGET and is_target(record, inputs, name, at):
+        if form and drawn.shape == inputs[name].shape:
+            inputs["targets"] = without(drawn, at)
+        elif stands_in(record, settings, MASKED_TARGET) and is_target(record, inputs, name, at):
             continue
         with np.errstate(all="ignore"):
-            near, far, reached = (call(record, with_score(inputs, name, at, -v), names) for v in (1e9, 1e12, np.inf))
+            near, far, reached = (
+                call(record, with_score(inputs, name, at, -v), names, settings) for v in (1e9, 1e12, np.inf)
+            )
             limits = [limit(a, b) for a, b in zip(near, far)]
         for which, (result, expected) in enumerate(zip(reached, limits)):
             key = f"{'value' if which == 0 else names[which - 1]} at element {at}"
             assert not np.isnan(result).any(), key
-            if record["name"] in LEFT_OUT or which > 0 and record["name"] in NO_SLOPE:
+            if is_left_out or which > 0 and record["name"] in NO_SLOPE:
                 continue
             right = agrees(result, expected)
             if which > 0 and names[which - 1] == name:
@@ -136,18 +176,19 @@ def test_the_limit_is_reached(record, name):
             assert right.all(), f"{key}: {result} for {expected}"
 
 
-@pytest.mark.parametrize("record", [record for record, _ in CASES if record["name"] in LEFT_OUT],
-                         ids=lambda record: record["name"])  # fmt: skip
-def test_what_is_masked_is_not_there(record):
+MASKED = [c for c in CASES if stands_in(c[0], c[1], LEFT_OUT) and not c[3]]
+
+
+@pytest.mark.parametrize("record, settings, name, form", MASKED, ids=[identifier(*c) for c in MASKED])
+def test_what_is_masked_is_not_there(record, settings, name, form):
     _, inputs = made(record)
-    name = "logits" if record["kind"] == "loss" else "x"
     if "targets" in inputs:
         inputs["targets"] %= 4
     inputs[name][:, -1] = -np.inf
     less = {**inputs, name: inputs[name][:, :-1].copy()}
-    function, dy = method(record), np.random.default_rng(1).normal(size=inputs[name].shape)
+    function, dy = method(record, settings), np.random.default_rng(1).normal(size=inputs[name].shape)
     if record["kind"] == "loss":
-        masked, rest = (call(record, given, [name]) for given in (inputs, less))
+        masked, rest = (call(record, given, [name], settings) for given in (inputs, less))
         np.testing.assert_allclose(masked[0], rest[0], rtol=1e-12)
     else:
         masked, rest = ([function(x), function.vjp(x, g)]
