@@ -66,7 +66,7 @@ def stands_in(record, settings, names):
 def is_score(record, name):
     if record["kind"] == "loss":
         return name.endswith(SCORES)
-    return name == "x" and record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
+    return name.endswith(SCORES) or name == "x" and (record["kind"] == "activation" or record["name"] in ROWS)
 
 
 def made(record, form=0):
