@@ -1,6 +1,9 @@
 import TemperCore
 import TemperGraph
 
+/// What holds for a whole as soon as it holds for a part.
+private let inherited: Set<String> = ["batch", "holds_constants", "first_order"]
+
 /// Losses made of losses. A composed loss is a record like any other: its parameters are those of its parts under
 /// "PART.NAME", so that a schedule can move them; a state that two parts would share by name gets the part's name, too.
 extension Method {
@@ -28,12 +31,13 @@ extension Method {
       parameters += part.parameters(term.arguments)
     }
     let inputs = try merge(terms.map(\.loss.inputs))
-    let isBatch = terms.contains { $0.loss.properties.contains("batch") }
+    let properties = Set(terms.flatMap(\.loss.properties)).intersection(inherited)
+    let isBatch = properties.contains("batch")
     let made = parts
     var method = Method(
       parts.map(\.prefix).joined(separator: " + "), kind: .loss, area: "composed", summary: "A weighted sum of losses.",
       parameters: parameters, inputs: inputs, state: parts.flatMap(\.sampleStates),
-      properties: isBatch ? ["batch"] : [],
+      properties: properties,
       check: { (inputs, arguments) throws(TemperError) in
         for part in made { try part.check(inputs, arguments) }
       },
@@ -80,7 +84,7 @@ extension Method {
       parameters: outer.parameters(arguments) + inner.parameters(settings),
       // What comes out of the operator must lie in the domain, not what goes in.
       inputs: loss.inputs.map { $0.name == target.name ? $0.anywhere : $0 }, state: outer.sampleStates,
-      properties: loss.properties.intersection(["batch"]),
+      properties: loss.properties.intersection(inherited),
       check: { (inputs, arguments) throws(TemperError) in try outer.check(inputs, arguments) },
       implementation: .loss { x throws(TemperError) in
         let settings = try inner.arguments(from: x.arguments)

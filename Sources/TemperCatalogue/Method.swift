@@ -126,7 +126,8 @@ package struct Method: Sendable {
   package var state: [SampleState] = []
   /// Facts that callers and the harness build on: "batch" (a loss with one value), "elementwise" (an update rule that
   /// sees a parameter as a flat array), "reduces_axis" (an operator), "whole" (its result holds whole numbers),
-  /// "smooth", "shift_invariant", "nonnegative", …
+  /// "smooth", "shift_invariant", "nonnegative", "holds_constants" (parts count as constants in the gradient, which is not
+  /// the value's slope), "first_order" (a loss without second derivatives), …
   package var properties: Set<String> = []
   /// What the elements must fulfil beyond their forms; throws for a call that is outside the formula's domain.
   package var check: Check?

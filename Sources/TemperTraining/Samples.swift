@@ -142,8 +142,10 @@ package struct Samples {
       if let y = given["targets"], y.shape.rank == 1, let matched = try? attempt(outputs, y.reshaped([count, 1])) {
         return matched
       }
-      if let matched = try? attempt([], nil) { return matched }
-      throw error
+      do throws(TemperError) { return try attempt([], nil) } catch let other {
+        // A loss that takes (N,) says of the second attempt what is wrong.
+        throw error.argument == 0 && other.argument != 0 ? other : error
+      }
     }
   }
 

@@ -31,13 +31,15 @@ def _(p, x, held):
 @formula("isogclr_loss")
 def _(p, x, held):
     """τ log u + τ ρ with the slope of g / u for that of log u: u is the running mean, which the state begins."""
-    n, tau, anchors = len(x.features_a), x.temperatures, []
+    n, anchors = len(x.features_a), []
+    tau = np.full(n, p.tau_init) if x.temperatures is None else x.temperatures
     is_other = np.tile(~np.eye(n, dtype=bool), 2)
 
     def means(y, swap):
         a, b = (unit(y.features_b), unit(y.features_a)) if swap else (unit(y.features_a), unit(y.features_b))
         h = np.concatenate([a @ a.T, a @ b.T], 1) - (a * b).sum(1, keepdims=True)
-        return (is_other * np.exp(h / y.temperatures[:, None])).sum(1) / (2 * n - 2)
+        own_tau = tau if y.temperatures is None else y.temperatures
+        return (is_other * np.exp(h / own_tau[:, None])).sum(1) / (2 * n - 2)
 
     for swap in (False, True):
         u = means(held, swap)

@@ -291,6 +291,9 @@ def _(p, x, held):
     """Yuan and others, "Large-scale robust deep AUC maximization", 2021, as LibAUC writes it."""
     y, s = x.targets.astype(float), x.scores
     q = y.mean() if p.positive_share is None else p.positive_share
-    spread = (1 - q) * (s - x.a) ** 2 * y + q * (s - x.b) ** 2 * (1 - y)
+    a = (y * s).sum() / y.sum() if x.a is None else x.a
+    b = ((1 - y) * s).sum() / (1 - y).sum() if x.b is None else x.b
+    alpha = max(0, p.margin + b - a) if x.alpha is None else x.alpha
+    spread = (1 - q) * (s - a) ** 2 * y + q * (s - b) ** 2 * (1 - y)
     order = q * (1 - q) * p.margin + q * s * (1 - y) - (1 - q) * s * y
-    return spread + 2 * x.alpha * order - q * (1 - q) * x.alpha**2
+    return spread + 2 * alpha * order - q * (1 - q) * alpha**2

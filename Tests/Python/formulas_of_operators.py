@@ -274,7 +274,7 @@ def _(p, x, held):
     return softmax(score / (1 if x.tau is None else x.tau))
 
 
-@formula("lssar_attention", p=(1.5, 4), zero_offset_rows=(1, 4), eps=(1e-3, 1e-2))
+@formula("lssar_attention", p=(0.4, 1.2), zero_offset_rows=(1, 4), eps=(1e-3, 1e-2))
 def _(p, x, held):
     (n, d), m = x.queries.shape, len(x.keys)
     cos, rows = unit(x.queries) @ unit(x.keys).T, []

@@ -193,6 +193,21 @@ def cases(records):
     return found
 
 
+def settings(record):
+    """The defaults, then one parameter moved: every other word, yes for no, and the ends of numbers that they reach."""
+    yield {}
+    for entry in record["parameters"]:
+        values = {"choice": entry.get("choices"), "boolean": [False, True]}.get(entry["type"], [])
+        if entry["type"] in ("real", "integer"):
+            ends = [("minimum", "(" not in entry["domain"]), ("maximum", entry["domain"].endswith("]"))]
+            values = [entry[end] for end, is_reached in ends if end in entry and is_reached and abs(entry[end]) < 100]
+        yield from ({entry["name"]: value} for value in values if value != entry["default"])
+
+
+def shown(settings):
+    return "".join(f"-{name}={value}" for name, value in settings.items())
+
+
 def numeric_gradient(function, array, step=1e-6):
     """Central differences of a scalar function by every element of a float64 array."""
     gradient = np.empty_like(array)

@@ -97,6 +97,13 @@ def test_normalised_and_decoupled_losses_need_classes():
             temper.loss(name)(logits=np.zeros((2, 1)), targets=[0, 0], **teacher)
 
 
+def test_trainers_of_one_number_name_what_is_missing():
+    """Not the shape (N, 1) of the model's output, which losses of (N,) take."""
+    model = temper.Model([{"dense": 1}], input=(2,), seed=0)
+    with pytest.raises(temper.Error, match="Input negative_scores is missing"):
+        temper.Trainer(model, loss="bpr", optimizer="sgd").fit(np.zeros((8, 2), np.float32), epochs=1)
+
+
 def test_trainers_check_domains_before_they_begin():
     x, y = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32), np.arange(8.0)
     trainer = temper.Trainer(temper.Model([{"dense": 1}], input=(2,), seed=0), loss="gamma", optimizer="sgd")

@@ -31,8 +31,14 @@ OUTSIDE = {
 # Where a masked class is not there at all, which is another thing than one of very low score: tested by leaving it out.
 LEFT_OUT = {
     "active_passive_loss", "normalized_cross_entropy", "normalized_focal", "z_loss", "logit_clip",
-    "self_adjust_softmax", "softpick", "sparsehourglass",
+    "quantized_softmax", "self_adjust_softmax", "softpick", "sparsegen", "sparsehourglass",
 }  # fmt: skip
+
+# Neither the one nor the other: numbers they are.
+NO_LIMIT = {
+    "ldr_kl_loss-adaptive=True": "the mean size of the scores, of those that are there, and the number of all classes",
+    "ldr_kl_loss-normalize=True": "as before",
+}
 
 # Slopes that are not those of the limit, and why.
 NO_SLOPE = {
@@ -41,26 +47,36 @@ NO_SLOPE = {
 }
 
 # Infinite less infinite, where the target itself is masked: the result is not NaN-free, and has no one limit.
-MASKED_TARGET = {"peer_loss": "a masked label costs, and gains among the peers, infinitely much"}
+MASKED_TARGET = {
+    "peer_loss": "a masked label costs, and gains among the peers, infinitely much",
+    "influence_balanced-through_influence=True": "an infinite cost times the slope of what divides it",
+    "decoupled_softmax_and_soft_topk-form=soft_topk": "an infinite cost, whose slope by the others is lost",
+    "decoupled_softmax_and_soft_topk-form=combined": "as before",
+}
 
 
-def method(record):
-    return (temper.loss if record["kind"] == "loss" else temper.op)(record["name"])
+def method(record, settings):
+    return (temper.loss if record["kind"] == "loss" else temper.op)(record["name"], **settings)
+
+
+def stands_in(record, settings, names):
+    return record["name"] in names or record["name"] + samples.shown(settings) in names
 
 
 def is_score(record, name):
     if record["kind"] == "loss":
         return name.endswith(SCORES)
-    return record["kind"] == "activation" or name.endswith(SCORES) or name == "x" and record["name"] in ROWS
+    return name.endswith(SCORES) or name == "x" and (record["kind"] == "activation" or record["name"] in ROWS)
 
 
 def made(record, targets="first"):
-    """The first form of every input; of targets that may be numbers of 0 to 1 as asked: the first one, such numbers
-    ("soft"), or nothing but 0 and 1 ("certain")."""
+    """The first form of every input, and optional numbers; of targets that may be numbers of 0 to 1 as asked: the first
+    form, such numbers ("soft", "spared"), or nothing but 0 and 1 ("certain")."""
     forms = {entry["name"]: entry["forms"][0] for entry in record["inputs"]}
     if targets != "first":
         forms["targets"] = shares(record)
-    variant = [(entry, forms[entry["name"]]) for entry in record["inputs"] if not entry["optional"]
+    variant = [(entry, forms[entry["name"]]) for entry in record["inputs"]
+               if not entry["optional"] or entry["differentiable"] and entry["forms"][0]["shape"] == []
                or entry["name"] in samples.NEEDED.get(record["name"], ())]  # fmt: skip
     inputs = samples.inputs(np.random.default_rng(0), record, variant)
     if targets == "certain":
@@ -82,19 +98,27 @@ def shares(record):
     return None
 
 
+def kinds_of_targets(record, settings):
+    """Under every setting the first form, and probabilities that spare the masked class."""
+    spared = [entry for entry in record["inputs"] if entry["name"] == "targets" and len(entry["forms"]) > 1]
+    return ["first", *["spared"][: len(spared)], *(["soft", "certain"] if shares(record) and not settings else [])]
+
+
 CASES = [
-    (record, name)
+    (record, settings, name, targets)
     for kind in ("loss", "op", "activation") for record in temper.catalog(kind)
     for name in samples.differentiable(made(record)[0])
     if is_score(record, name) and record["name"] not in OUTSIDE
+    for settings in samples.settings(record) for targets in kinds_of_targets(record, settings)
 ]  # fmt: skip
-WITH_TARGETS = [(*case, "first") for case in CASES] + [
-    (*case, targets) for case in CASES if shares(case[0]) for targets in ("soft", "certain")
-]
 
 
-def call(record, inputs, names):
-    function = method(record)
+def identifier(record, settings, name, targets):
+    return f"{record['name']}-{name}{samples.shown(settings)}-{targets}"
+
+
+def call(record, inputs, names, settings={}):
+    function = method(record, settings)
     values = np.asarray(function(**inputs))
     if record["kind"] == "loss":
         return [values, *function.value_and_grad(**inputs, wrt=names, reduction="sum")[1].values()]
@@ -132,31 +156,43 @@ def with_score(inputs, name, at, value):
 
 def is_target(record, inputs, name, at):
     """Whether the score is that of a sample's label, or of a class with a share of its target."""
-    targets = inputs.get("targets")
-    if targets is None or record["kind"] != "loss" or inputs[name].ndim != 2:
+    targets, scores = inputs.get("targets"), inputs[name]
+    if targets is None or record["kind"] != "loss":
         return False
-    if targets.shape == inputs[name].shape:
+    if targets.shape == scores.shape and (scores.ndim == 2 or targets.dtype == bool):
         return targets.reshape(-1)[at] > 0
-    row, column = divmod(at, inputs[name].shape[1])
-    return targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer) and targets[row] == column
+    if targets.ndim != 1 or scores.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+        return False
+    row, column = divmod(at, scores.shape[1])
+    return targets[row] == column
 
 
-@pytest.mark.parametrize("record, name, targets", WITH_TARGETS,
-                         ids=[f"{case[0]['name']}-{case[1]}-{case[2]}" for case in WITH_TARGETS])  # fmt: skip
-def test_the_limit_is_reached(record, name, targets):
+def without(targets, at):
+    """Probabilities that give nothing to one class of one sample."""
+    spared = targets.copy()
+    spared.reshape(-1)[at] = 0
+    return spared / spared.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("record, settings, name, targets", CASES, ids=[identifier(*c) for c in CASES])
+def test_the_limit_is_reached(record, settings, name, targets):
     variant, inputs = made(record, targets)
-    names = samples.differentiable(variant)
-    size = inputs[name].size
+    names, drawn = samples.differentiable(variant), inputs.get("targets")
+    size, is_left_out = inputs[name].size, stands_in(record, settings, LEFT_OUT | NO_LIMIT.keys())
     for at in range(0, size, max(1, size // 9)):
-        if record["name"] in MASKED_TARGET and is_target(record, inputs, name, at):
+        if targets == "spared" and drawn.shape == inputs[name].shape:
+            inputs["targets"] = without(drawn, at)
+        elif stands_in(record, settings, MASKED_TARGET) and is_target(record, inputs, name, at):
             continue
         with np.errstate(all="ignore"):
-            near, far, reached = (call(record, with_score(inputs, name, at, -v), names) for v in (1e9, 1e12, np.inf))
+            near, far, reached = (
+                call(record, with_score(inputs, name, at, -v), names, settings) for v in (1e9, 1e12, np.inf)
+            )
             limits = [limit(a, b) for a, b in zip(near, far)]
         for which, (result, expected) in enumerate(zip(reached, limits)):
             key = f"{'value' if which == 0 else names[which - 1]} at element {at}"
             assert not np.isnan(result).any(), key
-            if record["name"] in LEFT_OUT or which > 0 and record["name"] in NO_SLOPE:
+            if is_left_out or which > 0 and record["name"] in NO_SLOPE:
                 continue
             right = agrees(result, expected)
             if which > 0 and names[which - 1] == name:
@@ -164,18 +200,19 @@ def test_the_limit_is_reached(record, name, targets):
             assert right.all(), f"{key}: {result} for {expected}"
 
 
-@pytest.mark.parametrize("record", [record for record, _ in CASES if record["name"] in LEFT_OUT],
-                         ids=lambda record: record["name"])  # fmt: skip
-def test_what_is_masked_is_not_there(record):
+MASKED = [c for c in CASES if stands_in(c[0], c[1], LEFT_OUT) and c[3] == "first"]
+
+
+@pytest.mark.parametrize("record, settings, name, targets", MASKED, ids=[identifier(*c) for c in MASKED])
+def test_what_is_masked_is_not_there(record, settings, name, targets):
     _, inputs = made(record)
-    name = "logits" if record["kind"] == "loss" else "x"
     if "targets" in inputs:
         inputs["targets"] %= 4
     inputs[name][:, -1] = -np.inf
     less = {**inputs, name: inputs[name][:, :-1].copy()}
-    function, dy = method(record), np.random.default_rng(1).normal(size=inputs[name].shape)
+    function, dy = method(record, settings), np.random.default_rng(1).normal(size=inputs[name].shape)
     if record["kind"] == "loss":
-        masked, rest = (call(record, given, [name]) for given in (inputs, less))
+        masked, rest = (call(record, given, [name], settings) for given in (inputs, less))
         np.testing.assert_allclose(masked[0], rest[0], rtol=1e-12)
     else:
         masked, rest = ([function(x), function.vjp(x, g)]
@@ -184,6 +221,66 @@ def test_what_is_masked_is_not_there(record):
         assert np.isin(masked[0][:, -1], [0, -np.inf]).all()
     np.testing.assert_allclose(masked[1][:, :-1], rest[1], rtol=1e-9, atol=1e-14)
     assert not masked[1][:, -1].any()
+
+
+@pytest.mark.parametrize("name", [record["name"] for record in temper.catalog("activation")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_reach_their_limits_on_both_sides(name, dtype):
+    if name in OUTSIDE:
+        pytest.skip(OUTSIDE[name])
+    function = temper.op(name)
+    far = np.array([-1e12, 1e12], dtype)
+    for x, y in zip(far, function(np.array([-np.inf, np.inf], dtype))):
+        tends = function(np.array([x]))[0]
+        grows = abs(tends) > 1e8 and abs(y) > 1e25 and np.sign(y) == np.sign(tends)
+        assert grows or np.isclose(y, tends, rtol=1e-9), (x, y)
+    ends, dy = np.array([-np.inf, np.inf], dtype), np.ones(2, dtype)
+    slopes, tend = (call_vjp(function, x, dy) for x in (ends, far))
+    np.testing.assert_allclose(slopes, tend, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo", "exo", "bco", "kto", "simpo", "apo_zero", "aot"])
+def test_an_impossible_answer_costs_what_it_tends_to(name):
+    """In float32, where squares of 1e30 are infinite."""
+    record = next(record for record in temper.catalog("loss") if record["name"] == name)
+    variant, inputs = made(record)
+    inputs = {k: a.astype(np.float32) if a.dtype == np.float64 else a for k, a in inputs.items()}
+    for key in [key for key in inputs if key.endswith("logps")]:
+        results = call(record, with_score(inputs, key, 1, -np.inf), samples.differentiable(variant))
+        assert not any(np.isnan(result).any() for result in results), key
+
+
+# One sample of ten million classes: 40 MB an array, and half the classes masked.
+MANY = 10_000_000
+
+
+def many():
+    logits = np.zeros((1, MANY), np.float32)
+    logits[0, 7] = 3
+    logits[0, 100:5_000_100] = -np.inf
+    return logits
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("cross_entropy", np.log(MANY / 2 - 1 + np.exp(3)) - 3), ("focal", None), ("generalized_cross_entropy", None),
+    ("entmax_loss", None), ("sparsemax_loss", None), ("poly1", None), ("masked_softmax_ce", None),
+])  # fmt: skip
+def test_losses_of_ten_million_classes(name, expected):
+    logits = many()
+    more = {"visible": np.isfinite(logits)} if name == "masked_softmax_ce" else {}
+    value, gradients = temper.loss(name).value_and_grad(logits, np.array([7]), **more)
+    if expected is not None:
+        assert value == pytest.approx(expected, rel=1e-6)
+    slopes = gradients["logits"]
+    assert np.isfinite(value) and np.isfinite(slopes).all() and not slopes[0, 100:5_000_100].any()
+    assert slopes.sum(dtype=np.float64) == pytest.approx(0, abs=1e-3) and slopes[0, 7] <= 0
+
+
+@pytest.mark.parametrize("name", ["softmax", "online_softmax", "two_pass_softmax", "sparsemax", "entmax15", "entmax"])
+def test_operators_on_ten_million_classes(name):
+    result = temper.op(name)(many())
+    assert result.sum(dtype=np.float64) == pytest.approx(1, abs=1e-3)
+    assert result.argmax() == 7 and not result[0, 100:5_000_100].any()
 
 
 @pytest.mark.parametrize("correction", ["row", 0.02])

@@ -426,6 +426,9 @@ def test_auc_margin_at_its_saddle_point_is_the_pairwise_square(rng):
     assert value == pytest.approx(r * (1 - r) * pairs.mean(), rel=1e-12)
     for name in ("a", "b", "alpha"):
         assert abs(gradients[name]) < 1e-14
+    alone, own = loss.value_and_grad(scores, targets)  # where they do not come
+    assert alone == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(own["scores"], gradients["scores"], rtol=1e-10)
     # At the saddle point the slope by the scores is that of the pairs.
     slope = np.zeros(40)
     slope[targets] = -2 * (0.8 - scores[targets][:, None] + scores[~targets][None]).mean(1) / targets.sum()

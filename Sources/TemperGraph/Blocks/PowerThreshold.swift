@@ -28,7 +28,8 @@ extension Expression {
   package func powers(_ s: Expression, above threshold: Expression) -> (
     base: Expression, value: Expression, slope: Expression, isIn: Expression
   ) {
-    let u = s * (self - threshold)
+    // A mask of -inf times the slope 0 would be none, where s has one.
+    let u = s * ((s.constantValue == nil ? bounded : self) - threshold)
     let isIn = not(u .<= 0).stopGradient  // NaN is in, and shows
     let base = Expression.select(isIn, u, .constant(1))
     let slope: Expression

@@ -24,6 +24,7 @@ extension Losses {
       Input("initial_logits", [.init(["N", "C"])], isDifferentiable: false, "Scores before the attack's step."),
       .targets,
     ],
+    properties: ["holds_constants"],
     implementation: .loss { x in
       let (z1, z0) = (x["adversarial_logits"], x["initial_logits"].stopGradient)
       let (l1, l0) = (x.crossEntropy(z1), x.crossEntropy(z0))
@@ -52,7 +53,7 @@ extension Losses {
       .real("beta", 6, in: .nonNegative, "The factor of the divergence."),
       .choice("variant", ["nat", "adv"], "Cross-entropy of the clean or of the attacked scores."),
     ],
-    inputs: [.logits, .targets, .adversarialLogits], properties: ["nonnegative"],
+    inputs: [.logits, .targets, .adversarialLogits], properties: ["holds_constants", "nonnegative"],
     implementation: .loss { x in
       let (z, attacked) = (x.logits, x["adversarial_logits"])
       let w = reciprocal(softplus(abs(z.logSumExp()))).stopGradient

@@ -62,7 +62,9 @@ extension Losses {
       let raised = mask * relu(visible * plain - offset)
       let top = raised.maximum()
       let isFlat = top .<= 0
-      let powers = pow(raised / .select(isFlat, .constant(1), top), x.real("p"))
+      // A power below 1 has an infinite slope at 0.
+      let (isOut, share) = (raised .<= 0, raised / .select(isFlat, .constant(1), top))
+      let powers = Expression.select(isOut, .constant(0), pow(.select(isOut, .constant(1), share), x.real("p")))
       let largest = Expression.select(mask, plain, .constant(0)).maximum()
       let smallest = Expression.select(mask, plain, .constant(.infinity)).minimum()
       let keep = isFlat .| (largest .== smallest)

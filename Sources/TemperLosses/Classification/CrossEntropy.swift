@@ -87,9 +87,9 @@ func focalTerm(_ logProbability: Expression, _ gamma: Double) -> Expression {
   return (-(power * logProbability)).withSlopes([(by: logProbability, slope: slope)])
 }
 
-/// -(1 - p)^gamma log p; -log p where p is 0, with the slope of that.
+/// -(1 - p)^gamma log p; -log p where p is 0, with the slope of that, also where twice log p has no float32.
 func focalValue(_ logProbability: Expression, _ gamma: Double) -> Expression {
-  let isImpossible = logProbability .== -.infinity
+  let isImpossible = logProbability .< -1e30
   let near = Expression.select(isImpossible, .constant(-1), logProbability)
   return -Expression.select(isImpossible, logProbability, oneMinusProbability(near, to: gamma) * near)
 }

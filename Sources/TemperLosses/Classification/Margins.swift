@@ -59,19 +59,24 @@ extension Losses {
     ],
     inputs: [.logits, .targets],
     state: [SampleState("lambdas", [], initial: 10, initialParameter: "lambda0", "The temperature of a sample.")],
+    properties: ["holds_constants"],
     implementation: .loss { x in
       let (lambda0, alpha, isAdaptive) = (x.real("lambda0"), x.real("alpha"), x.boolean("adaptive"))
       var f = x.logits
       if isAdaptive || x.boolean("normalize") {
-        let size = abs(f).mean()
-        f = f / .select(size .== 0, .constant(1), size)
+        // Masked classes (logits of -inf) are not there.
+        let isOut = f .== -.infinity
+        let near = Expression.select(isOut, .constant(0), f)
+        let size = abs(near).sum() / maximum(Double(x.classes) - isOut.sum(), 1)
+        f = .select(isOut, f, near / .select(size .== 0, .constant(1), size))
       }
       var lambda = Expression.constant(lambda0, [f.shape[0], 1])
       var penalty = Expression.constant(0)
       let logK = log(Expression.constant(Double(max(x.classes, 2))))
       if isAdaptive {
         let scaled = f / x.state("lambdas")
-        let divergence = (scaled.softmax() * scaled.logSoftmax()).sum() + logK
+        let p = scaled.softmax()
+        let divergence = (p * .select(p .== 0, .constant(0), scaled.logSoftmax())).sum() + logK
         lambda = (lambda0 * (1 - divergence / (alpha * logK))).stopGradient
         penalty = alpha / (2 * lambda0) * logK * square(lambda - lambda0)
       }

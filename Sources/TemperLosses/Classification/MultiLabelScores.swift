@@ -26,9 +26,9 @@ extension Losses {
       let z = maximum(x["logits"], -1e30)
       let positive = oneMinusProbability(-softplus(-z), to: x.real("gamma_pos")) * softplus(-z)
       let clip = x.real("clip")
-      // 1 - m = min(1 - p + clip, 1); m to a power is 0 at 0.
-      let rest = minimum(sigmoid(-z) + clip, 1)
-      let negative = oneMinusProbability(log(rest), to: x.real("gamma_neg")) * -log(rest)
+      // log(1 - m), 1 - m = min(1 - p + clip, 1); m to a power is 0 at 0.
+      let rest = clip == 0 ? -softplus(z) : log(minimum(sigmoid(-z) + clip, 1))
+      let negative = oneMinusProbability(rest, to: x.real("gamma_neg")) * -rest
       return x.ifTarget(positive, otherwise: negative).sum()
     })
 

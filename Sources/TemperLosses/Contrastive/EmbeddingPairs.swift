@@ -68,7 +68,7 @@ extension Losses {
       .real("margin", 0.25, in: .unit, "How far from perfect similarities may stay."),
       .real("gamma", 256, in: .positive, "The scale."),
     ],
-    inputs: [.features, .groups], properties: ["nonnegative"],
+    inputs: [.features, .groups], properties: ["holds_constants", "nonnegative"],
     implementation: .loss { x in
       let (q, m, gamma) = (x["features"].normalizedRows(), x.real("margin"), x.real("gamma"))
       return q.pairs(with: q, labels: x.targets) { q, row, all, labels in

@@ -51,7 +51,8 @@ extension Losses {
     })
 
   /// tau_i log u_i + tau_i rho for both anchors of a sample: u is a running mean of g_i = mean over the other samples' views
-  /// of exp((a_i . z - a_i . b_i) / tau_i). The gradient is that of g_i / u_i with u held constant.
+  /// of exp((a_i . z - a_i . b_i) / tau_i). The gradient is that of g_i / u_i with u held constant. Temperatures that do not
+  /// come are learnt: v follows the slope G_i by tau_i as a running mean, tau_i <- clip(tau_i - eta v_i).
   static let individualTemperatures = Method(
     "isogclr_loss", aliases: ["isogclr"], kind: .loss, area: "semi",
     summary: "Contrast over the whole data set, with a temperature for each sample.",
@@ -63,32 +64,60 @@ extension Losses {
       .real("rho", 0.3, in: .nonNegative, "The radius around the uniform distribution of negatives."),
       .real("gamma", 0.9, in: .unit, "How much of the running mean a batch replaces."),
       .choice("views", ["mean", "sum"], "How the two anchors of a sample are put together."),
+      .real("tau_init", 0.1, in: .positive, "Where temperatures that are learnt begin."),
+      .real("eta", 0.01, in: .nonNegative, "The rate at which they are learnt."),
+      .real("beta", 0.9, in: .unit, "How much of their mean slope a batch replaces."),
+      .real("tau_min", 0.05, in: .positive, "The least of them."),
+      .real("tau_max", 0.7, in: .positive, "The largest of them."),
     ],
     inputs: [
       Input("features_a", [.init(["N", "D"])], "Features of the first view, normalised inside."),
       Input("features_b", [.init(["N", "D"])], "Features of the second view."),
-      Input("temperatures", [.init(["N"])], in: .positive, "The temperature of each sample, above 0."),
+      Input(
+        "temperatures", [.init(["N"])], isOptional: true, in: .positive,
+        "The temperature of each sample, above 0; without them they are learnt, while a trainer trains."),
     ],
-    state: [SampleState("u", [], "The running mean of g; 0 at the first visit, which takes g itself.")],
+    state: [
+      SampleState("u", [], "The running mean of g; 0 at the first visit, which takes g itself."),
+      SampleState("tau", [], initial: 0.1, initialParameter: "tau_init", "The learnt temperature."),
+      SampleState("slope", [], "The running mean of the slope by the learnt temperature."),
+    ],
+    properties: ["holds_constants"],
     implementation: .loss { x in
-      let (a, b, tau) = (x["features_a"].normalizedRows(), x["features_b"].normalizedRows(), x["temperatures"])
+      let (a, b) = (x["features_a"].normalizedRows(), x["features_b"].normalizedRows())
+      let isLearning = !x.has("temperatures")
+      let tau = isLearning ? x.state("tau") : x["temperatures"]
       let n = a.shape[0]
       guard n > 1 else { return .invalid(.invalidShape, "Contrast needs at least two samples.") }
       let (old, gamma) = (x.state("u"), x.real("gamma"))
       let positive = (a * b).sum()
-      func anchor(_ own: Expression, _ other: Expression) -> (value: Expression, u: Expression) {
-        let g = Expression.byRowBlocks(
-          rows: [own, .iota([n, 1], axis: 0), positive, tau], shared: [own, other], width: 2 * n
-        ) { row, all in
-          let gaps = all.map { (Expression.matmul(row[0], $0, transposeB: true) - row[2]) / row[3] }
-          let sums = gaps.map { exp(Expression.select(row[1] .!= .iota([1, n]), $0, .constant(-.infinity))).sum() }
-          return (sums[0] + sums[1]) / Double(2 * (n - 1))
+      func anchor(_ own: Expression, _ other: Expression) -> (value: Expression, u: Expression, slope: Expression) {
+        // The mean over the other samples' views of a function of the gap h over tau.
+        func mean(_ value: @escaping @Sendable (Expression) -> Expression) -> Expression {
+          Expression.byRowBlocks(
+            rows: [own, .iota([n, 1], axis: 0), positive, tau], shared: [own, other], width: 2 * n
+          ) { row, all in
+            let gaps = all.map { (Expression.matmul(row[0], $0, transposeB: true) - row[2]) / row[3] }
+            // Its own view has no part, also where its exponential is infinite.
+            let isOther = row[1] .!= .iota([1, n])
+            let sums = gaps.map { gap in
+              Expression.select(isOther, value(.select(isOther, gap, .constant(0))), .constant(0)).sum()
+            }
+            return (sums[0] + sums[1]) / Double(2 * (n - 1))
+          }
         }
+        let g = mean { exp($0) }
         let u = Expression.select(old .> 0, (1 - gamma) * old + gamma * g, g).stopGradient
-        return (tau * (log(u) + (g - g.stopGradient) / u + x.real("rho")), u)
+        let slope = isLearning ? log(u) + x.real("rho") - mean { exp($0) * $0 } / u : .constant(0)
+        return (tau * (log(u) + (g - g.stopGradient) / u + x.real("rho")), u, slope)
       }
       let (first, second) = (anchor(a, b), anchor(b, a))
       x.update("u", to: 0.5 * (first.u + second.u))
+      let (beta, before) = (x.real("beta"), x.state("slope"))
+      let slope = isLearning ? (1 - beta) * before + beta * 0.5 * (first.slope + second.slope) : before
+      x.update("slope", to: slope)
+      let moved = clamp(tau - x.real("eta") * slope, x.real("tau_min"), x.real("tau_max"))
+      x.update("tau", to: isLearning ? moved : x.state("tau"))
       return (x.text("views") == "mean" ? 0.5 : 1) * (first.value + second.value)
     })
 
@@ -115,7 +144,7 @@ extension Losses {
         "targets", [.init(["N"], .mask)], isDifferentiable: false,
         "0 is background, 1 has the pattern, no probabilities: they are two sets of samples."),
     ],
-    properties: ["batch", "smooth"],
+    properties: ["holds_constants", "batch", "smooth"],
     implementation: .loss { x in
       let (c1, c2) = (x["common_1"].normalizedRows(), x["common_2"].normalizedRows())
       let (s1, s2, isTarget) = (x["salient_1"], x["salient_2"], x["targets"])

@@ -89,7 +89,7 @@ extension Losses {
     implementation: .loss { x in
       let (s, n) = (x["sigma"], x["sigma_noisy"])
       let isUseless = (n .> 0) .& (s .<= n)
-      let f = Expression.select(isUseless, .constant(1), 1 - square(n / s))
+      let f = Expression.select((n .== 0) .| isUseless, .constant(1), 1 - square(n / s))
       let error = x.overElements(square(f * x["predictions"] + (1 - f) * x["noisy_inputs"] - x["targets"]))
       let weight = x.boolean("weighted") ? minimum(reciprocal(square(f)), x.real("weight_clip")) : .constant(1)
       return .select(isUseless, .constant(0), weight * error)
@@ -167,7 +167,7 @@ extension Losses {
       Input("transition", [.init(["C", "C"])], isDifferentiable: false, "P(given | true), a row for each true class."),
       Input("weight", [.init(["N"])], isOptional: true, isDifferentiable: false, "The weight of each sample's step."),
     ],
-    properties: ["nonnegative"],
+    properties: ["holds_constants", "nonnegative"],
     implementation: .loss { x in
       let d = x["predictions"]
       let (n, classes) = (d.shape[0], d.shape[1])

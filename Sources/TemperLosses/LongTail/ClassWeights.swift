@@ -33,7 +33,7 @@ extension Losses {
       }
       // The loss of a class judged right with log-probability l.
       func loss(_ l: Expression) -> Expression {
-        x.text("form") == "focal" ? -(oneMinusProbability(l, to: x.real("gamma")) * l) : -l
+        x.text("form") == "focal" ? focalValue(l, x.real("gamma")) : -l
       }
       let (t, present, absent) = (x.targetProbabilities, loss(-softplus(-x.logits)), loss(-softplus(x.logits)))
       // A logit of -inf (a mask) with target 0 costs nothing.
@@ -59,7 +59,7 @@ extension Losses {
         "What the last layer reads; without it |h| counts as 1."),
       .classWeights,
     ],
-    properties: ["nonnegative"],
+    properties: ["holds_constants", "nonnegative"],
     implementation: .loss { x in
       let error = abs(x.probabilities - x.targetProbabilities).sum()
       let influence = (x.has("features") ? error * abs(x["features"]).sum() : error) + x.real("eps")

@@ -18,6 +18,7 @@ extension Losses {
       .logits, .targets, Input("features", [.init(["N", "D"])], "Tuned features."),
       Input("pretrained_features", [.init(["N", "D"])], isDifferentiable: false, "Features before tuning."),
     ],
+    properties: ["first_order"],
     implementation: .loss { x in
       let (z, f) = (x["features"], x["pretrained_features"])
       let (n, d) = (z.shape[0], z.shape[1])

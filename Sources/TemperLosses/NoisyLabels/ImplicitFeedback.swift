@@ -21,6 +21,7 @@ extension Losses {
         "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
         "1 for the pairs that were seen, 0 for others, or a probability, 0 to 1."),
     ],
+    properties: ["holds_constants"],
     implementation: .loss { x in
       let (z, c) = (x["logits"], x["flip_logits"])
       let (s, g) = (sigmoid(z), sigmoid(c))

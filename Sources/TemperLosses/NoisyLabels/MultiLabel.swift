@@ -16,7 +16,8 @@ extension Losses {
       .real("alpha", 1, in: .positive, "The temperature over the spread of a label's logits."),
       .real("gamma", 0.55, in: .nonNegative, "The exponent of the balancing weights."),
     ],
-    inputs: [.multiLabelLogits, .labels(alone: "positives are certain, all else unknown")], properties: ["batch"],
+    inputs: [.multiLabelLogits, .labels(alone: "positives are certain, all else unknown")],
+    properties: ["holds_constants", "batch"],
     implementation: .loss { x in
       let (z, isPositive) = (maximum(x["logits"], -1e15), x["targets"])  // so that -inf has a square
       let variance = square(z - z.mean(axis: 0)).mean(axis: 0)

@@ -96,7 +96,7 @@ extension Losses {
     ],
     inputs: [.logits, .targets],
     state: [SampleState("ema_targets", ["C"], "The running average of a sample's predicted probabilities.")],
-    properties: ["shift_invariant"],
+    properties: ["holds_constants", "shift_invariant"],
     implementation: .loss { x in
       let beta = x.real("beta")
       let inner = x.probabilities

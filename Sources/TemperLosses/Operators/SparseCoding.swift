@@ -40,7 +40,10 @@ extension Losses {
       let residual = Expression.matmul(a, d, transposeB: true) - x["signals"]
       let moved = a - Expression.matmul(residual, d) / step
       let t = x.text("penalty") == "cel0" ? 1 / step : x.real("lam") / step
-      return threshold(x, moved, t: t, norms: sqrt(square(d).sum(axis: 0)))
+      // An atom of zeros has no direction to grow in.
+      let squares = square(d).sum(axis: 0), isZero = squares .== 0
+      let norms = Expression.select(isZero, .constant(0), sqrt(.select(isZero, .constant(1), squares)))
+      return threshold(x, moved, t: t, norms: norms)
     })
 
   private static let sparseCodingReference = Reference(

@@ -118,7 +118,7 @@ extension Losses {
       .real("alpha", 0.5, in: .nonNegative, "The factor of the mean margin."),
     ],
     further: [.length("chosen_lengths", "chosen"), .length("rejected_lengths", "rejected")],
-    properties: ["nonnegative"]
+    properties: ["holds_constants", "nonnegative"]
   ) { x, h in
     let logp = -softplus(-h)
     if let q = x.optionalReal("q") { return q == 0 ? -logp : -expm1(q * logp) / q }

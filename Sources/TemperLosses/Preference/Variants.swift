@@ -62,7 +62,7 @@ extension Losses {
         "reward_shift", [.init([])], isOptional: true, isDifferentiable: false,
         "The running mean of the rewards; the batch's without it.")
     ],
-    properties: ["smooth", "nonnegative"]
+    properties: ["holds_constants", "smooth", "nonnegative"]
   ) { x, _ in
     let (chosen, rejected) = (x.real("beta") * x.logRatio("chosen"), x.real("beta") * x.logRatio("rejected"))
     let mean = (0.5 * (chosen.bounded + rejected.bounded)).meanAll().stopGradient

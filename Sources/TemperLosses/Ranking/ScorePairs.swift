@@ -56,12 +56,22 @@ extension Losses {
       Input(
         "targets", [.init(["N"])], isDifferentiable: false, in: .unit,
         "1 for positives, 0 for others, or a probability, 0 to 1."),
-      Input("a", [.init([])], "The mean of positives, learnt along."),
-      Input("b", [.init([])], "The mean of negatives, learnt along."),
-      Input("alpha", [.init([])], "The dual variable, 0 or more."),
+      Input("a", [.init([])], isOptional: true, "The mean of positives, learnt along; the batch's without it."),
+      Input("b", [.init([])], isOptional: true, "The mean of negatives, learnt along; the batch's without it."),
+      Input(
+        "alpha", [.init([])], isOptional: true,
+        "The dual variable, 0 or more; max(0, margin + b - a), the best, without it."),
     ],
     implementation: .loss { x in
-      let (s, y, a, b, alpha) = (x["scores"], x.targets, x["a"], x["b"], x["alpha"])
+      let (s, y) = (x["scores"], x.targets)
+      // The mean of the scores that weigh w; 0 where none do.
+      func mean(_ w: Expression) -> Expression {
+        let count = w.sumAll()
+        return (w * s).sumAll() / .select(count .== 0, .constant(1), count)
+      }
+      let a = x.has("a") ? x["a"] : mean(y)
+      let b = x.has("b") ? x["b"] : mean(1 - y)
+      let alpha = x.has("alpha") ? x["alpha"] : relu(x.real("margin") + b - a)
       let r = x.optionalReal("positive_share").map { Expression.constant($0) } ?? y.meanAll()
       let scatter = (1 - r) * square(s - a) * y + r * square(s - b) * (1 - y)
       let gap = r * (1 - r) * x.real("margin") + r * s * (1 - y) - (1 - r) * s * y

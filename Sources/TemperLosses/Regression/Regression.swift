@@ -81,7 +81,8 @@ extension Losses {
       Input("variances", [.init(["N", "..."])], in: .nonNegative, "Variances, 0 or more; at least eps counts."),
     ],
     implementation: .loss { x in
-      let v = maximum(x["variances"], x.real("eps"))
+      // 1e-30 where eps is 0: at a variance of 0 it is infinite less infinite.
+      let v = maximum(x["variances"], max(x.real("eps"), 1e-30))
       return x.overElements(0.5 * (log(v) + square(x["predictions"] - x["targets"]) / v))
     })
 

@@ -23,10 +23,10 @@ extension Losses {
     ],
     properties: ["batch", "nonnegative"],
     implementation: .loss { x in
-      let a = x["attention"]
+      let (a, eps) = (x["attention"], x.real("eps"))
       let most = log(Expression.constant(Double(a.shape.last)))
       let thresholds = x["thresholds"].expanded()
-      let entropies = -(a * log(a + x.real("eps"))).sum().squeezed()
+      let entropies = -(a * log(eps == 0 ? .select(a .== 0, .constant(1), a) : a + eps)).sum().squeezed()
       let subject = x.text("reduction") == "average" ? entropies.mean() : entropies
       let gap = subject - thresholds * most
       let counted = Expression.select(abs(gap) .<= x.real("gamma") * most, .constant(0), square(gap))
@@ -46,6 +46,9 @@ extension Losses {
       let (gamma, m) = (x.real("gamma"), Double(x.classes))
       guard m > 1 else { return x.crossEntropy }
       let share = (1 - gamma) / (m - 1)
-      return (gamma - share) * x.crossEntropy - share * x.logProbabilities.sum()
+      if gamma > share { return (gamma - share) * x.crossEntropy - share * x.logProbabilities.sum() }
+      // Class by class: the two sums above may be infinite, and their difference is not.
+      let weights = share + (gamma - share) * x.targetProbabilities
+      return -x.logProbabilities.expectation(of: weights)
     })
 }

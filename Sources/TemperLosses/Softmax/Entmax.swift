@@ -46,10 +46,15 @@ extension Losses {
     ], properties: ["simplex"]
   ) { x, z in
     let scale = 1 - x.real("lam")
+    // Entries of -inf (masks) are not there.
+    let isOut = z .== -.infinity
     switch x.text("form") {
-    case "exponential": return (exp(z) / scale).sparsemax()
-    case "square": return (square(z) / scale).sparsemax()
-    default: return (z / scale).sparsemax()
+    case "exponential":
+      // exp(z) - exp(max z): beyond exp(60) only what equals the largest is left.
+      let largest = exp(minimum(z.maximum(), 60)).stopGradient
+      return Expression.select(isOut, z, largest * expm1(z.shifted) / scale).sparsemax()
+    case "square": return Expression.select(isOut, z, square(.select(isOut, .constant(0), z)) / scale).sparsemax()
+    default: return (z.shifted / scale).sparsemax()
     }
   }
 

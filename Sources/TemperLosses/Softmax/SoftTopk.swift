@@ -1,3 +1,4 @@
+import Glibc
 import TemperCatalogue
 import TemperCore
 import TemperGraph
@@ -22,13 +23,16 @@ extension Expression {
       return .invalid(.outOfRange, "The soft top-k of \(length) numbers needs k from 1 to \(length - 1); \(k) came.")
     }
     let z = alpha * shifted
-    // With all numbers equal to the largest, or the smallest, the root is known: the bracket.
+    // Half-way between the last number in and the first one out, the ones that miss 1 and those that pass 0 are nearly as
+    // many, so that a bracket of a few numbers holds the root however far the two lie apart.
+    let order = z.sorted(descending: true), axis = z.shape.rank - 1
+    let (inside, outside) = (order.slice(k - 1..<k, axis: axis), order.slice(k..<k + 1, axis: axis))
+    let centre = -(0.5 * inside + 0.5 * outside)
     // Entries of -inf (masks) are not there; where no more than k are, the others come near 1.
-    let isOut = z .== -.infinity
-    let others = TemperGraph.maximum(Double(length - k) - isOut.sum(), 1e-6)
-    let even = TemperGraph.log(Double(k) / others)
-    var low = even - z.maximum()
-    var high = even - Expression.select(isOut, .constant(0), z).minimum()
+    let isFew = outside .== -.infinity
+    let all = Glibc.log(1e6 * Double(k)) - Expression.select(z .== -.infinity, .constant(0), z).minimum()
+    var low = Expression.select(isFew, all, centre - Glibc.log(2 * Double(length - k)))
+    var high = Expression.select(isFew, all, centre + Glibc.log(2 * Double(k)))
     for _ in 0..<40 {
       let middle = 0.5 * (low + high)
       let isHigh = TemperGraph.sigmoid(z + middle).sum() .> Double(k)

@@ -67,7 +67,7 @@ extension Losses {
       let t = x.has("t") ? x["t"] : .constant(x.real("t"))
       let isMasked = z .== -.infinity
       let values = Expression.select(isMasked, .constant(0), z)
-      let p = Expression.select(isMasked, .constant(-.infinity), t * values).softmax()
+      let p = Expression.select(isMasked, .constant(-.infinity), t * values.shifted).softmax()
       return (p * values).sum()
     })
 
