@@ -9,8 +9,7 @@ extension Expression {
   package func batchSoftmax() -> BatchSoftmax {
     let found = Expression.custom(BatchSoftmax.operation, [self])
     guard found.count == 4 else { return BatchSoftmax(top: self, logSum: self, peak: self, rest: self) }
-    return BatchSoftmax(
-      top: found[0].stopGradient, logSum: found[1], peak: found[2].stopGradient, rest: found[3])
+    return BatchSoftmax(top: found[0], logSum: found[1], peak: found[2], rest: found[3])
   }
 }
 
