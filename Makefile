@@ -61,7 +61,7 @@ abi test-abi: stage plugins
 test-python: stage plugins setup
 	.ci/install oracles $(VENV)
 	TEMPER_LIBRARY=$(STAGE)/lib/libtemper.so $(PYTHON) -m pip install --quiet ./bindings/python
-	$(PYTHON) -m pytest -q Tests/Python
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile Tests/Python
 
 bench: stage setup
 	.ci/install oracles $(VENV)
