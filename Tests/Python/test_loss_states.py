@@ -61,7 +61,9 @@ def test_state_belongs_to_the_sample(rng, record):
     other = fit(trainer(record, rate=0.0, batch_size=SAMPLES), x[order], moved, 2)
     for name, array in kept.items():
         assert len(np.unique(array.reshape(SAMPLES, -1), axis=0)) == SAMPLES
-        np.testing.assert_allclose(other[name], array[order], rtol=1e-5, atol=2e-6)
+        # The slope by a temperature is a difference of numbers near 1.
+        rounding = 2e-6 if name == "slope.0" and record["name"] == "isogclr_loss" else 0
+        np.testing.assert_allclose(other[name], array[order], rtol=1e-5, atol=rounding)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
