@@ -30,6 +30,12 @@ def close(loss, inputs, parts):
     np.testing.assert_allclose(gradients["logits"], slope, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("name, word", [("bco", "holds_constants"), ("nmtune", "first_order"), ("dr_dpo", "batch")])
+def test_what_holds_for_a_part_holds_for_the_whole(name, word):
+    assert word in temper.weighted_sum([(1.0, name)]).record["properties"]
+    assert word not in temper.weighted_sum([(1.0, "mse"), (0.5, "mae")]).record["properties"]
+
+
 def test_weighted_sums(inputs):
     ce, gce = temper.loss("cross_entropy", label_smoothing=0.1), temper.loss("generalized_cross_entropy", q=0.4)
     total = temper.weighted_sum([(0.7, ce), (0.2, gce), (0.1, "cross_entropy")])

@@ -289,3 +289,18 @@ def test_what_rounding_takes_is_not_given_to_what_is_masked(correction):
     soften = temper.op("quantized_softmax", bits=3, correction=correction)
     np.testing.assert_allclose(soften(scores)[:, there], soften(scores[:, there]), rtol=1e-12)
     assert soften(scores)[0, 1] == 0
+
+
+@pytest.mark.parametrize("name", ["normalized_cross_entropy", "normalized_focal", "active_passive_loss"])
+def test_masked_shares_outgrow_the_rest_alike(name):
+    """Two classes that have a share fall together: of their losses over the sum of all each is a half."""
+    loss, targets = temper.loss(name), np.array([[0.2, 0.3, 0.1, 0.4]])
+    far, masked = (loss(np.array([[0.0, score, score, 1.0]]), targets) for score in (-1e12, -np.inf))
+    np.testing.assert_allclose(masked, far, rtol=1e-9)
+
+
+@pytest.mark.parametrize("targets", [[1], [[0.2, 0.3, 0.5]]])
+def test_focal_has_slopes_where_twice_the_score_has_no_float32(targets):
+    far, near = (temper.loss("focal").value_and_grad(np.array([[0, score, 1]], np.float32), np.array(targets))[1]
+                 for score in (-2e38, -1e20))  # fmt: skip
+    np.testing.assert_allclose(far["logits"], near["logits"], rtol=1e-6)

@@ -39,7 +39,11 @@ package struct BatchSoftmax {
     return { (inputs, outputs) throws(TemperError) in
       let x = inputs[0], (rows, classes) = (inputs[0].shape[0], inputs[0].shape.last)
       guard rows * classes > 0 else { return }
-      let (top, logSum) = (try outputs[0].orZeros([rows, 1], type), try outputs[1].orZeros([rows, 1], type))
+      // Only as many as are read come.
+      func output(_ index: Int, _ shape: Shape) throws(TemperError) -> Tensor {
+        try (index < outputs.count ? outputs[index] : nil).orZeros(shape, type)
+      }
+      let (top, logSum) = (try output(0, [rows, 1]), try output(1, [rows, 1]))
       let step = rowsOfPiece(classes), pieces = (rows + step - 1) / step
       let sums = try Tensor(zeros: [pieces, classes], type)
       let bytes = (classes * type.byteCount + 63) & ~63
@@ -51,8 +55,8 @@ package struct BatchSoftmax {
           sums: sums.pointer + piece * classes * type.byteCount, scratch: scratch.base + bytes * worker)
         unsafe temper_batch_softmax(&job, Int64(piece * step), Int64(min((piece + 1) * step, rows)))
       }
-      guard outputs.count == 4 else { return }
-      let (peak, rest) = (try outputs[2].orZeros([1, classes], type), try outputs[3].orZeros([1, classes], type))
+      guard outputs.count > 2 else { return }
+      let (peak, rest) = (try output(2, [1, classes]), try output(3, [1, classes]))
       var means = [Double](repeating: 0, count: classes)
       for piece in 0..<pieces {
         let part = try sums.slice(piece..<(piece + 1)).array(of: Double.self)
